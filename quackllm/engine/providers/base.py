@@ -1,0 +1,94 @@
+"""What a provider of model answers is, and what it says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from quackllm.udfs.base import AnswerForm
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What the engine may count on.
+
+    constrained: answer forms that decoding is held to: 'choice', 'json_schema'.
+    logprobs: answers can carry log-probabilities of the labels.
+    exact_token_counts: `usage` comes from the model's own tokenizer.
+    reports_cached_tokens: `usage.cached_tokens` is the server's own count.
+    prefix_granularity: tokens per block of the prefix KV cache (1: any prefix is
+        reused), None when it is unknown.
+    context_window: tokens that prompt and answer may take together, None if unknown.
+    concurrency: calls that the provider wants in flight.
+    """
+
+    constrained: frozenset[str] = frozenset()
+    logprobs: bool = False
+    exact_token_counts: bool = False
+    reports_cached_tokens: bool = False
+    prefix_granularity: int | None = None
+    context_window: int | None = None
+    concurrency: int = 16
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call to a model.
+
+    instruction: the fixed text that every row of the call shares; it goes first.
+    fields: the row as one JSON object, keys in the order chosen for prefix reuse.
+    neutral: the same JSON object without content, for calibration of labels.
+    """
+
+    instruction: str
+    fields: str
+    answer: AnswerForm
+    temperature: float
+    max_tokens: int
+    neutral: str | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """Tokens of one reply; cached_tokens is None where the provider does not say."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the model said, before it is parsed."""
+
+    text: str
+    usage: Usage = field(default_factory=Usage)
+    truncated: bool = False
+    """True when the answer stopped at max_tokens."""
+
+
+@runtime_checkable
+class Provider(Protocol):
+    """A source of answers. One instance serves every call to one model at one place.
+
+    `complete` raises a `CallError` when this call failed, and a `ProviderError` when
+    every call would. It is awaited by several tasks of one event loop at once.
+    """
+
+    @property
+    def model(self) -> str:
+        """Name of the model, as `llm_models()` and the answer cache know it."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where the model runs, without credentials: a URL, 'embedded', 'fake'."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this provider can do."""
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request."""
+
+    async def aclose(self) -> None:
+        """Release connections, threads and memory. May be called twice."""

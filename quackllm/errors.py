@@ -1,0 +1,91 @@
+"""The exceptions of quackllm.
+
+Every one is also a `duckdb.Error`, so code written for DuckDB catches it, and
+those that have a counterpart in DuckDB are of that class too::
+
+    duckdb.Error
+    └── QuackLLMError
+        ├── BindError             also duckdb.BinderException: the statement is wrong
+        ├── SettingError          also duckdb.InvalidInputException: a setting is wrong
+        ├── ProviderError         every call would fail; the statement stops at once
+        │   ├── ServerUnreachable     nothing answers at the address
+        │   ├── AuthenticationFailed  the server refuses the key
+        │   ├── ModelNotFound         the server or the disk has no such model
+        │   └── RequestRefused        the server refuses every request of this kind
+        ├── CallError             one call failed; NULL and a row in llm_errors()
+        │   ├── InvalidAnswer         the model's answer does not fit the type asked for
+        │   ├── ContextWindowExceeded the prompt is longer than the model's window
+        │   ├── CallTimedOut          no answer within llm_timeout seconds
+        │   └── ServerFailed          the server failed on this request, retries included
+        └── StatementCancelled    also duckdb.InterruptException
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+
+class QuackLLMError(duckdb.Error):
+    """Base of every error that quackllm raises."""
+
+
+class BindError(QuackLLMError, duckdb.BinderException):
+    """A statement that cannot be right: unknown option, argument of a wrong shape."""
+
+
+class SettingError(QuackLLMError, duckdb.InvalidInputException):
+    """An unknown `llm_` setting or a value that it cannot take."""
+
+
+class ProviderError(QuackLLMError):
+    """A fault that every call of the statement would meet; nothing more is sent."""
+
+
+class ServerUnreachable(ProviderError):
+    """No model server answers at the address."""
+
+
+class AuthenticationFailed(ProviderError):
+    """The model server refuses the API key, or asks for one."""
+
+
+class ModelNotFound(ProviderError):
+    """The server does not serve the model, or the model file does not exist."""
+
+
+class RequestRefused(ProviderError):
+    """The server refuses requests of this form, whatever the row."""
+
+
+class CallError(QuackLLMError):
+    """One call failed. `cause` is the short name that failures are grouped by."""
+
+    cause = "call failed"
+
+
+class InvalidAnswer(CallError):
+    """The model answered something that the declared type does not admit."""
+
+    cause = "invalid answer"
+
+
+class ContextWindowExceeded(CallError):
+    """The prompt of this row is longer than the context window of the model."""
+
+    cause = "context window exceeded"
+
+
+class CallTimedOut(CallError):
+    """The server did not answer this call in time."""
+
+    cause = "timeout"
+
+
+class ServerFailed(CallError):
+    """The server failed on this request (5xx, rate limit, broken reply), after retries."""
+
+    cause = "server error"
+
+
+class StatementCancelled(QuackLLMError, duckdb.InterruptException):
+    """The statement was interrupted; answers that had arrived are kept."""

@@ -1,0 +1,164 @@
+"""What an SQL function of quackllm is: a declaration, from which the engine does the rest.
+
+A function never sees a row, a connection or a provider. It says how its arguments
+are read (`parameters`), which options it takes, and, for one set of constant
+arguments, what the model is told, what it may answer and how that becomes a value
+(`Declaration`). The engine binds a call in SQL to a `Call`, collects the values of
+its fields, and runs it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class Kind(Enum):
+    """How an argument is read."""
+
+    CONSTANT = "constant"
+    """Known when the statement is planned: a label list, a struct of types."""
+    PROMPT = "prompt"
+    """A constant text goes into the instruction; anything else becomes a field."""
+    VALUE = "value"
+    """One field of the row."""
+    VALUES = "values"
+    """Any number of fields of the row, the rest of the arguments."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a function, in call order."""
+
+    name: str
+    kind: Kind
+    doc: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
+class Option:
+    """A named option, written `name := value`.
+
+    `check` takes the Python value that DuckDB folds the constant to and returns the
+    value to use; it raises `ValueError` with what would be right.
+    """
+
+    name: str
+    doc: str
+    check: Callable[[Any], Any]
+    default: Any = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer is exactly one of these texts."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class JsonAnswer:
+    """The answer is a JSON document of this JSON schema (kept as text: hashable, exact)."""
+
+    schema: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the schema as a dictionary, for a request body."""
+        loaded: dict[str, Any] = json.loads(self.schema)
+        return loaded
+
+
+@dataclass(frozen=True)
+class FreeText:
+    """The answer is any text."""
+
+
+AnswerForm = Choice | JsonAnswer | FreeText
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What a function is for one set of constants and options.
+
+    instruction: the fixed text that opens every prompt of the call.
+    returns: the DuckDB type of the SQL value, as DuckDB writes it.
+    answer: what the model may say; providers constrain decoding to it where they can.
+    parse: the model's text to the canonical text of the value: plain text for
+        VARCHAR, JSON for everything else; None for an SQL NULL that the model may
+        legitimately answer. Raises `InvalidAnswer`. What it returns always casts to
+        `returns` in DuckDB.
+    max_tokens: tokens that the longest sensible answer needs.
+    """
+
+    instruction: str
+    returns: str
+    answer: AnswerForm
+    parse: Callable[[str], str | None]
+    max_tokens: int
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The constant side of a call: what `declare` receives.
+
+    constants: values of CONSTANT parameters and of constant PROMPTs, by parameter
+        name, as the Python objects DuckDB makes of them. A PROMPT that is not
+        constant is absent here and is a field under its parameter's name.
+    options: every option of the function, defaults filled in, checked.
+    fields: names of the fields of the row, in the order of the call.
+    """
+
+    constants: Mapping[str, Any]
+    options: Mapping[str, Any]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Function:
+    """One SQL function.
+
+    version is part of the identity of an answer: raise it when the prompt or the
+    parser changes, so that remembered answers of the older form are not used.
+    """
+
+    name: str
+    summary: str
+    parameters: tuple[Parameter, ...]
+    declare: Callable[[Binding], Declaration]
+    example: str
+    aliases: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
+    version: int = 1
+
+    def signature(self) -> str:
+        """Return the call as a person would write it, for errors and for listings."""
+        shown = []
+        for parameter in self.parameters:
+            text = parameter.name + (", ..." if parameter.kind is Kind.VALUES else "")
+            shown.append(text if parameter.required else f"[{text}]")
+        return f"{self.name.upper()}({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A bound call: everything that is fixed before a row is seen.
+
+    Two calls are the same question when `spec` is equal; an answer is determined by
+    `spec`, the model and the values of `fields`.
+    """
+
+    function: str
+    version: int
+    fields: tuple[str, ...]
+    declaration: Declaration = field(compare=False, repr=False)
+    model: str | None
+    temperature: float
+    max_tokens: int
+    on_error: str | None
+    spec: str
+    """JSON text of function, version, constants, options and fields: the call's identity,
+    and all that is needed to bind the same call again."""
