@@ -1,0 +1,185 @@
+"""A provider without a model: answers that depend on the question alone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import random
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from quackllm.engine.providers.base import Capabilities, Reply, Request, Usage
+from quackllm.errors import CallError, InvalidAnswer, ProviderError
+from quackllm.testing.documents import document
+from quackllm.udfs.base import Choice, FreeText, JsonAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_CANONICAL = json.JSONEncoder(sort_keys=True)
+
+NONSENSE = "%% not an answer %%"
+"""What an injected `InvalidAnswer` makes the fake say: no label, and no JSON."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A rule that makes calls fail.
+
+    error: the class to raise: a `CallError` for the row, a `ProviderError` for the
+        statement. `InvalidAnswer` is not raised: the fake answers `NONSENSE`, which
+        the function's parser has to refuse (free text, where nothing is invalid,
+        excepted).
+    rate: share of the requests that it hits. Which ones depends on the request alone,
+        so a statement meets the same faults however it is planned.
+    containing: only requests whose instruction or fields contain this text.
+    after: number of calls that the provider answers before the rule wakes up.
+    times: number of calls that the rule hits at most; None for no limit.
+    """
+
+    error: type[CallError] | type[ProviderError]
+    rate: float = 1.0
+    containing: str = ""
+    after: int = 0
+    times: int | None = None
+
+
+class FakeProvider:
+    """A `Provider` for tests: no model, no network, the same answers every time.
+
+    Without `answer`, the text is drawn from a hash of the seed, the instruction and
+    the fields (whose order does not matter), in the form that the request asks for:
+    one of the labels, a JSON document valid for the schema, or a few words.
+
+    seed: another seed gives other answers.
+    answer: a function of the request that gives the text instead, or a whole `Reply`;
+        it may raise a `CallError` or a `ProviderError`.
+    faults: rules, tried in order; the first that hits decides.
+    latency: seconds that every call takes; 0 answers without suspending.
+    keep: number of latest requests kept in `requests`.
+
+    `calls` counts the requests received, `most_in_flight` the largest number of them
+    that were being answered at once, `closed` tells whether `aclose` has run.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        answer: Callable[[Request], str | Reply] | None = None,
+        faults: Sequence[Fault] = (),
+        latency: float = 0.0,
+        capabilities: Capabilities | None = None,
+        model: str = "fake",
+        keep: int = 1000,
+    ) -> None:
+        self._seed = seed
+        self._answer = answer
+        self._faults = tuple(_ArmedFault(rule, position) for position, rule in enumerate(faults))
+        self._latency = latency
+        self._capabilities = capabilities or Capabilities(
+            constrained=frozenset({"choice", "json_schema"})
+        )
+        self._model = model
+        self.calls = 0
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.closed = False
+        self.requests: deque[Request] = deque(maxlen=keep)
+
+    @property
+    def model(self) -> str:
+        """Name of the model that is not there."""
+        return self._model
+
+    @property
+    def endpoint(self) -> str:
+        """'fake'."""
+        return "fake"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What was given to the constructor; by default every constraint is kept."""
+        return self._capabilities
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer, or fail as the rules say."""
+        self.calls += 1
+        self.requests.append(request)
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            if self._latency:
+                await asyncio.sleep(self._latency)
+            text = self._say(request)
+        finally:
+            self.in_flight -= 1
+        if isinstance(text, Reply):
+            return text
+        return Reply(text, _usage(request, text))
+
+    async def aclose(self) -> None:
+        """Remember that it was called."""
+        self.closed = True
+
+    def _say(self, request: Request) -> str | Reply:
+        for fault in self._faults:
+            if fault.hits(request, self.calls, self._seed):
+                return _fail(fault.rule, request)
+        if self._answer is not None:
+            return self._answer(request)
+        return deterministic_answer(request, self._seed)
+
+
+def deterministic_answer(request: Request, seed: int = 0) -> str:
+    """Return the text that `FakeProvider(seed=seed)` answers to a request."""
+    number = _hash(request, f"answer {seed}")
+    form = request.answer
+    if isinstance(form, Choice):
+        return form.labels[number % len(form.labels)]
+    if isinstance(form, JsonAnswer):
+        return json.dumps(document(form.as_dict(), random.Random(number)), ensure_ascii=False)
+    return f"answer {number:016x}"
+
+
+class _ArmedFault:
+    """A rule and how often it has hit."""
+
+    def __init__(self, rule: Fault, position: int) -> None:
+        self.rule = rule
+        self._position = position
+        self._hits = 0
+
+    def hits(self, request: Request, calls: int, seed: int) -> bool:
+        rule = self.rule
+        if calls <= rule.after or (rule.times is not None and self._hits >= rule.times):
+            return False
+        if rule.containing not in request.instruction and rule.containing not in request.fields:
+            return False
+        drawn = _hash(request, f"fault {self._position} {seed}") / 2**64
+        if drawn >= rule.rate:
+            return False
+        self._hits += 1
+        return True
+
+
+def _fail(rule: Fault, request: Request) -> str:
+    if rule.error is InvalidAnswer and not isinstance(request.answer, FreeText):
+        return NONSENSE
+    raise rule.error(f"injected by quackllm.testing: {rule.error.__name__}")
+
+
+def _hash(request: Request, purpose: str) -> int:
+    """Hash a request to 64 bits; equal whatever the order of the fields."""
+    fields = _CANONICAL.encode(json.loads(request.fields))
+    question = f"{purpose}\0{request.instruction}\0{fields}"
+    digest = hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "big")
+
+
+def _usage(request: Request, text: str) -> Usage:
+    """Estimate tokens at four characters each."""
+    prompt = (len(request.instruction) + len(request.fields)) // 4 + 1
+    return Usage(prompt_tokens=prompt, completion_tokens=len(text) // 4 + 1)

@@ -1,0 +1,118 @@
+"""The thread with the event loop: usable from anywhere, interruptible, gone when closed."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import gc
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from quackllm.engine.loop import LoopThread
+from quackllm.errors import QuackLLMError, StatementCancelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def loop_threads() -> int:
+    return sum(thread.name == "quackllm-calls" for thread in threading.enumerate())
+
+
+@pytest.fixture
+def loop() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
+    assert loop_threads() == 0
+
+
+async def double(number: int, seconds: float = 0.0) -> int:
+    await asyncio.sleep(seconds)
+    return 2 * number
+
+
+def test_it_starts_with_the_first_call_and_leaves_no_thread(loop: LoopThread) -> None:
+    assert loop_threads() == 0
+    assert loop.run(double(21)) == 42
+    assert loop.run(double(4)) == 8
+    assert loop_threads() == 1
+
+
+def test_errors_of_the_coroutine_reach_the_caller(loop: LoopThread) -> None:
+    async def fail() -> None:
+        raise KeyError("lost")
+
+    with pytest.raises(KeyError, match="lost"):
+        loop.run(fail())
+
+
+def test_several_threads_may_wait_at_once(loop: LoopThread) -> None:
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda number: loop.run(double(number, 0.1)), range(8)))
+    assert results == [2 * number for number in range(8)]
+    assert time.monotonic() - began < 0.6
+
+
+def test_it_works_inside_a_running_event_loop_as_in_a_notebook(loop: LoopThread) -> None:
+    async def cell() -> int:
+        return loop.run(double(5))
+
+    assert asyncio.run(cell()) == 10
+
+
+def test_an_interrupt_waits_for_the_cancelled_coroutine(loop: LoopThread) -> None:
+    steps: list[str] = []
+
+    async def long() -> None:
+        try:
+            steps.append("started")
+            threading.Timer(0.05, _thread.interrupt_main).start()
+            await asyncio.sleep(30)
+        finally:
+            await asyncio.sleep(0.05)
+            steps.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(long())
+    assert steps == ["started", "cleaned up"]
+    assert loop.run(double(1)) == 2
+
+
+def test_closing_cancels_what_other_threads_wait_for() -> None:
+    loop = LoopThread()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(lambda: loop.run(double(1, 30)))
+        time.sleep(0.05)
+        loop.close()
+        with pytest.raises(StatementCancelled, match="closed"):
+            waiting.result(timeout=5)
+    assert loop_threads() == 0
+    loop.close()
+    with pytest.raises(QuackLLMError, match="closed already"):
+        loop.run(double(1))
+
+
+def test_running_from_its_own_loop_is_an_error_and_no_deadlock(loop: LoopThread) -> None:
+    async def inside() -> None:
+        loop.run(double(1))
+
+    with pytest.raises(RuntimeError, match="its own event loop"):
+        loop.run(inside())
+
+
+def test_a_collected_owner_takes_its_thread_along() -> None:
+    loop = LoopThread()
+    loop.run(double(1))
+    del loop
+    gc.collect()
+    for _ in range(100):
+        if loop_threads() == 0:
+            break
+        time.sleep(0.01)
+    assert loop_threads() == 0
