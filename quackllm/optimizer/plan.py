@@ -1,0 +1,90 @@
+"""The plan of a statement: frozen nodes that rules turn into other frozen nodes.
+
+The relational part of a statement stays a sqlglot tree, which only DuckDB interprets.
+What the planner reasons about is the model calls: in which SELECT block each stands
+(`Block`), under which conditions a row reaches it (`Site.guards`), and what has to be
+known before. Trees inside these nodes are values: a rule that changes one copies it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from sqlglot import exp
+
+from quackllm.udfs.base import Call
+
+BLOCK = "quackllm_block"
+"""Key in a SELECT node's `meta` that holds the number of its block."""
+
+MATERIALIZE = "quackllm_materialize"
+"""Key in a query node's `meta`: run it once and keep its rows."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One model call of a block: its answer is a column of the block's rows.
+
+    column: the name that the answer has inside the block.
+    call: what is asked.
+    args: the fields' expressions, over the block's FROM and earlier sites' columns.
+    guards: conditions over the same; a row reaches the call when all are TRUE. They
+        may hold for more rows than the naive plan evaluates, never for fewer.
+    clause: where the call stands: 'where', 'select', 'group', 'having', ...
+    """
+
+    column: str
+    call: Call
+    args: tuple[exp.Expression, ...]
+    guards: tuple[exp.Expression, ...]
+    clause: str
+
+
+@dataclass(frozen=True)
+class Block:
+    """One SELECT whose calls are staged.
+
+    number: the block's mark in the tree (see `BLOCK`).
+    sites: in the order in which they are answered.
+    stop_after: rows after which no further answer can change the result, or None.
+    """
+
+    number: int
+    sites: tuple[Site, ...]
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A statement that is a query, bound, with its calls staged or left in place.
+
+    root: the tree; staged calls are columns, the others `ModelCall` nodes.
+    calls: the bound calls of the `ModelCall` nodes, by spec.
+    blocks: inner blocks first, in the order in which they are answered.
+    unstaged: why the calls that remain in the tree do, one reason each.
+    applied: names of the rules that changed something, in order.
+    """
+
+    root: exp.Expression
+    calls: Mapping[str, Call]
+    blocks: tuple[Block, ...] = ()
+    unstaged: tuple[str, ...] = ()
+    applied: tuple[str, ...] = field(default=(), compare=False)
+
+    def select_of(self, block: Block) -> exp.Select:
+        """Return the SELECT node of a block. Read it; copy before changing."""
+        return find_block(self.root, block.number)
+
+    def with_block(self, block: Block) -> Plan:
+        """Return the plan with the block of the same number replaced."""
+        blocks = tuple(block if old.number == block.number else old for old in self.blocks)
+        return replace(self, blocks=blocks)
+
+
+def find_block(root: exp.Expression, number: int) -> exp.Select:
+    """Find the SELECT that carries a block's number."""
+    for select in root.find_all(exp.Select):
+        if select.meta.get(BLOCK) == number:
+            return select
+    raise LookupError(f"block {number} is not in the tree")

@@ -1,0 +1,154 @@
+"""SQL text to trees and back, without changing what the text says.
+
+sqlglot's DuckDB dialect translates: it renames functions to a common vocabulary and
+rewrites idioms, which is right between dialects and wrong here, where the statement
+comes from DuckDB and goes back to DuckDB. `Verbatim` keeps every function as it was
+written. Whether a tree still says what the text said is checked by the engine against
+DuckDB's own parser (see `quackllm.engine.reading`); nothing here has to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from sqlglot import exp
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.errors import SqlglotError
+
+SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", "SUBSTRING")
+"""Functions with a grammar of their own inside the parentheses."""
+
+
+class Verbatim(DuckDB):
+    """DuckDB's dialect with no function known, so that none is renamed."""
+
+    class Parser(DuckDB.Parser):
+        """DuckDB's grammar; calls stay `Anonymous` with their arguments as written."""
+
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            name: parser
+            for name, parser in DuckDB.Parser.FUNCTION_PARSERS.items()
+            if name in SPECIAL_SYNTAX
+        }
+        NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
+            name: parser
+            for name, parser in DuckDB.Parser.NO_PAREN_FUNCTION_PARSERS.items()
+            if name != "IF"
+        }
+
+    def to_json_path(self, path: exp.Expression | None) -> exp.Expression | None:
+        """Leave the right side of `->` and `->>` alone."""
+        return path
+
+
+DIALECT = Verbatim()
+
+
+class ModelCall(exp.Expression):
+    """A bound LLM call in a tree: `this` is the call's spec, `expressions` its fields."""
+
+    arg_types: ClassVar[dict[str, bool]] = {"this": True, "expressions": False}
+
+    @property
+    def spec(self) -> str:
+        """The text that identifies the `Call`."""
+        text: str = self.args["this"]
+        return text
+
+
+def parse(sql: str) -> exp.Expression:
+    """Parse one statement; raises `SqlglotError` when sqlglot cannot."""
+    statements = DIALECT.parse(sql)
+    if len(statements) != 1 or statements[0] is None:
+        raise SqlglotError("not one statement")
+    return statements[0]
+
+
+def text(node: exp.Expression) -> str:
+    """Write a tree as DuckDB SQL; it must hold no `ModelCall`."""
+    return DIALECT.generate(node, normalize_functions=False, comments=False)
+
+
+def raw(sql: str) -> exp.Expression:
+    """Wrap SQL text as a leaf that is written as it is."""
+    return exp.Var(this=sql)
+
+
+def column(name: str, table: str | None = None) -> exp.Column:
+    """Make a quoted column reference."""
+    return exp.column(exp.to_identifier(name, quoted=True), table=table, quoted=True)
+
+
+def quote(name: str) -> str:
+    """Quote an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """Write a text as an SQL literal."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def json_fragment(sql: str) -> str:
+    """Render a value as the model sees it: JSON text, never NULL.
+
+    The rendering is also the value's identity: two values with the same text are the
+    same argument, whatever their types or collations.
+    """
+    return f"coalesce(CAST(to_json({sql}) AS VARCHAR), 'null')"
+
+
+FIELD_SEPARATOR = "chr(31)"
+"""Between the fields of a key; JSON text never holds this character unescaped."""
+
+
+def key(fragments: list[str]) -> str:
+    """Join rendered fields into the key that answers are looked up by."""
+    return f" || {FIELD_SEPARATOR} || ".join(fragments) if fragments else "''"
+
+
+def conjuncts(node: exp.Expression | None) -> list[exp.Expression]:
+    """Split a condition at its top-level ANDs, outer parentheses removed."""
+    if node is None:
+        return []
+    node = node.unnest()
+    if isinstance(node, exp.And):
+        return [*conjuncts(node.left), *conjuncts(node.right)]
+    return [node]
+
+
+def conjunction(parts: list[exp.Expression]) -> exp.Expression | None:
+    """AND the parts together, each in parentheses where it needs them."""
+    result: exp.Expression | None = None
+    for part in parts:
+        wrapped = exp.paren(part.copy(), copy=False) if needs_parens(part) else part.copy()
+        result = wrapped if result is None else exp.And(this=result, expression=wrapped)
+    return result
+
+
+def needs_parens(node: exp.Expression) -> bool:
+    """Whether an operand has to be set in parentheses under AND."""
+    return isinstance(node, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Var | exp.Lambda)
+
+
+def own_nodes(node: exp.Expression) -> Iterator[exp.Expression]:
+    """Walk a tree in evaluation order of its parts, not entering nested queries."""
+    yield node
+    for child in node.iter_expressions():
+        if not isinstance(child, exp.Query):
+            yield from own_nodes(child)
+
+
+def has_calls(node: exp.Expression | None) -> bool:
+    """Whether a call of a model stands anywhere in the tree, nested queries included."""
+    return node is not None and node.find(ModelCall) is not None
+
+
+def own_calls(node: exp.Expression | None) -> list[ModelCall]:
+    """List the calls of a tree outside nested queries, outermost first."""
+    if node is None:
+        return []
+    return [part for part in own_nodes(node) if isinstance(part, ModelCall)]
