@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import random
 from collections import deque
@@ -13,37 +12,27 @@ from typing import TYPE_CHECKING
 from quackllm.engine.providers.base import Capabilities, Reply, Request, Usage
 from quackllm.errors import CallError, InvalidAnswer, ProviderError
 from quackllm.testing.documents import document
+from quackllm.testing.rules import ArmedRule, Rule, question_hash
 from quackllm.udfs.base import Choice, FreeText, JsonAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-_CANONICAL = json.JSONEncoder(sort_keys=True)
 
 NONSENSE = "%% not an answer %%"
 """What an injected `InvalidAnswer` makes the fake say: no label, and no JSON."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A rule that makes calls fail.
+class Fault(Rule):
+    """A rule that makes calls of a `FakeProvider` fail.
 
     error: the class to raise: a `CallError` for the row, a `ProviderError` for the
         statement. `InvalidAnswer` is not raised: the fake answers `NONSENSE`, which
         the function's parser has to refuse (free text, where nothing is invalid,
         excepted).
-    rate: share of the requests that it hits. Which ones depends on the request alone,
-        so a statement meets the same faults however it is planned.
-    containing: only requests whose instruction or fields contain this text.
-    after: number of calls that the provider answers before the rule wakes up.
-    times: number of calls that the rule hits at most; None for no limit.
     """
 
     error: type[CallError] | type[ProviderError]
-    rate: float = 1.0
-    containing: str = ""
-    after: int = 0
-    times: int | None = None
 
 
 class FakeProvider:
@@ -77,7 +66,9 @@ class FakeProvider:
     ) -> None:
         self._seed = seed
         self._answer = answer
-        self._faults = tuple(_ArmedFault(rule, position) for position, rule in enumerate(faults))
+        self._faults = tuple(
+            ArmedRule(rule, f"fault {position} {seed}") for position, rule in enumerate(faults)
+        )
         self._latency = latency
         self._capabilities = capabilities or Capabilities(
             constrained=frozenset({"choice", "json_schema"})
@@ -118,7 +109,7 @@ class FakeProvider:
             self.in_flight -= 1
         if isinstance(text, Reply):
             return text
-        return Reply(text, _usage(request, text))
+        return Reply(text, estimated_usage(request, text))
 
     async def aclose(self) -> None:
         """Remember that it was called."""
@@ -126,7 +117,7 @@ class FakeProvider:
 
     def _say(self, request: Request) -> str | Reply:
         for fault in self._faults:
-            if fault.hits(request, self.calls, self._seed):
+            if fault.hits(request, self.calls):
                 return _fail(fault.rule, request)
         if self._answer is not None:
             return self._answer(request)
@@ -135,7 +126,7 @@ class FakeProvider:
 
 def deterministic_answer(request: Request, seed: int = 0) -> str:
     """Return the text that `FakeProvider(seed=seed)` answers to a request."""
-    number = _hash(request, f"answer {seed}")
+    number = question_hash(request, f"answer {seed}")
     form = request.answer
     if isinstance(form, Choice):
         return form.labels[number % len(form.labels)]
@@ -144,42 +135,13 @@ def deterministic_answer(request: Request, seed: int = 0) -> str:
     return f"answer {number:016x}"
 
 
-class _ArmedFault:
-    """A rule and how often it has hit."""
-
-    def __init__(self, rule: Fault, position: int) -> None:
-        self.rule = rule
-        self._position = position
-        self._hits = 0
-
-    def hits(self, request: Request, calls: int, seed: int) -> bool:
-        rule = self.rule
-        if calls <= rule.after or (rule.times is not None and self._hits >= rule.times):
-            return False
-        if rule.containing not in request.instruction and rule.containing not in request.fields:
-            return False
-        drawn = _hash(request, f"fault {self._position} {seed}") / 2**64
-        if drawn >= rule.rate:
-            return False
-        self._hits += 1
-        return True
-
-
 def _fail(rule: Fault, request: Request) -> str:
     if rule.error is InvalidAnswer and not isinstance(request.answer, FreeText):
         return NONSENSE
     raise rule.error(f"injected by quackllm.testing: {rule.error.__name__}")
 
 
-def _hash(request: Request, purpose: str) -> int:
-    """Hash a request to 64 bits; equal whatever the order of the fields."""
-    fields = _CANONICAL.encode(json.loads(request.fields))
-    question = f"{purpose}\0{request.instruction}\0{fields}"
-    digest = hashlib.blake2b(question.encode("utf-8", "surrogatepass"), digest_size=8)
-    return int.from_bytes(digest.digest(), "big")
-
-
-def _usage(request: Request, text: str) -> Usage:
+def estimated_usage(request: Request, text: str) -> Usage:
     """Estimate tokens at four characters each."""
     prompt = (len(request.instruction) + len(request.fields)) // 4 + 1
     return Usage(prompt_tokens=prompt, completion_tokens=len(text) // 4 + 1)

@@ -1,0 +1,256 @@
+"""A local HTTP server that speaks the OpenAI chat completions API, without a model."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from quackllm.engine.loop import LoopThread
+from quackllm.engine.providers.base import Reply, Request
+from quackllm.testing.fake_provider import deterministic_answer, estimated_usage
+from quackllm.testing.http_faults import context_exceeded_body, error_body
+from quackllm.testing.http_protocol import HttpProtocol, HttpRequest, HttpResponse
+from quackllm.testing.rules import ArmedRule
+from quackllm.udfs.base import AnswerForm, Choice, FreeText, JsonAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from quackllm.testing.http_faults import HttpFault
+
+Flavor = Literal["openai", "vllm", "llama.cpp", "ollama", "unconstrained"]
+
+_OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp", "ollama": "library", "openai": "openai"}
+_GRAMMAR_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request that the server has seen; body is the JSON of it, {} without one."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+class FakeServer:
+    """A real HTTP server on 127.0.0.1 in a thread of its own, for tests of clients.
+
+        with FakeServer(flavor="vllm") as server:
+            con = quackllm.connect(llm_base_url=server.base_url)
+
+    Answers are those of `FakeProvider`: they depend on the seed, the system message
+    and the user message only, and keep to the constraint of the request as far as
+    the server that it plays would.
+
+    flavor: whose habits it has: how it introduces itself in `/v1/models`, which
+        constraints it understands (others are ignored, as real servers do) and how it
+        words a prompt that is too long. 'unconstrained' refuses every constraint.
+    models: the names served; the first one is served under any name by llama.cpp only.
+    context_window: tokens (four characters each) that a prompt may take.
+    api_key: when given, requests without it get 401.
+    answer: a function of the request in place of the deterministic answers.
+    faults: rules, tried in order on every chat completion.
+    latency: seconds before each completion is answered.
+    keep: number of latest requests kept in `received`.
+    """
+
+    def __init__(
+        self,
+        *,
+        flavor: Flavor = "openai",
+        models: Sequence[str] = ("fake-model",),
+        context_window: int = 8192,
+        api_key: str | None = None,
+        seed: int = 0,
+        answer: Callable[[Request], str | Reply] | None = None,
+        faults: Sequence[HttpFault] = (),
+        latency: float = 0.0,
+        port: int = 0,
+        keep: int = 1000,
+    ) -> None:
+        self.flavor = flavor
+        self.models = tuple(models)
+        self.context_window = context_window
+        self.calls = 0
+        self.received: deque[Received] = deque(maxlen=keep)
+        self._api_key = api_key
+        self._seed = seed
+        self._answer = answer
+        self._faults = tuple(
+            ArmedRule(rule, f"fault {position} {seed}") for position, rule in enumerate(faults)
+        )
+        self._latency = latency
+        self._port = port
+        self._connections: set[HttpProtocol] = set()
+        self._thread = LoopThread()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def base_url(self) -> str:
+        """The address for clients, up to and with `/v1`."""
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    @property
+    def connections(self) -> int:
+        """Number of connections that are open now."""
+        return len(self._connections)
+
+    def __enter__(self) -> Self:
+        self._thread.run(self._open())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening, cut all connections off, end the thread. May be called twice."""
+        if self._server is not None:
+            self._thread.run(self._shut())
+        self._thread.close()
+
+    async def _open(self) -> None:
+        self._server = await asyncio.get_running_loop().create_server(
+            lambda: HttpProtocol(self._handle, self._connections),
+            "127.0.0.1",
+            self._port,
+            backlog=1024,
+        )
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def _shut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for connection in tuple(self._connections):
+            connection.abort()
+        await asyncio.sleep(0)
+        self._server = None
+
+    def _handle(self, request: HttpRequest) -> HttpResponse:
+        body = json.loads(request.body) if request.body else {}
+        self.received.append(Received(request.method, request.path, request.headers, body))
+        if self._api_key is not None:
+            given = request.headers.get("authorization", "")
+            if given != f"Bearer {self._api_key}":
+                message = f"Incorrect API key provided: {given.removeprefix('Bearer ')}"
+                return _refuse(401, message, "invalid_request_error", "invalid_api_key")
+        route = (request.method, request.path.partition("?")[0])
+        if route == ("POST", "/v1/chat/completions"):
+            return self._chat(body)
+        if route == ("GET", "/v1/models"):
+            return HttpResponse(200, json.dumps(self._model_list()).encode())
+        if route == ("GET", "/props") and self.flavor == "llama.cpp":
+            props = {"default_generation_settings": {"n_ctx": self.context_window}}
+            return HttpResponse(200, json.dumps(props).encode())
+        return _refuse(404, f"no route {request.path}", "not_found_error", 404)
+
+    def _model_list(self) -> dict[str, Any]:
+        owner = _OWNERS.get(self.flavor, "someone")
+        cards: list[dict[str, Any]] = []
+        for name in self.models:
+            card = {"id": name, "object": "model", "created": 0, "owned_by": owner}
+            if self.flavor == "vllm":
+                card["max_model_len"] = self.context_window
+            cards.append(card)
+        return {"object": "list", "data": cards}
+
+    def _chat(self, body: Mapping[str, Any]) -> HttpResponse:
+        self.calls += 1
+        name = body.get("model", "")
+        if name not in self.models and self.flavor != "llama.cpp":
+            message = f"The model `{name}` does not exist."
+            return _refuse(404, message, "NotFoundError", "model_not_found")
+        if self.flavor == "unconstrained" and "response_format" in body:
+            message = "Unrecognized request argument supplied: response_format"
+            return _refuse(400, message, "invalid_request_error", None)
+        request = _as_request(body, self.flavor)
+        reply = self._reply(request)
+        tokens = reply.usage.prompt_tokens
+        if tokens > self.context_window:
+            text = context_exceeded_body(self.flavor, tokens, self.context_window)
+            return HttpResponse(400, text.encode())
+        answer = json.dumps(_completion(name, reply)).encode()
+        for fault in self._faults:
+            if fault.hits(request, self.calls):
+                return fault.rule.response(answer)
+        return HttpResponse(200, answer, delay=self._latency)
+
+    def _reply(self, request: Request) -> Reply:
+        if self._answer is None:
+            said: str | Reply = deterministic_answer(request, self._seed)
+        else:
+            said = self._answer(request)
+        if isinstance(said, Reply):
+            return said
+        return Reply(said, estimated_usage(request, said))
+
+
+def _refuse(status: int, message: str, kind: str, code: str | int | None) -> HttpResponse:
+    return HttpResponse(status, error_body(message, kind, code).encode())
+
+
+def _completion(model: str, reply: Reply) -> dict[str, Any]:
+    usage = reply.usage
+    return {
+        "id": "chatcmpl-fake",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": reply.text},
+                "logprobs": None,
+                "finish_reason": "length" if reply.truncated else "stop",
+            }
+        ],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+            "prompt_tokens_details": {"cached_tokens": usage.cached_tokens or 0},
+        },
+    }
+
+
+def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
+    """Read a chat completion back into the request that a provider would have seen."""
+    said = {message["role"]: message["content"] for message in body["messages"]}
+    fields = said.get("user", "")
+    if not fields.startswith("{"):
+        fields = json.dumps({"user": fields})
+    return Request(
+        instruction=said.get("system", ""),
+        fields=fields,
+        answer=_constraint(body, flavor),
+        temperature=body.get("temperature", 0.0),
+        max_tokens=body.get("max_tokens") or body.get("max_completion_tokens") or 0,
+    )
+
+
+def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
+    """Return the form that a server of this flavor holds the answer to."""
+    structured = body.get("structured_outputs") or {}
+    if flavor == "vllm" and "choice" in structured:
+        return Choice(tuple(structured["choice"]))
+    if flavor == "vllm" and "json" in structured:
+        return JsonAnswer(json.dumps(structured["json"]))
+    if flavor == "llama.cpp" and "grammar" in body:
+        return Choice(tuple(_grammar_texts(body["grammar"])))
+    if flavor == "llama.cpp" and "json_schema" in body:
+        return JsonAnswer(json.dumps(body["json_schema"]))
+    wanted = body.get("response_format") or {}
+    if wanted.get("type") == "json_schema":
+        return JsonAnswer(json.dumps(wanted["json_schema"]["schema"]))
+    return FreeText()
+
+
+def _grammar_texts(grammar: str) -> list[str]:
+    """Return the quoted texts of a GBNF grammar that is one alternative of texts."""
+    return [json.loads(f'"{text}"') for text in _GRAMMAR_TEXT.findall(grammar)]
