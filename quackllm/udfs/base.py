@@ -10,10 +10,12 @@ its fields, and runs it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 
 class Kind(Enum):
@@ -44,13 +46,16 @@ class Option:
     """A named option, written `name := value`.
 
     `check` takes the Python value that DuckDB folds the constant to and returns the
-    value to use; it raises `ValueError` with what would be right.
+    value to use, of the kinds JSON has; it raises `ValueError` with what would be
+    right. `affects_answer` is False for options that say how the engine deals with
+    an answer and not what is asked.
     """
 
     name: str
     doc: str
     check: Callable[[Any], Any]
     default: Any = None
+    affects_answer: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,11 @@ class Declaration:
     instruction: the fixed text that opens every prompt of the call.
     returns: the DuckDB type of the SQL value, as DuckDB writes it.
     answer: what the model may say; providers constrain decoding to it where they can.
-    parse: the model's text to the canonical text of the value: plain text for
-        VARCHAR, JSON for everything else; None for an SQL NULL that the model may
-        legitimately answer. Raises `InvalidAnswer`. What it returns always casts to
-        `returns` in DuckDB.
+    parse: the model's text to the canonical text of the value: plain text for scalar
+        types, a JSON document for JSON, lists, STRUCT and MAP; None for an SQL NULL
+        that the model may legitimately answer. Raises `InvalidAnswer`. What it
+        returns always casts to `returns` in DuckDB, by the expression that
+        `types.SqlType.cast_sql` writes.
     max_tokens: tokens that the longest sensible answer needs.
     """
 
@@ -147,8 +153,10 @@ class Function:
 class Call:
     """A bound call: everything that is fixed before a row is seen.
 
-    Two calls are the same question when `spec` is equal; an answer is determined by
-    `spec`, the model and the values of `fields`.
+    Two calls are the same question when `identity` is equal; an answer is determined
+    by `identity`, the model (the one that `model`, or the setting, resolves to) and
+    the values of `fields`, by name. `spec` is all that is needed to bind the same call
+    again, with the options that do not change an answer.
     """
 
     function: str
@@ -159,6 +167,10 @@ class Call:
     temperature: float
     max_tokens: int
     on_error: str | None
+    cache: bool | None
     spec: str
-    """JSON text of function, version, constants, options and fields: the call's identity,
-    and all that is needed to bind the same call again."""
+    """JSON text of function, version, constants, options and fields: `Functions.from_spec`
+    makes the call of it again."""
+    identity: str
+    """JSON text of what is asked: `spec` without the model and without options like
+    on_error, with max_tokens as it is used, and the fields in alphabetical order."""

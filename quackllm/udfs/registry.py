@@ -1,0 +1,255 @@
+"""The functions that SQL may call, and how a call is bound.
+
+A function is found through the entry-point group `quackllm.functions`; quackllm's
+own come through the same door as those of other packages.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time
+from decimal import Decimal
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from quackllm.errors import BindError, QuackLLMError
+from quackllm.udfs.base import Binding, Call, Declaration, Function, Kind, Option
+from quackllm.udfs.options import SHARED_OPTIONS, check_options, shown
+
+ENTRY_POINTS = "quackllm.functions"
+
+
+class Functions:
+    """An immutable set of functions, by name and alias, whatever the case."""
+
+    def __init__(self, functions: Iterable[Function]) -> None:
+        """Collect the functions. Raises `QuackLLMError` when two share a name."""
+        self._functions = tuple(functions)
+        by_name: dict[str, Function] = {}
+        for function in self._functions:
+            for name in (function.name, *function.aliases):
+                other = by_name.setdefault(name.lower(), function)
+                if other is not function:
+                    raise QuackLLMError(
+                        f"two functions are called {name.upper()}: {other.signature()} "
+                        f"and {function.signature()}"
+                    )
+        self._by_name: Mapping[str, Function] = MappingProxyType(by_name)
+
+    @classmethod
+    def load(cls) -> Functions:
+        """Load every function that an installed package declares, by name.
+
+        Raises `QuackLLMError` when an entry point is not a `Function`.
+        """
+        found = []
+        for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda each: each.name):
+            function = point.load()
+            if not isinstance(function, Function):
+                raise QuackLLMError(
+                    f"entry point {point.name} = {point.value} of {ENTRY_POINTS} is a "
+                    f"{type(function).__name__}, not a quackllm.udfs.base.Function"
+                )
+            found.append(function)
+        return cls(found)
+
+    def __iter__(self) -> Iterator[Function]:
+        """Iterate over the functions; aliases do not count."""
+        return iter(self._functions)
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Every name and alias, in lower case."""
+        return frozenset(self._by_name)
+
+    def get(self, name: str) -> Function | None:
+        """Return the function of a name or alias, None when there is none."""
+        return self._by_name.get(name.lower())
+
+    def suggest(self, name: str) -> str | None:
+        """Return the closest name for an unknown one that looks like ours, else None."""
+        lowered = name.lower()
+        if not lowered.startswith(("llm", "ai_")) or lowered in self._by_name:
+            return None
+        close = get_close_matches(lowered, self._by_name, n=1, cutoff=0.7)
+        return close[0].upper() if close else None
+
+    def bind(
+        self,
+        name: str,
+        constants: Mapping[str, Any],
+        options: Mapping[str, Any],
+        fields: Sequence[str],
+    ) -> Call:
+        """Bind a call.
+
+        name: the function as it was written, an alias or not.
+        constants: by parameter name, the values of CONSTANT parameters and of those
+            PROMPT parameters that are constant, as DuckDB folds them.
+        options: by name as written, likewise.
+        fields: names of the data arguments in call order; a PROMPT parameter that is
+            not constant is a field under the parameter's name.
+
+        Raises `BindError`, opened by the name of the function.
+        """
+        function = self.get(name)
+        if function is None:
+            close = self.suggest(name)
+            hint = f", did you mean {close}?" if close else ""
+            raise BindError(f"unknown function {name.upper()}{hint}")
+        try:
+            return _bind(function, constants, options, tuple(fields))
+        except BindError as error:
+            raise BindError(f"{name.upper()}: {error}") from None
+
+    def from_spec(self, spec: str) -> Call:
+        """Bind the call that a `Call.spec` describes again.
+
+        Raises `BindError` when the function is gone or has another version.
+        """
+        loaded = json.loads(spec)
+        function = self.get(loaded["function"])
+        if function is not None and function.version != loaded["version"]:
+            raise BindError(
+                f"the call was bound by version {loaded['version']} of "
+                f"{function.name.upper()}, this is version {function.version}"
+            )
+        return self.bind(
+            loaded["function"], loaded["constants"], loaded["options"], loaded["fields"]
+        )
+
+
+def options_of(function: Function) -> tuple[Option, ...]:
+    """Return every option of a function: its own, then the shared ones."""
+    return (*function.options, *SHARED_OPTIONS)
+
+
+def _bind(
+    function: Function,
+    constants: Mapping[str, Any],
+    options: Mapping[str, Any],
+    fields: tuple[str, ...],
+) -> Call:
+    known = options_of(function)
+    folded = {name: _folded(name, value) for name, value in options.items()}
+    checked = check_options(folded, known)
+    fixed = {name: _folded(name, value) for name, value in constants.items()}
+    _check_arguments(function, fixed, fields)
+    binding = Binding(MappingProxyType(fixed), MappingProxyType(checked), fields)
+    declaration = function.declare(binding)
+    return _call(function, binding, declaration, known)
+
+
+def _call(
+    function: Function, binding: Binding, declaration: Declaration, known: Sequence[Option]
+) -> Call:
+    """Put the bound call together with its two texts.
+
+    Constants keep the order of their keys: the order of labels and of the fields of
+    a type is part of what is asked.
+    """
+    options = binding.options
+    max_tokens = options["max_tokens"] or declaration.max_tokens
+    question = {option.name for option in known if option.affects_answer} - {"model"}
+    head = {"function": function.name, "version": function.version}
+    fixed = {name: binding.constants[name] for name in sorted(binding.constants)}
+    given = {name: options[name] for name in sorted(options) if options[name] is not None}
+    asked = {name: value for name, value in given.items() if name in question}
+    spec = {**head, "constants": fixed, "options": given, "fields": binding.fields}
+    identity = {
+        **head,
+        "constants": fixed,
+        "options": {**asked, "max_tokens": max_tokens},
+        "fields": sorted(binding.fields),
+    }
+    return Call(
+        function=function.name,
+        version=function.version,
+        fields=binding.fields,
+        declaration=declaration,
+        model=options["model"],
+        temperature=options["temperature"],
+        max_tokens=max_tokens,
+        on_error=options["on_error"],
+        cache=options["cache"],
+        spec=_compact(spec),
+        identity=_compact(identity),
+    )
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _check_arguments(
+    function: Function, constants: Mapping[str, Any], fields: tuple[str, ...]
+) -> None:
+    """Check that the call has the arguments that the signature asks for."""
+    taken = set()
+    for parameter in function.parameters:
+        absent = parameter.name not in constants
+        if parameter.kind is Kind.PROMPT:
+            if absent and parameter.name in fields:
+                taken.add(parameter.name)
+            elif absent and parameter.required:
+                raise BindError(f"{parameter.name} is missing: {function.signature()}")
+            elif not absent and not _is_text(constants[parameter.name]):
+                raise BindError(
+                    f"{parameter.name} must be a text, not {shown(constants[parameter.name])}"
+                )
+        elif parameter.kind is Kind.CONSTANT and absent and parameter.required:
+            raise BindError(
+                f"{parameter.name} is missing or not a constant: {function.signature()}"
+            )
+    unknown = set(constants) - {parameter.name for parameter in function.parameters}
+    if unknown:
+        raise BindError(f"no parameter {sorted(unknown)[0]}: {function.signature()}")
+    twice = [name for at, name in enumerate(fields) if name in fields[:at]]
+    if twice:
+        raise BindError(
+            f"two arguments are called {twice[0]}; name one by a struct literal: "
+            f"{{'another name': {twice[0]}}}"
+        )
+    data = [each for each in function.parameters if each.kind in (Kind.VALUE, Kind.VALUES)]
+    needed = [each for each in data if each.required]
+    if needed and len(fields) <= len(taken):
+        raise BindError(
+            f"data arguments are missing ({needed[0].name}: {needed[0].doc}): "
+            f"{function.signature()}"
+        )
+    if not data and len(fields) > len(taken):
+        raise BindError(f"too many arguments: {function.signature()}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _folded(name: str, value: Any) -> Any:
+    """Return a constant as JSON has it, so that a call bound from its spec is the same."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, (float, Decimal)):
+        if not math.isfinite(value):
+            raise BindError(f"{name} must be a finite number, not {value}")
+        return int(value) if value == int(value) and isinstance(value, Decimal) else float(value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, (list, tuple)):
+        return [_folded(name, item) for item in value]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise BindError(f"{name} must have texts as keys, not {shown(key)}")
+        return {key: _folded(name, item) for key, item in value.items()}
+    raise BindError(f"{name} cannot be a {type(value).__name__}")
