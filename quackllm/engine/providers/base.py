@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from quackllm.udfs.base import AnswerForm
+if TYPE_CHECKING:
+    from quackllm.udfs.base import AnswerForm
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,298 @@
+"""Models behind the OpenAI chat completions protocol: vLLM, llama.cpp, Ollama, hosted."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import openai
+
+from quackllm.engine.providers.base import Capabilities, Reply, Usage
+from quackllm.engine.providers.constraints import (
+    Constraint,
+    ServerKind,
+    constraint,
+    constraint_names,
+)
+from quackllm.engine.providers.openai_errors import (
+    Place,
+    error_text,
+    is_context_overflow,
+    is_unexplained_refusal,
+    timed_out,
+    translate,
+    unreachable,
+)
+from quackllm.engine.providers.openai_probe import Served, probe
+from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
+from quackllm.errors import (
+    CallError,
+    InvalidAnswer,
+    ModelNotFound,
+    ProviderError,
+    RequestRefused,
+    ServerFailed,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.config import ProviderConfig
+    from quackllm.udfs.base import AnswerForm
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+# So many calls in a row that never got through mean that the server is gone; so many
+# refusals before any answer mean that it refuses the form of the request and not a row.
+_STREAK_THAT_STOPS = 3
+_CONNECTIONS_BEYOND_CALLS = 4
+_CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
+_GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
+_COUNTS_CACHED_TOKENS = frozenset({ServerKind.OPENAI, ServerKind.LLAMA_CPP})
+_NAMES_CONSTRAINT = ("response_format", "json_schema", "structured_output", "grammar", "schema")
+
+
+async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
+    """Return a provider for the server at `config.base_url`, which is asked who it is.
+
+    Without a model in the config the one that the server serves is taken. Raises
+    `ServerUnreachable`, `AuthenticationFailed` and, when there is not exactly one
+    model to take, `ModelNotFound`.
+    """
+    url = config.base_url or OPENAI_URL
+    key = config.api_key
+    place = Place(_without_credentials(url), config.model or "", (), key, config.timeout)
+    client = _client(url, config)
+    try:
+        served = await probe(client, place)
+        model = config.model or _only_model(served, place)
+    except BaseException:
+        await client.close()
+        raise
+    place = replace(place, model=model, served=served.models)
+    return OpenAICompatible(client, place, served, config)
+
+
+class OpenAICompatible:
+    """A `Provider` that calls one model of one server. Made by `open_openai_compatible`.
+
+    The SDK retries lost connections, 408, 409, 429 and 5xx with growing pauses, or
+    after the time that the server names in Retry-After. What a server has refused
+    once (a constraint, a temperature) is not sent to it again; the person is told.
+    """
+
+    def __init__(
+        self, client: openai.AsyncOpenAI, place: Place, served: Served, config: ProviderConfig
+    ) -> None:
+        self._client = client
+        self._place = place
+        self._kind = served.kind
+        self._notify = config.notify
+        self._capabilities = _capabilities(served, place.model, config.concurrency)
+        self._constraints: dict[AnswerForm, Constraint] = {}
+        self._length_name = (
+            "max_completion_tokens" if served.kind is ServerKind.OPENAI else "max_tokens"
+        )
+        self._sends_temperature = True
+        self._has_answered = False
+        self._lost_in_a_row = 0
+        self._refused_in_a_row = 0
+
+    @property
+    def model(self) -> str:
+        """Name of the model, as the server lists it or the person gave it."""
+        return self._place.model
+
+    @property
+    def endpoint(self) -> str:
+        """The base URL, without credentials."""
+        return self._place.url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this kind of server can do."""
+        return self._capabilities
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request; see `openai_errors` for what is raised when."""
+        limits = self._constraint(request.answer)
+        body = self._body(request, limits)
+        failure: CallError | ProviderError
+        try:
+            async with asyncio.timeout(self._place.timeout):
+                completion = await self._client.post("/chat/completions", cast_to=object, body=body)
+        except TimeoutError:
+            failure = timed_out(self._place)
+        except openai.OpenAIError as error:
+            if isinstance(error, openai.APIStatusError) and self._adapted(
+                error, request.answer, body
+            ):
+                return await self.complete(request)
+            failure = self._failure(error)
+        except ValueError as error:  # the body is not JSON, or not UTF-8
+            failure = ServerFailed(f"the reply of {self._place.url} is broken JSON: {error}")
+        else:
+            self._has_answered = True
+            self._lost_in_a_row = 0
+            return self._reply(completion, request, limits)
+        # Raised outside the handler: the client's error may quote the key.
+        raise failure
+
+    async def aclose(self) -> None:
+        """Close the connections to the server."""
+        await self._client.close()
+
+    def __repr__(self) -> str:
+        return f"OpenAICompatible(model={self.model!r}, endpoint={self.endpoint!r})"
+
+    def _body(self, request: Request, limits: Constraint) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self._place.model,
+            "messages": chat_messages(request),
+            self._length_name: request.max_tokens + limits.extra_tokens,
+            **limits.body,
+        }
+        if self._sends_temperature:
+            body["temperature"] = request.temperature
+        return body
+
+    def _constraint(self, form: AnswerForm) -> Constraint:
+        known = self._constraints.get(form)
+        if known is None:
+            known = self._constraints[form] = constraint(form, self._kind)
+        return known
+
+    def _adapted(
+        self, error: openai.APIStatusError, form: AnswerForm, sent: Mapping[str, Any]
+    ) -> bool:
+        """Leave out what the server says it does not take; False when that is not it.
+
+        Only what was in the request can be left out, so this ends. Other calls may have
+        been on their way with the same request: the person is told once.
+        """
+        if error.status_code not in (400, 422) or is_context_overflow(error):
+            return False
+        said = error_text(error).lower()
+        if "max_completion_tokens" in said and "max_tokens" in sent:
+            self._length_name = "max_completion_tokens"
+            return True
+        if "temperature" in said and "temperature" in sent:
+            if self._sends_temperature:
+                self._sends_temperature = False
+                self._notify(f"{self.model} takes no temperature; it answers at its own")
+            return True
+        if any(name in said for name in _NAMES_CONSTRAINT) and constraint_names(sent):
+            if self._constraint(form).body:
+                self._constraints[form] = Constraint()
+                self._notify(
+                    f"{self.endpoint} does not hold answers to the type asked for; those "
+                    f"that do not fit become NULL. It says: {self._place.clean(said)}"
+                )
+            return True
+        return False
+
+    def _failure(self, error: openai.OpenAIError) -> CallError | ProviderError:
+        """Return the error for this call, or for the statement when calls fail alike."""
+        failure = translate(error, self._place)
+        if isinstance(error, openai.APIConnectionError):
+            self._lost_in_a_row += 1
+            if self._lost_in_a_row >= _STREAK_THAT_STOPS:
+                return unreachable(error, self._place)
+            return failure
+        self._lost_in_a_row = 0
+        if isinstance(failure, ServerFailed) and is_unexplained_refusal(error):
+            self._refused_in_a_row += 1
+            if not self._has_answered and self._refused_in_a_row >= _STREAK_THAT_STOPS:
+                return RequestRefused(str(failure))
+        return failure
+
+    def _reply(self, completion: object, request: Request, limits: Constraint) -> Reply:
+        if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
+            shown = self._place.clean(repr(completion)[:80])
+            raise ServerFailed(f"the reply of {self._place.url} is no completion: {shown}")
+        if not completion["choices"]:
+            raise InvalidAnswer("the server sent no answer (an empty list of choices)")
+        choice = completion["choices"][0]
+        message = choice.get("message") or {}
+        text = message.get("content")
+        finish = choice.get("finish_reason")
+        if message.get("refusal"):
+            raise InvalidAnswer(f"the model refused: {self._place.clean(message['refusal'])}")
+        if finish == "content_filter":
+            raise InvalidAnswer("the server's content filter withheld the answer")
+        usage = self._usage(completion.get("usage"))
+        answer = strip_reasoning(text) if isinstance(text, str) else ""
+        if not answer and finish == "length" and (text or usage.completion_tokens):
+            raise InvalidAnswer(
+                f"the model was still reasoning after {request.max_tokens} tokens: "
+                "raise max_tokens, or switch its reasoning off"
+            )
+        if not isinstance(text, str):
+            raise InvalidAnswer("the server sent an answer without text")
+        return Reply(limits.unwrap(answer, request.answer), usage, truncated=finish == "length")
+
+    def _usage(self, usage: object) -> Usage:
+        if not isinstance(usage, dict):
+            return Usage()
+        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        if cached is not None and not self._capabilities.reports_cached_tokens:
+            self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
+        return Usage(
+            prompt_tokens=usage.get("prompt_tokens") or 0,
+            completion_tokens=usage.get("completion_tokens") or 0,
+            cached_tokens=cached,
+        )
+
+
+def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
+    connections = (config.concurrency or max(_CONCURRENCY.values())) + _CONNECTIONS_BEYOND_CALLS
+    # The class of the limits is httpx's or httpx2's, as the installed openai has it.
+    limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
+        max_connections=connections, max_keepalive_connections=connections
+    )
+    timeout = openai.Timeout(config.timeout, connect=min(config.timeout, 10.0))
+    # Without a key of ours the SDK would take OPENAI_API_KEY, whoever the server is.
+    key = config.api_key.reveal() if config.api_key else "none"
+    return openai.AsyncOpenAI(
+        base_url=url,
+        api_key=key,
+        timeout=timeout,
+        max_retries=config.max_retries,
+        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+    )
+
+
+def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:
+    kind = served.kind
+    return Capabilities(
+        constrained=frozenset({"choice", "json_schema"}),
+        exact_token_counts=True,
+        reports_cached_tokens=kind in _COUNTS_CACHED_TOKENS,
+        prefix_granularity=served.block_size or _GRANULARITY.get(kind),
+        context_window=served.window(model),
+        concurrency=concurrency or served.slots or _CONCURRENCY.get(kind, 16),
+    )
+
+
+def _only_model(served: Served, place: Place) -> str:
+    if len(served.models) == 1:
+        return served.models[0]
+    if not served.models:
+        raise ModelNotFound(
+            f"{place.url} does not say which models it serves: SET llm_model = '...'"
+        )
+    shown = ", ".join(f"'{name}'" for name in served.models[:10])
+    more = ", ..." if len(served.models) > 10 else ""
+    raise ModelNotFound(
+        f"{place.url} serves {len(served.models)} models; "
+        f"choose one with SET llm_model = '...': {shown}{more}"
+    )
+
+
+def _without_credentials(url: str) -> str:
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

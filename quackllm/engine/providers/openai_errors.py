@@ -1,0 +1,173 @@
+"""What the OpenAI client raises, told as what it means for a row or a statement."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import openai
+
+from quackllm.errors import (
+    AuthenticationFailed,
+    CallError,
+    CallTimedOut,
+    ContextWindowExceeded,
+    InvalidAnswer,
+    ModelNotFound,
+    ProviderError,
+    RequestRefused,
+    ServerFailed,
+    ServerUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from quackllm.engine.providers.config import Secret
+
+_CONTEXT_CODES = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+# How OpenAI, vLLM, llama.cpp, SGLang and TGI word a prompt that is too long.
+_CONTEXT_WORDS = re.compile(
+    r"maximum context length|context (?:size|length|window)|max_model_len|longer than the "
+    r"(?:model's )?context|input (?:length|tokens?) exceed",
+    re.IGNORECASE,
+)
+_LONGEST_DETAIL = 300
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where calls go, for messages: no credentials in here but to blot them out."""
+
+    url: str
+    model: str
+    served: Sequence[str]
+    key: Secret | None
+    timeout: float
+
+    def clean(self, message: str) -> str:
+        """Return one short line without the key."""
+        line = " ".join(message.split())
+        if len(line) > _LONGEST_DETAIL:
+            line = line[:_LONGEST_DETAIL] + "..."
+        return self.key.redact(line) if self.key else line
+
+
+def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderError:
+    """Return the error of ours for what one call has raised, retries included.
+
+    A lost connection and a 400 that is about something unknown are `ServerFailed`
+    here: whether they stop the statement depends on what other calls met.
+    """
+    if isinstance(error, openai.APITimeoutError) and not _while_connecting(error):
+        return timed_out(place)
+    if isinstance(error, openai.APIConnectionError):
+        return ServerFailed(connection_trouble(error, place))
+    if isinstance(error, openai.APIStatusError):
+        return _from_status(error, place)
+    return ServerFailed(place.clean(f"the reply of {place.url} is broken: {error}"))
+
+
+def timed_out(place: Place) -> CallTimedOut:
+    """Return the error of a call that took too long."""
+    return CallTimedOut(f"no answer from {place.url} within {place.timeout:g} s (llm_timeout)")
+
+
+def unreachable(error: openai.APIConnectionError, place: Place) -> ServerUnreachable:
+    """Return the error of a server that cannot be reached at all."""
+    return ServerUnreachable(f"Connection Error: {connection_trouble(error, place)}")
+
+
+def is_unexplained_refusal(error: openai.OpenAIError) -> bool:
+    """Tell whether the server found fault with a request, and not with its length."""
+    return isinstance(error, openai.APIStatusError) and error.status_code in (400, 422)
+
+
+def error_text(error: openai.APIStatusError) -> str:
+    """Return what the server said, from whichever member it put it in."""
+    said = _member(error, "message") or error.message
+    return str(said)
+
+
+def connection_trouble(error: openai.APIConnectionError, place: Place) -> str:
+    """Say what is wrong between here and the server, and what to look at."""
+    for cause in _causes(error):
+        if isinstance(cause, socket.gaierror):
+            return place.clean(f"the host of {place.url} does not resolve to an address: {cause}")
+        if isinstance(cause, ssl.SSLError):
+            return place.clean(
+                f"TLS with {place.url} failed: {cause}. A server without TLS has an "
+                "address that begins with http://"
+            )
+        if isinstance(cause, ConnectionRefusedError):
+            return (
+                f"nothing listens at {place.url}. Is the model server running, and is "
+                "llm_base_url (or OPENAI_BASE_URL) its address?"
+            )
+    last = next(iter(reversed(list(_causes(error)))), error)
+    return place.clean(f"no connection to {place.url}: {type(last).__name__} {last}".rstrip())
+
+
+def _from_status(error: openai.APIStatusError, place: Place) -> CallError | ProviderError:
+    status, said = error.status_code, place.clean(error_text(error))
+    code = _member(error, "code")
+    if status in (401, 403):
+        given = "refuses the API key" if place.key else "wants an API key"
+        return AuthenticationFailed(
+            f"{place.url} {given} (HTTP {status}): set llm_api_key or OPENAI_API_KEY. "
+            f"The server says: {said}"
+        )
+    if status == 404:
+        return model_not_found(place, said)
+    if status == 429 and code == "insufficient_quota":
+        return RequestRefused(f"the account at {place.url} has no quota left: {said}")
+    if status in (400, 413, 422):
+        if code == "content_filter":
+            return InvalidAnswer(f"the server's content filter refused this row: {said}")
+        if is_context_overflow(error):
+            return ContextWindowExceeded(f"the prompt is too long for {place.model}: {said}")
+        return ServerFailed(f"{place.url} refused the request (HTTP {status}): {said}")
+    return ServerFailed(f"{place.url} failed (HTTP {status}, retries included): {said}")
+
+
+def model_not_found(place: Place, said: str) -> ModelNotFound:
+    """Return the error that lists what there is."""
+    if place.served:
+        shown = ", ".join(f"'{name}'" for name in place.served[:10])
+        return ModelNotFound(f"{place.url} has no model '{place.model}'; it serves: {shown}")
+    return ModelNotFound(
+        f"{place.url} knows no model '{place.model}', or the address is not that of an "
+        f"OpenAI-compatible API (it usually ends in /v1). The server says: {said}"
+    )
+
+
+def is_context_overflow(error: openai.APIStatusError) -> bool:
+    """Tell whether a 400 is about the length of the prompt, in any server's words."""
+    if _member(error, "code") in _CONTEXT_CODES or _member(error, "type") in _CONTEXT_CODES:
+        return True
+    return _CONTEXT_WORDS.search(error_text(error)) is not None
+
+
+def _member(error: openai.APIStatusError, name: str) -> Any:
+    """Read a member of an error body; some servers put it at the top, some in 'error'."""
+    body = error.body
+    if isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    return body.get(name) if isinstance(body, dict) else None
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        yield cause
+        if isinstance(cause, BaseExceptionGroup):
+            yield from cause.exceptions
+        cause = cause.__cause__ or cause.__context__
+
+
+def _while_connecting(error: openai.APITimeoutError) -> bool:
+    # httpx and httpx2, either of which the client may use, both name it so.
+    return any(type(cause).__name__ == "ConnectTimeout" for cause in _causes(error))

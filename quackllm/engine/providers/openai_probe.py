@@ -1,0 +1,131 @@
+"""Which software answers at an address, and what it serves: asked once, on opening.
+
+`GET /models` is all that is asked of every server: `owned_by` tells vLLM, llama.cpp
+and Ollama apart. vLLM's `/metrics` (block size of its prefix cache) and llama.cpp's
+`/props` (window and slots) are asked for where they exist. Nothing but a refused key
+or an address where nobody answers is an error here; what cannot be found out stays
+unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import openai
+
+from quackllm.engine.providers.constraints import ServerKind
+from quackllm.engine.providers.openai_errors import timed_out, translate, unreachable
+from quackllm.errors import AuthenticationFailed, ServerUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from quackllm.engine.providers.openai_errors import Place
+
+_PROBE_SECONDS = 20.0
+_OWNERS = {
+    "vllm": ServerKind.VLLM,
+    "llamacpp": ServerKind.LLAMA_CPP,
+    "library": ServerKind.OLLAMA,
+    "openai": ServerKind.OPENAI,
+    "openai-internal": ServerKind.OPENAI,
+    "system": ServerKind.OPENAI,
+}
+_OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
+_BLOCK_SIZE = re.compile(r'vllm:cache_config_info\{[^}]*\bblock_size="(\d+)"')
+
+
+@dataclass(frozen=True)
+class Served:
+    """What was found out; None and () where the server does not say."""
+
+    kind: ServerKind
+    models: tuple[str, ...] = ()
+    windows: tuple[int | None, ...] = ()
+    block_size: int | None = None
+    slots: int | None = None
+
+    def window(self, model: str) -> int | None:
+        """Return the context window of a model in tokens."""
+        found = dict(zip(self.models, self.windows, strict=True)).get(model)
+        # llama.cpp serves its one model under any name.
+        if found is None and len(self.windows) == 1:
+            return self.windows[0]
+        return found
+
+
+async def probe(client: openai.AsyncOpenAI, place: Place) -> Served:
+    """Ask the server who it is.
+
+    Raises `ServerUnreachable` and `AuthenticationFailed`.
+    """
+    quick = client.with_options(max_retries=1, timeout=min(_PROBE_SECONDS, place.timeout))
+    failure: Exception
+    try:
+        listing = await quick.get("/models", cast_to=object)
+    except openai.APIStatusError as error:
+        failure = translate(error, place)
+        if not isinstance(failure, AuthenticationFailed):
+            return Served(_kind_of_host(place.url))
+    except openai.APITimeoutError:
+        failure = ServerUnreachable(f"Connection Error: {timed_out(place)}")
+    except openai.APIConnectionError as error:
+        failure = unreachable(error, place)
+    except ValueError:  # not JSON
+        return Served(_kind_of_host(place.url))
+    else:
+        return await _describe(quick, place, _cards(listing))
+    # Raised outside the handler: the client's error may quote the key.
+    raise failure
+
+
+async def _describe(
+    client: openai.AsyncOpenAI, place: Place, cards: list[Mapping[str, Any]]
+) -> Served:
+    owners = {card.get("owned_by") for card in cards}
+    kinds = {_OWNERS[owner] for owner in owners if owner in _OWNERS}
+    kind = kinds.pop() if len(kinds) == 1 else _kind_of_host(place.url)
+    models = tuple(str(card["id"]) for card in cards)
+    windows = tuple(_integer(card.get("max_model_len")) for card in cards)
+    if kind is ServerKind.VLLM:
+        metrics = await _optional(client, place, "/metrics")
+        found = _BLOCK_SIZE.search(metrics) if isinstance(metrics, str) else None
+        return Served(kind, models, windows, block_size=int(found[1]) if found else None)
+    if kind is ServerKind.LLAMA_CPP:
+        props = await _optional(client, place, "/props")
+        if isinstance(props, dict):
+            settings = props.get("default_generation_settings") or {}
+            window, slots = _integer(settings.get("n_ctx")), _integer(props.get("total_slots"))
+            return Served(kind, models, (window,) * len(models), slots=slots)
+    return Served(kind, models, windows)
+
+
+async def _optional(client: openai.AsyncOpenAI, place: Place, path: str) -> object:
+    """Fetch what may not be there, from outside the `/v1` of the address."""
+    root = place.url.removesuffix("/").removesuffix("/v1")
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS / 4):
+            return await client.with_options(max_retries=0).get(root + path, cast_to=object)
+    except (openai.APIError, ValueError, TimeoutError):
+        return None
+
+
+def _cards(listing: object) -> list[Mapping[str, Any]]:
+    """Return the model cards that have an id, whatever else a server may list."""
+    data = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(data, list):
+        return []
+    return [card for card in data if isinstance(card, dict) and "id" in card]
+
+
+def _kind_of_host(url: str) -> ServerKind:
+    host = urlsplit(url).hostname or ""
+    return ServerKind.OPENAI if host.endswith(_OPENAI_HOSTS) else ServerKind.OTHER
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
