@@ -17,6 +17,9 @@ class Catalog(Protocol):
         The query may hold `ModelCall` nodes; asking never calls a model.
         """
 
+    def schema(self, sql: str) -> tuple[tuple[str, str], ...] | None:
+        """Names and types of the output of a query given as text, None if it does not bind."""
+
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""
 

@@ -1,1 +1,42 @@
-""" """
+"""The rules, one file each, in the order in which they run.
+
+A rule is a function `(Plan, Catalog) -> Plan` that returns the same object when it
+has nothing to do. The order matters in one way: rules that reshape the tree come
+before `stage_calls`, which takes the calls out of it; the others work on its sites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.common_calls import common_calls
+from quackllm.optimizer.rules.early_stop import early_stop
+from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
+from quackllm.optimizer.rules.inline_aliases import inline_aliases
+from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
+from quackllm.optimizer.rules.predicates_in_sequence import predicates_in_sequence
+from quackllm.optimizer.rules.project_after_filter import project_after_filter
+from quackllm.optimizer.rules.project_after_limit import project_after_limit
+from quackllm.optimizer.rules.relational_first import relational_first
+from quackllm.optimizer.rules.short_circuit import short_circuit
+from quackllm.optimizer.rules.split_aggregate import split_aggregate
+from quackllm.optimizer.rules.stage_calls import stage_calls
+
+Rule = Callable[[Plan, Catalog], Plan]
+
+RULES: tuple[Rule, ...] = (
+    inline_aliases,
+    filter_join_in_where,
+    split_aggregate,
+    project_after_limit,
+    materialize_unstable,
+    relational_first,
+    stage_calls,
+    common_calls,
+    predicates_in_sequence,
+    project_after_filter,
+    short_circuit,
+    early_stop,
+)

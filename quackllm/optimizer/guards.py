@@ -1,0 +1,90 @@
+"""Guards: the conditions under which a row reaches a call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Block, Plan, Site
+from quackllm.optimizer.scope import after_grouping, clause_parts
+from quackllm.optimizer.sql import conjunction, own_nodes
+
+Conditions = Callable[[exp.Select, str, list[exp.Expression]], list[exp.Expression]]
+"""(block, clause, path from the clause down to the answer's column) -> conditions that
+hold for every row that reaches this place."""
+
+
+def add_guards(plan: Plan, catalog: Catalog, conditions: Conditions) -> Plan:
+    """Add to each site what `conditions` finds at the places where its answer is used.
+
+    A site used in several places is guarded by the OR of the places' conditions, and
+    not at all when one of them has none. A condition on a column that is answered
+    later than the site is left out, and so is one that only has a value after grouping:
+    the guard then admits more rows, never fewer.
+    """
+    blocks = tuple(
+        _guard_block(block, plan.select_of(block), catalog, conditions) for block in plan.blocks
+    )
+    return plan if blocks == plan.blocks else replace(plan, blocks=blocks)
+
+
+def _guard_block(
+    block: Block, select: exp.Select, catalog: Catalog, conditions: Conditions
+) -> Block:
+    sites: list[Site] = []
+    for number, site in enumerate(block.sites):
+        late = {later.column for later in block.sites[number:]}
+        alternatives = []
+        for clause, path in places(block, select, site):
+            found = conditions(select, clause, path)
+            alternatives.append(
+                [c for c in found if not uses(c, late) and not after_grouping(c, catalog)]
+            )
+        guard = _any_of(alternatives)
+        sites.append(replace(site, guards=(*site.guards, *guard)) if guard else site)
+    return replace(block, sites=tuple(sites))
+
+
+def _any_of(alternatives: list[list[exp.Expression]]) -> list[exp.Expression]:
+    if not alternatives or not all(alternatives):
+        return []
+    if len(alternatives) == 1:
+        return [part.copy() for part in alternatives[0]]
+    branches = [conjunction(parts) for parts in alternatives]
+    unique = list(dict.fromkeys(branch for branch in branches if branch is not None))
+    return [exp.or_(*unique)] if len(unique) > 1 else unique
+
+
+def places(
+    block: Block, select: exp.Select, site: Site
+) -> list[tuple[str, list[exp.Expression]]]:
+    """List where an answer is used: the clause and the path from it down to the column.
+
+    An answer that is an argument of another call is used where that call's is.
+    """
+    found = []
+    for clause, part in clause_parts(select):
+        for node in own_nodes(part):
+            if isinstance(node, exp.Column) and node.name == site.column and not node.table:
+                found.append((clause, _path(part, node)))
+    for other in block.sites:
+        if any(uses(arg, {site.column}) for arg in other.args):
+            found.extend(places(block, select, other))
+    return found
+
+
+def uses(tree: exp.Expression, columns: set[str]) -> bool:
+    """Whether a tree names one of the answer columns."""
+    return any(not node.table and node.name in columns for node in tree.find_all(exp.Column))
+
+
+def _path(top: exp.Expression, node: exp.Expression) -> list[exp.Expression]:
+    path = [node]
+    while path[-1] is not top:
+        parent = path[-1].parent
+        assert parent is not None
+        path.append(parent)
+    return path[::-1]

@@ -1,0 +1,210 @@
+"""From a plan to SQL: probes for the argument tuples, joins for the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sqlglot import exp
+
+from quackllm.optimizer.guards import uses
+from quackllm.optimizer.naive import naive_text
+from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
+from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
+from quackllm.optimizer.rules.stage_calls import is_comma
+from quackllm.optimizer.scope import in_scope, rows_of
+from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sql import conjunction, json_fragment, key, quote, raw
+from quackllm.udfs.base import Call
+from quackllm.udfs.type_parser import parse_type
+
+STUB = "(SELECT '' AS k, NULL::VARCHAR AS v)"
+"""Stands for a table of answers where a plan is only bound, not run."""
+
+
+def lower(plan: Plan, run: str) -> Program:
+    """Write the stages of a plan. `run` names the running statement and its tables."""
+    lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
+    final = lowering.text(lowering.lower(plan.root))
+    return Program(
+        stages=tuple(lowering.stages),
+        final=final,
+        unstaged=plan.unstaged,
+        applied=plan.applied,
+    )
+
+
+def bindable(plan: Plan) -> str:
+    """Write a plan as one SELECT that binds before any stage has run."""
+    blocks = {block.number: block for block in plan.blocks}
+    lowering = _Lowering(plan.calls, "", blocks, stub=True)
+    return lowering.text(lowering.lower(plan.root))
+
+
+@dataclass
+class _Lowering:
+    calls: Mapping[str, Call]
+    run: str
+    blocks: Mapping[int, Block]
+    stub: bool = False
+    stages: list[MaterializeStage | BlockStage] = field(default_factory=list)
+    numbered: int = 0
+
+    def text(self, tree: exp.Expression) -> str:
+        return naive_text(tree, self.calls, self.run)
+
+    def lower(self, root: exp.Expression) -> exp.Expression:
+        holder = exp.Paren(this=root.copy())
+        for query in _queries(holder):
+            number = query.meta.pop(BLOCK, None)
+            kept = query.meta.pop(MATERIALIZE, False)
+            lowered = query
+            if number is not None:
+                assert isinstance(query, exp.Select)
+                lowered = self._block(query, self.blocks[number])
+            if kept and not self.stub:
+                self._materialize(lowered)
+        return holder.this.pop()
+
+    def _materialize(self, query: exp.Query) -> None:
+        table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
+        self.stages.append(MaterializeStage(table, self.text(in_scope(query, query.copy()))))
+        query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
+
+    def _block(self, select: exp.Select, block: Block) -> exp.Select:
+        stages = []
+        for site in block.sites:
+            self.numbered += 1
+            stages.append(self._model_stage(select, block, site, self.numbered))
+        answered = self._with_answers(select, block, [site.column for site in block.sites])
+        select.replace(answered)
+        if not self.stub:
+            count = self._count(answered) if block.stop_after is not None else None
+            self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
+        return answered
+
+    def _count(self, select: exp.Select) -> str:
+        counted = exp.Select(expressions=[raw("count(*)")]).from_(select.copy().subquery("q"))
+        inner = in_scope(select, counted)
+        return self.text(inner)
+
+    def _model_stage(
+        self, select: exp.Select, block: Block, site: Site, number: int
+    ) -> ModelStage:
+        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
+        probe = rows_of(select, columns or [raw("1 AS one")])
+        needed = [site.column for site in _needed(block, site)]
+        probe = self._with_answers(probe, block, needed)
+        conditions = [guard.copy() for guard in site.guards]
+        if fragments:
+            conditions.append(raw(f"({_some_value(fragments)})"))
+        probe.set("where", exp.Where(this=conjunction(conditions)) if conditions else None)
+        if columns:
+            probe.set("distinct", exp.Distinct())
+        else:
+            probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))
+        guard = " AND ".join(self._readable(part, block) for part in site.guards)
+        return ModelStage(
+            number=number,
+            call=site.call,
+            answers=self._answers(block, site),
+            probe=self.text(in_scope(select, probe)),
+            clause=site.clause,
+            guard=guard,
+        )
+
+    def _answers(self, block: Block, site: Site) -> str:
+        return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
+
+    def _with_answers(
+        self, select: exp.Select, block: Block, columns: list[str]
+    ) -> exp.Select:
+        """Join the answers of the named sites to the rows of a block."""
+        sites = [site for site in block.sites if site.column in columns]
+        select = select.copy()
+        if not sites:
+            return select
+        _hide_from_stars(select, sites)
+        if select.args.get("from_") is None:
+            select = select.from_("(SELECT 1 AS __llm_row)", copy=False)
+        joins = select.args.get("joins", [])
+        for join in joins:
+            if is_comma(join):
+                join.set("kind", "CROSS")
+        select.set("joins", [*joins, *(self._join(block, site) for site in sites)])
+        return select
+
+    def _join(self, block: Block, site: Site) -> exp.Join:
+        source = STUB if self.stub else quote(self._answers(block, site))
+        value = parse_type(site.call.declaration.returns).cast_sql("v")
+        table = raw(
+            f"(SELECT k AS {quote(_key_name(site))}, {value} AS {quote(site.column)} "
+            f"FROM {source}) AS {quote(site.column + '_answers')}"
+        )
+        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        on = raw(f"{quote(_key_name(site))} = {key(fragments)}")
+        return exp.Join(this=table, side="LEFT", on=on)
+
+    def _readable(self, guard: exp.Expression, block: Block) -> str:
+        """A guard with the names of calls in the place of answer columns."""
+
+        def name(node: exp.Expression) -> exp.Expression:
+            for site in block.sites:
+                if isinstance(node, exp.Column) and node.name == site.column:
+                    return raw(f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}")
+            return node
+
+        return self.text(guard.copy().transform(name))
+
+
+def _queries(root: exp.Expression) -> list[exp.Query]:
+    """List the marked queries, inner ones first, CTEs before what uses them."""
+    found: list[exp.Query] = []
+
+    def visit(node: exp.Expression) -> None:
+        with_ = node.args.get("with_")
+        if isinstance(with_, exp.Expression):
+            visit(with_)
+        for child in node.iter_expressions():
+            if child is not with_:
+                visit(child)
+        if isinstance(node, exp.Query) and (BLOCK in node.meta or MATERIALIZE in node.meta):
+            found.append(node)
+
+    visit(root)
+    return found
+
+
+def _needed(block: Block, site: Site) -> list[Site]:
+    """The earlier sites whose answers a site's guards and arguments use."""
+    wanted = [*site.guards, *site.args]
+    needed: list[Site] = []
+    for other in reversed(block.sites[: block.sites.index(site)]):
+        if any(uses(part, {other.column}) for part in wanted):
+            needed.append(other)
+            wanted.extend(other.args)
+    return needed[::-1]
+
+
+def _some_value(fragments: list[str]) -> str:
+    """Not all fields are NULL: such a row gets NULL without a call."""
+    return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)
+
+
+def _key_name(site: Site) -> str:
+    return site.column + "_key"
+
+
+def _hide_from_stars(select: exp.Select, sites: list[Site]) -> None:
+    hidden = [
+        exp.to_identifier(name, quoted=True) for site in sites for name in _names_added(site)
+    ]
+    for item in select.expressions:
+        star = item.this if isinstance(item, exp.Column) else item
+        if isinstance(star, exp.Star) and is_star(item) and not getattr(item, "table", ""):
+            star.set("except_", [*(star.args.get("except_") or []), *hidden])
+
+
+def _names_added(site: Site) -> tuple[str, str]:
+    return _key_name(site), site.column

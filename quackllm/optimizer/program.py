@@ -1,0 +1,69 @@
+"""A plan made executable: SQL for DuckDB and questions for the model, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from quackllm.udfs.base import Call
+
+
+@dataclass(frozen=True)
+class MaterializeStage:
+    """Run a query once and keep its rows in a temporary table."""
+
+    table: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class ModelStage:
+    """Ask one call for the distinct argument tuples that a query finds.
+
+    number: the stage's number in the statement, from 1.
+    answers: name under which the answers are registered with DuckDB: a table of
+        `k` (the key of a tuple) and `v` (the canonical text of its answer).
+    probe: SQL of the distinct tuples: one VARCHAR column per field, rendered; no
+        column (and one row) for a call without fields.
+    clause: where in the statement the call stands.
+    guard: the guards as SQL text, for people.
+    """
+
+    number: int
+    call: Call
+    answers: str
+    probe: str
+    clause: str
+    guard: str
+
+
+@dataclass(frozen=True)
+class BlockStage:
+    """The model stages of one block.
+
+    stop_after and count: with a LIMIT that allows it, the rows wanted, and SQL that
+        counts the rows which the answers so far make certain.
+    """
+
+    stages: tuple[ModelStage, ...]
+    stop_after: int | None = None
+    count: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """Stages in order, then the query whose rows are the result.
+
+    unstaged: reasons why some calls run as a scalar function in `final`.
+    applied: rules that changed the plan.
+    """
+
+    stages: tuple[MaterializeStage | BlockStage, ...]
+    final: str
+    unstaged: tuple[str, ...] = ()
+    applied: tuple[str, ...] = ()
+
+    @property
+    def model_stages(self) -> tuple[ModelStage, ...]:
+        """All model stages, in order."""
+        blocks = (stage for stage in self.stages if isinstance(stage, BlockStage))
+        return tuple(stage for block in blocks for stage in block.stages)

@@ -1,0 +1,53 @@
+"""A model's condition of an inner join is a condition on the joined rows.
+
+Before: FROM a JOIN b ON a.k = b.k AND LLM_FILTER('...', a.x, b.y)
+After:  FROM a JOIN b ON a.k = b.k WHERE LLM_FILTER('...', a.x, b.y)
+
+Only inner joins that no later RIGHT or FULL join extends with NULLs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.scope import selects
+from quackllm.optimizer.sql import conjunction, conjuncts, own_calls
+
+
+def filter_join_in_where(plan: Plan, catalog: Catalog) -> Plan:
+    """Move conjuncts that call a model from the ON of inner joins to WHERE."""
+    root = plan.root.copy()
+    moved = [_move(select) for select in selects(root)]
+    return replace(plan, root=root) if any(moved) else plan
+
+
+def _move(select: exp.Select) -> bool:
+    moved: list[exp.Expression] = []
+    joins = select.args.get("joins", [])
+    for number, join in enumerate(joins):
+        if not _is_inner(join) or any(_extends_left(later) for later in joins[number + 1 :]):
+            continue
+        parts = conjuncts(join.args.get("on"))
+        calling = [part for part in parts if own_calls(part)]
+        if calling:
+            stay = [part for part in parts if not own_calls(part)]
+            join.set("on", conjunction(stay) or exp.true())
+            moved.extend(calling)
+    if moved:
+        where = select.args.get("where")
+        parts = conjuncts(where.this if where else None)
+        select.set("where", exp.Where(this=conjunction([*parts, *moved])))
+    return bool(moved)
+
+
+def _is_inner(join: exp.Join) -> bool:
+    kind = (join.args.get("kind") or "").upper()
+    return not join.side and not join.method and kind in ("", "INNER") and bool(join.args.get("on"))
+
+
+def _extends_left(join: exp.Join) -> bool:
+    return (join.side or "").upper() in ("RIGHT", "FULL")

@@ -1,0 +1,88 @@
+"""A call in the select list is asked only for the rows that LIMIT leaves.
+
+Before: SELECT title, LLM('...', body) FROM x ORDER BY year LIMIT 20, all rows asked
+After:  kept := SELECT title, body, year FROM x ORDER BY year LIMIT 20;
+        SELECT title, LLM('...', body) FROM kept ORDER BY year
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import MATERIALIZE, Plan
+from quackllm.optimizer.scope import calls_of, in_scope, selects
+from quackllm.optimizer.split import Split, names_of
+from quackllm.optimizer.sql import has_calls, own_calls
+
+BLOCKING = ("group", "having", "qualify", "distinct", "windows")
+"""Clauses under which the select list decides which rows there are."""
+
+
+def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
+    """Split a SELECT with LIMIT into the rows it leaves and a projection of them."""
+    root = exp.Paren(this=plan.root.copy())
+    changed = False
+    for select in list(selects(root)):
+        outer = _split(select, catalog)
+        if outer is not None:
+            select.replace(outer)
+            changed = True
+    return replace(plan, root=root.this.pop()) if changed else plan
+
+
+def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+    limited = select.args.get("limit") or select.args.get("offset")
+    if not limited or any(select.args.get(name) for name in BLOCKING):
+        return None
+    order = select.args.get("order")
+    in_items = [call for item in select.expressions for call in own_calls(item)]
+    if not in_items or has_calls(order) or select.args.get("sample"):
+        return None
+    if any(has_calls(part) for call in in_items for part in call.find_all(exp.Query)):
+        return None
+    names = names_of(select, catalog)
+    ordered = _order_expressions(select)
+    if names is None or ordered is None or in_scope(select, select.copy()) is None:
+        return None
+    split = Split("__llm_rows")
+    items = split.items(select, names, catalog)
+    if items is None:
+        return None
+    outer = exp.Select(expressions=items)
+    keys = [split.carry(key.this) for key in ordered]
+    inner = split.inner(select)
+    for name in ("with_",):
+        if inner.args.get(name) is not None:
+            outer.set(name, inner.args[name].pop())
+    inner.meta[MATERIALIZE] = True
+    outer = outer.from_(split.derived(inner))
+    if ordered:
+        again = [key.copy() for key in ordered]
+        for key, kept in zip(again, keys, strict=True):
+            key.set("this", kept)
+        outer.set("order", exp.Order(expressions=again))
+    return outer
+
+
+def _order_expressions(select: exp.Select) -> list[exp.Ordered] | None:
+    """The order keys as expressions over FROM; None when one cannot be carried."""
+    order = select.args.get("order")
+    if order is None:
+        return []
+    items = [item.unalias() for item in select.expressions]
+    aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+    keys = []
+    for key in order.expressions:
+        node = key.this
+        if isinstance(node, exp.Literal) and node.is_int and 0 < int(node.this) <= len(items):
+            node = items[int(node.this) - 1]
+        elif isinstance(node, exp.Column) and not node.table:
+            node = aliases.get(node.name.lower(), node)
+        is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"
+        if is_all or isinstance(node, exp.Star) or has_calls(node):
+            return None
+        keys.append(exp.Ordered(**{**key.copy().args, "this": node.copy()}))
+    return keys

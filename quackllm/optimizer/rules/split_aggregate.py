@@ -1,0 +1,131 @@
+"""A call on the result of a GROUP BY is a call on the rows of a derived table.
+
+Before: SELECT dept, LLM_SUMMARIZE(string_agg(note)) FROM x GROUP BY dept
+After:  SELECT c0 AS dept, LLM_SUMMARIZE(c1) FROM
+        (SELECT dept, string_agg(note) FROM x GROUP BY dept) AS g(c0, c1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped, is_row_call
+from quackllm.optimizer.scope import calls_of, is_aggregate, selects
+from quackllm.optimizer.split import Leaf, Split, names_of
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+
+BLOCKING = ("qualify", "distinct", "windows", "sample")
+MOVED = ("having", "order", "limit", "offset")
+"""Clauses that apply after grouping and can move out with the calls."""
+
+
+def split_aggregate(plan: Plan, catalog: Catalog) -> Plan:
+    """Split grouped blocks that call a model on what grouping makes."""
+    root = exp.Paren(this=plan.root.copy())
+    changed = False
+    for select in list(selects(root)):
+        outer = _split(select, catalog)
+        if outer is not None:
+            select.replace(outer)
+            changed = True
+    return replace(plan, root=root.this.pop()) if changed else plan
+
+
+def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+    calls = calls_of(select)
+    if not calls or not is_grouped(select, catalog):
+        return None
+    if all(is_row_call(call, select, catalog) for call in calls):
+        return None
+    if any(select.args.get(name) for name in BLOCKING) or select.find(exp.Window):
+        return None
+    names = names_of(select, catalog)
+    group = select.args.get("group")
+    keys = group_keys(select, catalog) if group is not None else []
+    if names is None or any(has_calls(key) for key in keys) or _has_sets(group):
+        return None
+    split = Split("__llm_groups")
+    leaf = _leaf(keys, catalog)
+    items = split.items(select, names, catalog, leaf)
+    after = _clauses_after(select, split, leaf)
+    if items is None or after is None:
+        return None
+    return _assemble(select, split, items, after, keys)
+
+
+def _leaf(keys: list[exp.Expression], catalog: Catalog) -> Leaf:
+    def leaf(node: exp.Expression) -> bool:
+        if isinstance(node, exp.Filter) and is_aggregate(node.this, catalog):
+            return True
+        return node in keys or is_aggregate(node, catalog) or isinstance(node, exp.Column)
+
+    return leaf
+
+
+def _has_sets(group: exp.Expression | None) -> bool:
+    names = ("cube", "rollup", "grouping_sets", "totals")
+    return group is not None and any(group.args.get(name) for name in names)
+
+
+def _clauses_after(
+    select: exp.Select, split: Split, leaf: Leaf
+) -> dict[str, exp.Expression] | None:
+    """Rewrite the clauses that apply after grouping over the derived table's columns."""
+    aliases = {item.alias.lower() for item in select.expressions if item.alias}
+    after: dict[str, exp.Expression] = {}
+    having = select.args.get("having")
+    calling = [part for part in conjuncts(having.this if having else None) if has_calls(part)]
+    if any(part.find(exp.Query) for part in calling):
+        return None
+    if calling:
+        condition = conjunction([split.rewrite(part, leaf) for part in calling])
+        after["where"] = exp.Where(this=condition)
+    order = select.args.get("order")
+    if order is not None:
+        ordered = order.copy()
+        for key in ordered.expressions:
+            node = key.this
+            by_position = isinstance(node, exp.Literal)
+            by_alias = (
+                isinstance(node, exp.Column) and not node.table and node.name.lower() in aliases
+            )
+            if node.name.lower() == "all" or node.find(exp.Query):
+                return None
+            if not by_position and not by_alias:
+                key.set("this", split.rewrite(node, leaf))
+        after["order"] = ordered
+    for name in ("limit", "offset"):
+        if select.args.get(name) is not None:
+            after[name] = select.args[name].copy()
+    return after
+
+
+def _assemble(
+    select: exp.Select,
+    split: Split,
+    items: list[exp.Expression],
+    after: dict[str, exp.Expression],
+    keys: list[exp.Expression],
+) -> exp.Select:
+    inner = split.inner(select)
+    outer = exp.Select(expressions=items)
+    for name in MOVED:
+        inner.set(name, None)
+    having = select.args.get("having")
+    stay = [part for part in conjuncts(having.this if having else None) if not has_calls(part)]
+    if stay:
+        inner.set("having", exp.Having(this=conjunction(stay)))
+    if keys:
+        inner.set("group", exp.Group(expressions=[key.copy() for key in keys]))
+    elif select.args.get("group") is not None:
+        inner.set("group", None)
+    if inner.args.get("with_") is not None:
+        outer.set("with_", inner.args["with_"].pop())
+    outer = outer.from_(split.derived(inner))
+    for name, clause in after.items():
+        outer.set(name, clause)
+    return outer

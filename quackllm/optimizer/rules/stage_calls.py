@@ -1,0 +1,202 @@
+"""A call over the rows of a block becomes a column that is answered beforehand.
+
+The block's distinct argument tuples are asked first; their answers are joined to the
+block's rows, and the call is a column of the join.
+
+Before: SELECT title FROM x WHERE LLM_FILTER('...', body)
+After:  SELECT title FROM x LEFT JOIN answers ON <fields of body> = answers.key
+        WHERE answers.value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import BLOCK, Block, Plan, Site
+from quackllm.optimizer.scope import (
+    after_grouping,
+    calls_of,
+    clause_parts,
+    in_recursive_cte,
+    in_scope,
+    is_aggregate,
+    rows_of,
+    selects,
+    source_parts,
+)
+from quackllm.optimizer.sql import ModelCall, column, own_calls, own_nodes
+
+ANSWER = "__llm_"
+"""Prefix of the names that the planner adds to a statement."""
+
+
+def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
+    """Stage every block that can be; say of the others why they cannot."""
+    root = plan.root.copy()
+    blocks: list[Block] = []
+    unstaged: list[str] = []
+    sites = 0
+    for select in selects(root):
+        calls = calls_of(select)
+        if not calls:
+            continue
+        reason = next(_obstacles(select, calls, catalog), None)
+        if reason is not None:
+            unstaged.append(reason)
+            continue
+        number = len(blocks) + 1
+        select.meta[BLOCK] = number
+        found = tuple(_sites(select, plan, sites))
+        sites += len(found)
+        blocks.append(Block(number=number, sites=found))
+    if root.find(ModelCall) is not None and not unstaged:
+        unstaged.append("the call is not in a SELECT")
+    if not blocks and not unstaged:
+        return plan
+    return replace(plan, root=root, blocks=tuple(blocks), unstaged=tuple(unstaged))
+
+
+def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
+    number = start
+    for clause, part in list(clause_parts(select)):
+        for node in reversed(own_calls(part)):  # arguments before the call that takes them
+            number += 1
+            name = f"{ANSWER}{number}"
+            yield Site(
+                column=name,
+                call=plan.calls[node.spec],
+                args=tuple(arg.copy() for arg in node.expressions),
+                guards=(),
+                clause=clause,
+            )
+            node.replace(column(name))
+
+
+def _obstacles(
+    select: exp.Select, calls: list[ModelCall], catalog: Catalog
+) -> Iterator[str]:
+    """Yield what keeps a block from being staged, the cheapest checks first."""
+    stageable = {id(n) for _, part in clause_parts(select) for n in own_calls(part)}
+    if any(id(call) not in stageable for call in calls):
+        yield "the call is in FROM, in the condition of an outer join, or in LIMIT"
+    if in_recursive_cte(select):
+        yield "the call is inside a recursive CTE"
+    if select.args.get("sample") or any(part.find(exp.TableSample) for part in source_parts(select)):
+        yield "the rows are a sample"
+    if any(part.find(exp.Pivot) for part in source_parts(select)):
+        yield "the rows are pivoted"
+    if _has_comma_before_outer_join(select):
+        yield "a comma join stands beside a RIGHT or FULL join"
+    if any(_in_lambda(call) for call in calls):
+        yield "the call is inside a lambda"
+    if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
+        yield "COLUMNS(...) would see the added columns"
+    volatile = _volatile(select, calls, catalog)
+    if volatile:
+        yield f"{volatile}() gives another value at each evaluation"
+    if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
+        yield "an argument is an aggregate or a window function"
+    if is_grouped(select, catalog) and not all(is_row_call(call, select, catalog) for call in calls):
+        yield "the call is made after grouping"
+    if catalog.columns(_bound_alone(select, calls)) is None:
+        yield "the arguments depend on an enclosing query"
+
+
+def _bound_alone(select: exp.Select, calls: list[ModelCall]) -> exp.Query:
+    rows = rows_of(select, [call.copy() for call in calls])
+    where = select.args.get("where")
+    if where is not None:
+        rows.set("where", where.copy())
+    return in_scope(select, rows)
+
+
+def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> str | None:
+    parts = [*source_parts(select), *calls]
+    where = select.args.get("where")
+    if where is not None:
+        parts.append(where)
+    for part in parts:
+        for node in part.find_all(exp.Anonymous):
+            if catalog.is_volatile(node.name):
+                return str(node.name).lower()
+    return None
+
+
+def _in_lambda(call: ModelCall) -> bool:
+    node = call.parent
+    while node is not None and not isinstance(node, exp.Query):
+        if isinstance(node, exp.Lambda | exp.Comprehension):
+            return True
+        node = node.parent
+    return False
+
+
+def _is_columns(node: exp.Expression) -> bool:
+    return isinstance(node, exp.Columns) or (
+        isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
+    )
+
+
+def _has_comma_before_outer_join(select: exp.Select) -> bool:
+    joins = select.args.get("joins", [])
+    comma = any(is_comma(join) for join in joins)
+    return comma and any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins)
+
+
+def is_comma(join: exp.Join) -> bool:
+    """Whether a join is written as a comma."""
+    written = ("kind", "side", "method", "on", "using")
+    return not any(join.args.get(name) for name in written)
+
+
+def is_grouped(select: exp.Select, catalog: Catalog) -> bool:
+    """Whether a block forms groups, one group without keys included."""
+    if select.args.get("group") or select.args.get("having"):
+        return True
+    return any(
+        clause in ("expressions", "order", "qualify") and _aggregates(part, catalog)
+        for clause, part in clause_parts(select)
+    )
+
+
+def _aggregates(tree: exp.Expression, catalog: Catalog) -> bool:
+    return any(
+        is_aggregate(node, catalog)
+        and not (isinstance(node.parent, exp.Filter) and isinstance(node.parent.parent, exp.Window))
+        for node in own_nodes(tree)
+    )
+
+
+def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
+    """Whether a call is made per row: inside an aggregate, in WHERE, or in a group key."""
+    group = select.args.get("group")
+    keys = group_keys(select, catalog) if group is not None else []
+    node: exp.Expression | None = call
+    while node is not None and node is not select:
+        if isinstance(node, exp.Where | exp.Group) or node in keys:
+            return True
+        if isinstance(node, exp.Anonymous) and catalog.is_aggregate(node.name):
+            return True
+        node = node.parent
+    return False
+
+
+def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expression]:
+    """List the expressions that a block groups by; positions and aliases resolved."""
+    group = select.args["group"]
+    items = [item.unalias() for item in select.expressions]
+    if group.args.get("all"):
+        return [item for item in items if not _aggregates(item, catalog)]
+    aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+    keys = []
+    for key in group.expressions:
+        if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.this) <= len(items):
+            key = items[int(key.this) - 1]
+        elif isinstance(key, exp.Column) and not key.table:
+            key = aliases.get(key.name.lower(), key)
+        keys.append(key)
+    return keys

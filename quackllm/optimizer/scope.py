@@ -1,0 +1,130 @@
+"""Finding SELECT blocks, and asking a question at the place where a block stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.sql import ModelCall, own_nodes
+
+CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "order", "windows")
+"""Where a call may stand in a block that can be staged, in order of evaluation."""
+
+
+def selects(root: exp.Expression) -> Iterator[exp.Select]:
+    """Yield every SELECT of a tree, inner ones before the one that contains them.
+
+    CTEs come before the body that uses them, in the order in which they are written.
+    """
+    with_ = root.args.get("with_")
+    if isinstance(with_, exp.Expression):
+        yield from selects(with_)
+    for name, value in root.args.items():
+        if name == "with_":
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, exp.Expression):
+                yield from selects(child)
+    if isinstance(root, exp.Select):
+        yield root
+
+
+def clause_parts(select: exp.Select) -> Iterator[tuple[str, exp.Expression]]:
+    """Yield the parts of a block that may hold its calls, with the clause's name."""
+    for clause in CLAUSES:
+        value = select.args.get(clause)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, exp.Expression):
+                yield clause, part
+
+
+def source_parts(select: exp.Select) -> list[exp.Expression]:
+    """List FROM, the joins and the laterals of a block."""
+    parts = [select.args.get("from_"), *select.args.get("joins", ())]
+    parts.extend(select.args.get("laterals", ()))
+    return [part for part in parts if isinstance(part, exp.Expression)]
+
+
+def calls_of(select: exp.Select) -> list[ModelCall]:
+    """List the calls that belong to this block, in order of evaluation, outer first."""
+    found = []
+    for part in [*source_parts(select), *(part for _, part in clause_parts(select))]:
+        found.extend(node for node in own_nodes(part) if isinstance(node, ModelCall))
+    limits = [select.args.get("limit"), select.args.get("offset")]
+    for part in limits:
+        if isinstance(part, exp.Expression):
+            found.extend(part.find_all(ModelCall))
+    return found
+
+
+def rows_of(select: exp.Select, expressions: list[exp.Expression]) -> exp.Select:
+    """Select expressions from the rows of a block: its FROM, and nothing else of it."""
+    query = exp.Select(expressions=expressions)
+    for name in ("from_", "joins", "laterals"):
+        value = select.args.get(name)
+        if isinstance(value, list):
+            query.set(name, [part.copy() for part in value])
+        elif isinstance(value, exp.Expression):
+            query.set(name, value.copy())
+    if query.args.get("from_") is None:
+        query = query.from_("(SELECT 1 AS __llm_row)")
+    return query
+
+
+def is_aggregate(node: exp.Expression, catalog: Catalog) -> bool:
+    """Whether a node is a call of an aggregate function, a window function's left aside."""
+    if isinstance(node, exp.Anonymous | exp.AggFunc):
+        name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+        return catalog.is_aggregate(name) and not isinstance(node.parent, exp.Window)
+    return False
+
+
+def after_grouping(tree: exp.Expression, catalog: Catalog) -> bool:
+    """Whether a tree has a value only after grouping: it holds an aggregate or a window."""
+    return any(
+        isinstance(node, exp.Window) or is_aggregate(node, catalog) for node in own_nodes(tree)
+    )
+
+
+def in_scope(place: exp.Expression, query: exp.Query) -> exp.Query:
+    """Put `query` under every WITH that is visible at `place`, nearest innermost."""
+    through: exp.Expression | None = None
+    inside: exp.Expression | None = None
+    node: exp.Expression | None = place
+    while node is not None:
+        if isinstance(node, exp.CTE):
+            through = node
+        with_ = node.args.get("with_")
+        if isinstance(with_, exp.With):
+            visible = list(with_.expressions)
+            if inside is with_:
+                visible = visible[: _position(visible, through)]
+            query = _under(visible, bool(with_.args.get("recursive")), query)
+        inside = node
+        node = node.parent
+    return query
+
+
+def in_recursive_cte(place: exp.Expression) -> bool:
+    """Whether a place is inside the definition of a CTE of a WITH RECURSIVE."""
+    node = place.parent
+    while node is not None:
+        if isinstance(node, exp.With) and node.args.get("recursive"):
+            return True
+        node = node.parent
+    return False
+
+
+def _position(ctes: list[exp.Expression], cte: exp.Expression | None) -> int:
+    return next(number for number, other in enumerate(ctes) if other is cte)
+
+
+def _under(ctes: list[exp.Expression], recursive: bool, query: exp.Query) -> exp.Query:
+    if not ctes:
+        return query
+    if query.args.get("with_") is not None:
+        query = exp.Select(expressions=[exp.Star()]).from_(query.subquery("__llm_scope"))
+    query.set("with_", exp.With(expressions=[cte.copy() for cte in ctes], recursive=recursive))
+    return query

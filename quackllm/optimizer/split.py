@@ -1,0 +1,126 @@
+"""Cutting a SELECT in two: the rows it makes, and what is computed from them.
+
+The inner SELECT carries the parts that have to be evaluated where they stand (columns,
+aggregates, stars); the outer one computes the rest over a derived table whose columns
+are numbered, so that no name has to be resolved by us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.scope import in_scope, rows_of
+from quackllm.optimizer.sql import column, has_calls
+
+Leaf = Callable[[exp.Expression], bool]
+
+
+def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:
+    """Names of a block's output columns, None when it does not bind alone."""
+    columns = catalog.columns(in_scope(select, select.copy()))
+    return None if columns is None else [name for name, _ in columns]
+
+
+def is_star(node: exp.Expression) -> bool:
+    """Whether a select item stands for several columns."""
+    return isinstance(node, exp.Star) or (
+        isinstance(node, exp.Column) and isinstance(node.this, exp.Star)
+    )
+
+
+class Split:
+    """Collects what the inner SELECT carries; `alias` names the derived table."""
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+        self._carried: list[exp.Expression] = []
+        self._first: list[int] = []
+        self._width = 0
+
+    def carry(self, node: exp.Expression, width: int = 1) -> exp.Column:
+        """Carry an expression of `width` columns; return a reference to the first."""
+        for known, first in zip(self._carried, self._first, strict=True):
+            if known == node:
+                return self._reference(first)
+        self._carried.append(node.copy())
+        self._first.append(self._width)
+        self._width += width
+        return self._reference(self._first[-1])
+
+    def rewrite(self, tree: exp.Expression, leaf: Leaf) -> exp.Expression:
+        """Copy a tree, each topmost leaf carried and replaced by its column."""
+        holder = exp.Paren(this=tree.copy())
+        self._replace(holder.this, leaf, _bound_names(tree))
+        return holder.this.pop()
+
+    def _replace(self, node: exp.Expression, leaf: Leaf, bound: set[str]) -> None:
+        if isinstance(node, exp.Column) and node.name in bound:
+            return
+        if leaf(node):
+            node.replace(self.carry(node))
+            return
+        for child in list(node.iter_expressions()):
+            self._replace(child, leaf, bound)
+
+    def items(
+        self, select: exp.Select, names: list[str], catalog: Catalog, leaf: Leaf | None = None
+    ) -> list[exp.Expression] | None:
+        """Write the outer select list: one item per output column, under its name.
+
+        None when an item cannot be cut (a nested query beside a call, a star whose
+        columns cannot be counted).
+        """
+        leaf = leaf or (lambda node: isinstance(node, exp.Column | exp.Window))
+        items: list[exp.Expression] = []
+        for item in select.expressions:
+            value = item.unalias()
+            if is_star(value):
+                columns = catalog.columns(in_scope(select, rows_of(select, [value.copy()])))
+                if columns is None:
+                    return None
+                first = self.carry(value, len(columns))
+                start = int(first.name[1:])
+                cells = [self._reference(start + i) for i in range(len(columns))]
+            elif not has_calls(value):
+                cells = [self.carry(value)]
+            elif value.find(exp.Query):
+                return None
+            else:
+                cells = [self.rewrite(value, leaf)]
+            for cell in cells:
+                if len(items) == len(names):
+                    return None
+                name = exp.to_identifier(names[len(items)], quoted=True)
+                items.append(exp.Alias(this=cell, alias=name))
+        return items if len(items) == len(names) else None
+
+    def inner(self, select: exp.Select) -> exp.Select:
+        """Copy the block with the carried expressions as its select list."""
+        inner = select.copy()
+        inner.set("expressions", self._carried or [exp.Literal.number(1)])
+        return inner
+
+    def derived(self, inner: exp.Select) -> exp.Subquery:
+        """Make the derived table of `inner`, its columns numbered."""
+        columns = [exp.to_identifier(f"c{i}", quoted=True) for i in range(max(self._width, 1))]
+        alias = exp.TableAlias(this=exp.to_identifier(self._alias), columns=columns)
+        return exp.Subquery(this=inner, alias=alias)
+
+    def _reference(self, number: int) -> exp.Column:
+        return column(f"c{number}")
+
+
+def _bound_names(tree: exp.Expression) -> set[str]:
+    """Names that lambdas and comprehensions of the tree bind."""
+    names = set()
+    for node in tree.find_all(exp.Lambda):
+        names.update(parameter.name for parameter in node.expressions)
+    for comprehension in tree.find_all(exp.Comprehension):
+        names.add(comprehension.args["expression"].name)
+    return names
+
+
+
