@@ -69,15 +69,22 @@ def read_yes_no(text: str) -> str:
 
 
 def _unwrapped(text: str) -> list[str]:
-    """Return the text as it is, then with ever more of its wrapping taken off."""
+    """Return the text as it is, then with ever more of its wrapping taken off.
+
+    At most one pair of quotes and one full stop, whichever is outside.
+    """
     forms = [text, text.strip()]
-    for _ in range(2):
+    quotes = stop = True
+    while True:
         inner = forms[-1]
-        if len(inner) >= 2 and _QUOTES.get(inner[0]) == inner[-1]:
+        if quotes and len(inner) >= 2 and _QUOTES.get(inner[0]) == inner[-1]:
             forms.append(inner[1:-1].strip())
-        elif inner.endswith(".") and not any(form.endswith("..") for form in forms):
+            quotes = False
+        elif stop and inner.endswith("."):
             forms.append(inner[:-1].rstrip())
-    return forms
+            stop = False
+        else:
+            return forms
 
 
 def _refuse_constant(name: str) -> NoReturn:

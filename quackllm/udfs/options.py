@@ -112,7 +112,7 @@ def check_options(given: Mapping[str, Any], known: Sequence[Option]) -> dict[str
         if name not in by_name:
             names = ", ".join(sorted(by_name))
             raise BindError(
-                f"unknown option {written}{did_you_mean(written, by_name)}. Options: {names}"
+                f"unknown option {written}{did_you_mean(written, by_name)} Options: {names}"
             )
         if name in seen:
             raise BindError(f"option {name} is given twice")

@@ -167,7 +167,7 @@ def _call(
     identity = {
         **head,
         "constants": fixed,
-        "options": {**asked, "max_tokens": max_tokens},
+        "options": dict(sorted({**asked, "max_tokens": max_tokens}.items())),
         "fields": sorted(binding.fields),
     }
     return Call(

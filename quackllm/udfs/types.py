@@ -230,10 +230,10 @@ class Float(SqlType):
         if number is None:
             reject(path, value, f"a {self.name}")
         largest = _FLOAT_MAX if self.name == "FLOAT" else _DOUBLE_MAX
-        # Compared as Decimal: a float() beyond the range would already be infinite.
-        if abs(number) > Decimal(largest):
+        nearest = float(number)
+        if abs(nearest) > largest:
             reject(path, value, f"within the range of {self.name}")
-        return float(number)
+        return nearest
 
 
 @dataclass(frozen=True)
