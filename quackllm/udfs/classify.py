@@ -68,7 +68,11 @@ def read_label_set(value: Any) -> Labels:
         key = label.strip().casefold()
         if key in folded:
             first = folded[key]
-            how = "appears twice" if first == label else f"differs from {first!r} only in case"
+            how = (
+                "appears twice"
+                if first == label
+                else f"differs from {first!r} only in case or spaces"
+            )
             raise BindError(f"label {label!r} {how}")
         folded[key] = label
         found[label] = " ".join((description or "").split())

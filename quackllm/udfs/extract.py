@@ -44,6 +44,11 @@ def read_fields(value: Any, path: str) -> StructType:
         raise BindError(f"{path} is empty: give at least one field")
     if "" in value:
         raise BindError(f"{path} has a field without a name")
+    seen: set[str] = set()
+    for name in value:
+        if name.casefold() in seen:
+            raise BindError(f"{path} has the field {name!r} twice: names are compared without case")
+        seen.add(name.casefold())
     return StructType(
         tuple(StructField(name, *_typed(item, f"{path}.{name}")) for name, item in value.items())
     )

@@ -251,7 +251,8 @@ def test_dates_in_constants_become_text() -> None:
 
 
 folded = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.decimals(allow_nan=False) | st.text()
+    st.none() | st.booleans() | st.integers() | st.floats() | st.decimals(allow_nan=False)
+    | st.text()
     | st.dates() | st.times() | st.datetimes() | st.uuids() | st.binary(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
     max_leaves=5,
