@@ -76,6 +76,9 @@ class HttpProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answer every request that is complete."""
         self._received += data
+        if not self._received[:1].isalpha():  # TLS, or anything else that is not HTTP
+            self.abort()
+            return
         while (request := self._next_request()) is not None:
             response = self._handle(request)
             if response.delay:
