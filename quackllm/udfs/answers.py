@@ -16,16 +16,15 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from quackllm.errors import InvalidAnswer
 from quackllm.udfs.base import JsonAnswer
+from quackllm.udfs.nested_types import ListType, StructType
 from quackllm.udfs.types import (
     Enum,
     JsonSchema,
-    ListType,
     SqlType,
-    StructType,
     Varchar,
     check_utf8,
     match_label,
@@ -34,7 +33,11 @@ from quackllm.udfs.types import (
     reject,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 ANSWER_KEY = "answer"
+YES_NO = ("yes", "no")
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
@@ -57,6 +60,15 @@ def read_choice(text: str, labels: tuple[str, ...]) -> str:
     shown = ", ".join(repr(label) for label in labels[:20])
     more = f" and {len(labels) - 20} more" if len(labels) > 20 else ""
     return reject("$", text.strip(), f"one of {shown}{more}")
+
+
+def choice_tokens(labels: Iterable[str]) -> int:
+    """Return a bound for the tokens of any of the labels, in a wrapper if need be.
+
+    A token is a byte at least; 16 leaves room for `{"answer": "..."}`, the form in
+    which servers that take only JSON schemas give a choice.
+    """
+    return 16 + max(len(label.encode()) for label in labels)
 
 
 def read_yes_no(text: str) -> str:

@@ -7,11 +7,12 @@ from functools import partial
 from typing import Any
 
 from quackllm.errors import BindError
-from quackllm.udfs.answers import json_answer, read_choice, read_labels
+from quackllm.udfs.answers import choice_tokens, json_answer, read_choice, read_labels
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Option, Parameter
+from quackllm.udfs.nested_types import ListType
 from quackllm.udfs.options import one_of, shown, text
 from quackllm.udfs.prompt import DATA_NOTE, did_you_mean, quoted
-from quackllm.udfs.types import Enum, ListType
+from quackllm.udfs.types import Enum
 
 Labels = dict[str, str]
 
@@ -36,7 +37,7 @@ def declare(binding: Binding) -> Declaration:
         returns="VARCHAR",
         answer=Choice(names),
         parse=partial(read_choice, labels=names),
-        max_tokens=8 + max(len(name.encode()) for name in names),
+        max_tokens=choice_tokens(names),
     )
 
 

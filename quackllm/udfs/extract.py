@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quackllm.errors import BindError
 from quackllm.udfs.answers import json_answer, read_typed
 from quackllm.udfs.base import Binding, Declaration, Function, Kind, Parameter
+from quackllm.udfs.nested_types import ListType, StructField, StructType
 from quackllm.udfs.options import shown
 from quackllm.udfs.prompt import DATA_NOTE
 from quackllm.udfs.type_parser import parse_described_type
-from quackllm.udfs.types import ListType, SqlType, StructField, StructType
+
+if TYPE_CHECKING:
+    from quackllm.udfs.types import SqlType
 
 
 def declare(binding: Binding) -> Declaration:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quackllm.udfs.answers import read_yes_no
+from quackllm.udfs.answers import YES_NO, choice_tokens, read_yes_no
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Parameter
 from quackllm.udfs.prompt import ask
 
@@ -17,9 +17,9 @@ def declare(binding: Binding) -> Declaration:
             "Question",
         ),
         returns="BOOLEAN",
-        answer=Choice(("yes", "no")),
+        answer=Choice(YES_NO),
         parse=read_yes_no,
-        max_tokens=8,
+        max_tokens=choice_tokens(YES_NO),
     )
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from quackllm.udfs.answers import (
+    YES_NO,
+    choice_tokens,
     describe_answer,
     json_answer,
     read_choice,
@@ -22,10 +25,11 @@ from quackllm.udfs.base import (
     Option,
     Parameter,
 )
+from quackllm.udfs.nested_types import StructType
 from quackllm.udfs.options import text
 from quackllm.udfs.prompt import DATA_NOTE, fill_template
 from quackllm.udfs.type_parser import parse_type
-from quackllm.udfs.types import Boolean, Enum, SqlType, StructType, Varchar
+from quackllm.udfs.types import Boolean, Enum, SqlType, Varchar
 
 _TEXT_TOKENS = 1024
 _LIST_TOKENS = 1024
@@ -41,10 +45,15 @@ def declare(binding: Binding) -> Declaration:
         return Declaration(told, "VARCHAR", FreeText(), read_text, _TEXT_TOKENS)
     if isinstance(type_, Boolean):
         told = f"{opening}\nReply with yes or no only."
-        return Declaration(told, "BOOLEAN", Choice(("yes", "no")), read_yes_no, 8)
+        return Declaration(told, "BOOLEAN", Choice(YES_NO), read_yes_no, choice_tokens(YES_NO))
     if isinstance(type_, Enum):
         return _one_of(opening, type_)
     return _typed(opening, type_)
+
+
+def type_text(value: Any) -> str:
+    """Check for a type; its aliases and spellings ask the same, so they become one text."""
+    return parse_type(text(value)).to_duckdb()
 
 
 def _opening(binding: Binding) -> str:
@@ -62,7 +71,7 @@ def _one_of(opening: str, type_: Enum) -> Declaration:
         returns=type_.to_duckdb(),
         answer=Choice(type_.values),
         parse=partial(read_choice, labels=type_.values),
-        max_tokens=8 + max(len(value.encode()) for value in type_.values),
+        max_tokens=choice_tokens(type_.values),
     )
 
 
@@ -86,7 +95,7 @@ LLM = Function(
         Parameter("prompt", Kind.PROMPT, "what to do; {name} refers to an argument"),
         Parameter("arguments", Kind.VALUES, "the data of the row", required=False),
     ),
-    options=(Option("return_type", "the DuckDB type of the answer", text, "VARCHAR"),),
+    options=(Option("return_type", "the DuckDB type of the answer", type_text, "VARCHAR"),),
     declare=declare,
     example="SELECT LLM('Why did critics like it?', title, review) FROM reviews",
 )

@@ -18,7 +18,7 @@ from typing import Any
 from uuid import UUID
 
 from quackllm.errors import BindError, QuackLLMError
-from quackllm.udfs.base import Binding, Call, Declaration, Function, Kind, Option
+from quackllm.udfs.base import Binding, Call, Declaration, Function, Kind, Option, Parameter
 from quackllm.udfs.options import SHARED_OPTIONS, check_options, shown
 
 ENTRY_POINTS = "quackllm.functions"
@@ -98,17 +98,17 @@ class Functions:
         fields: names of the data arguments in call order; a PROMPT parameter that is
             not constant is a field under the parameter's name.
 
-        Raises `BindError`, opened by the name of the function.
+        Raises `BindError`, opened as DuckDB's own and by the name of the function.
         """
         function = self.get(name)
         if function is None:
             close = self.suggest(name)
             hint = f", did you mean {close}?" if close else ""
-            raise BindError(f"unknown function {name.upper()}{hint}")
+            raise BindError(f"Binder Error: unknown function {name.upper()}{hint}")
         try:
             return _bind(function, constants, options, tuple(fields))
         except BindError as error:
-            raise BindError(f"{name.upper()}: {error}") from None
+            raise BindError(f"Binder Error: {name.upper()}: {error}") from None
 
     def from_spec(self, spec: str) -> Call:
         """Bind the call that a `Call.spec` describes again.
@@ -119,7 +119,7 @@ class Functions:
         function = self.get(loaded["function"])
         if function is not None and function.version != loaded["version"]:
             raise BindError(
-                f"the call was bound by version {loaded['version']} of "
+                f"Binder Error: the call was bound by version {loaded['version']} of "
                 f"{function.name.upper()}, this is version {function.version}"
             )
         return self.bind(
@@ -193,22 +193,8 @@ def _check_arguments(
     function: Function, constants: Mapping[str, Any], fields: tuple[str, ...]
 ) -> None:
     """Check that the call has the arguments that the signature asks for."""
-    taken = set()
     for parameter in function.parameters:
-        absent = parameter.name not in constants
-        if parameter.kind is Kind.PROMPT:
-            if absent and parameter.name in fields:
-                taken.add(parameter.name)
-            elif absent and parameter.required:
-                raise BindError(f"{parameter.name} is missing: {function.signature()}")
-            elif not absent and not _is_text(constants[parameter.name]):
-                raise BindError(
-                    f"{parameter.name} must be a text, not {shown(constants[parameter.name])}"
-                )
-        elif parameter.kind is Kind.CONSTANT and absent and parameter.required:
-            raise BindError(
-                f"{parameter.name} is missing or not a constant: {function.signature()}"
-            )
+        _check_constant(parameter, constants, fields, function.signature())
     unknown = set(constants) - {parameter.name for parameter in function.parameters}
     if unknown:
         raise BindError(f"no parameter {sorted(unknown)[0]}: {function.signature()}")
@@ -218,15 +204,31 @@ def _check_arguments(
             f"two arguments are called {twice[0]}; name one by a struct literal: "
             f"{{'another name': {twice[0]}}}"
         )
-    data = [each for each in function.parameters if each.kind in (Kind.VALUE, Kind.VALUES)]
-    needed = [each for each in data if each.required]
-    if needed and len(fields) <= len(taken):
+    prompts = {each.name for each in function.parameters if each.kind is Kind.PROMPT}
+    data = set(fields) - (prompts - set(constants))
+    takes = [each for each in function.parameters if each.kind in (Kind.VALUE, Kind.VALUES)]
+    needed = [each for each in takes if each.required]
+    if needed and not data:
         raise BindError(
             f"data arguments are missing ({needed[0].name}: {needed[0].doc}): "
             f"{function.signature()}"
         )
-    if not data and len(fields) > len(taken):
+    if data and not takes:
         raise BindError(f"too many arguments: {function.signature()}")
+
+
+def _check_constant(
+    parameter: Parameter, constants: Mapping[str, Any], fields: tuple[str, ...], signature: str
+) -> None:
+    """Check that a parameter is there that has to be, and that a constant prompt is a text."""
+    name, kind = parameter.name, parameter.kind
+    if name in constants:
+        if kind is Kind.PROMPT and not _is_text(constants[name]):
+            raise BindError(f"{name} must be a text, not {shown(constants[name])}")
+    elif kind is Kind.PROMPT and parameter.required and name not in fields:
+        raise BindError(f"{name} is missing: {signature}")
+    elif kind is Kind.CONSTANT and parameter.required:
+        raise BindError(f"{name} is missing or not a constant: {signature}")
 
 
 def _is_text(value: Any) -> bool:

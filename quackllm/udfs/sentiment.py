@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from quackllm.udfs.answers import read_choice
+from quackllm.udfs.answers import choice_tokens, read_choice
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Parameter
 from quackllm.udfs.prompt import DATA_NOTE
 
@@ -21,7 +21,7 @@ def declare(binding: Binding) -> Declaration:
         returns="VARCHAR",
         answer=Choice(LABELS),
         parse=partial(read_choice, labels=LABELS),
-        max_tokens=8,
+        max_tokens=choice_tokens(LABELS),
     )
 
 

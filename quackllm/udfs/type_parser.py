@@ -19,6 +19,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NoReturn
 
 from quackllm.errors import BindError
+from quackllm.udfs.nested_types import Json, ListType, MapType, StructField, StructType
 from quackllm.udfs.types import (
     Boolean,
     Date,
@@ -26,12 +27,7 @@ from quackllm.udfs.types import (
     Enum,
     Float,
     Integer,
-    Json,
-    ListType,
-    MapType,
     SqlType,
-    StructField,
-    StructType,
     Time,
     Timestamp,
     TimestampTz,

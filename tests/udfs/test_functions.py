@@ -266,14 +266,14 @@ def test_wrong_constants_say_what_would_be_right(
 ) -> None:
     with pytest.raises(BindError) as caught:
         Functions.load().bind(name, constants, options, ["review"])
-    assert str(caught.value) == f"{name.upper()}: {message}"
+    assert str(caught.value) == f"Binder Error: {name.upper()}: {message}"
 
 
 def test_a_type_that_does_not_parse_names_its_field_and_its_place() -> None:
     with pytest.raises(BindError) as caught:
         bound("llm_extract", fields={"a": {"b": "DUOBLE"}})
     assert str(caught.value).startswith(
-        "LLM_EXTRACT: fields.a.b: the type 'DUOBLE' cannot be read: "
+        "Binder Error: LLM_EXTRACT: fields.a.b: the type 'DUOBLE' cannot be read: "
         "unknown or unsupported type 'DUOBLE' at character 1. Supported types: BOOLEAN, "
     )
     with pytest.raises(BindError, match="LLM: the type 'INT6' cannot be read"):

@@ -139,7 +139,7 @@ def test_how_an_answer_is_handled_is_not_part_of_what_is_asked(functions: Functi
 
     plain = identity({})
     assert identity({"on_error": "error", "cache": True, "model": "fast"}) == plain
-    assert identity({"MAX_TOKENS": 8, "temperature": 0}) == plain
+    assert identity({"MAX_TOKENS": 19, "temperature": 0}) == plain
     assert identity({}, ["b", "a"]) == plain
     assert identity({"temperature": 1}) != plain
     assert identity({"max_tokens": 9}) != plain
@@ -150,6 +150,9 @@ def test_spellings_of_one_call_have_one_identity(functions: Functions) -> None:
     one = functions.bind("LLM", {"prompt": "p"}, {}, ["x"])
     other = functions.bind("ai_complete", {"prompt": "p"}, {"temperature": Decimal(0)}, ["x"])
     assert one == other
+    short = functions.bind("llm", {"prompt": "p"}, {"return_type": "int"}, ["x"])
+    long = functions.bind("llm", {"prompt": "p"}, {"return_type": " INTEGER"}, ["x"])
+    assert short == long
 
 
 def test_the_order_of_labels_is_part_of_what_is_asked(functions: Functions) -> None:
@@ -233,7 +236,7 @@ def test_a_wrong_call_says_what_would_be_right(
 ) -> None:
     with pytest.raises(BindError) as caught:
         functions.bind(name, constants, options, fields)
-    assert str(caught.value) == message
+    assert str(caught.value) == f"Binder Error: {message}"
     assert isinstance(caught.value, duckdb.BinderException)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from quackllm.errors import InvalidAnswer
 from quackllm.udfs.answers import read_typed
+from quackllm.udfs.nested_types import Json, ListType, MapType, StructField, StructType
 from quackllm.udfs.type_parser import parse_type
 from quackllm.udfs.types import (
     Boolean,
@@ -26,12 +27,7 @@ from quackllm.udfs.types import (
     Enum,
     Float,
     Integer,
-    Json,
-    ListType,
-    MapType,
     SqlType,
-    StructField,
-    StructType,
     Time,
     Timestamp,
     Uuid,
