@@ -18,6 +18,8 @@ from quackllm.udfs.base import Choice, FreeText, JsonAnswer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from quackllm.engine.providers.config import ProviderConfig
+
 NONSENSE = "%% not an answer %%"
 """What an injected `InvalidAnswer` makes the fake say: no label, and no JSON."""
 
@@ -145,3 +147,8 @@ def estimated_usage(request: Request, text: str) -> Usage:
     """Estimate tokens at four characters each."""
     prompt = (len(request.instruction) + len(request.fields)) // 4 + 1
     return Usage(prompt_tokens=prompt, completion_tokens=len(text) // 4 + 1)
+
+
+async def open_fake(config: ProviderConfig) -> FakeProvider:
+    """Open the provider 'fake' of the entry-point group."""
+    return FakeProvider(model=config.model or "fake")
