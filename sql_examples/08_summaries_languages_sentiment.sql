@@ -1,6 +1,6 @@
 -- Ready-made functions: summary, translation and sentiment.
 --
--- They need no prompt. LLM_SENTIMENT answers 'positive', 'negative', 'neutral' or 'mixed'.
+-- They need no prompt. LLM_SENTIMENT answers 'positive', 'negative' or 'neutral'.
 --
 -- Expect: first the longest ticket of all in a few sentences, then the tickets that are
 -- not in English with a translation, then the mood of the reviews of one product beside

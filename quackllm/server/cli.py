@@ -1,0 +1,220 @@
+"""The `quackllm` command: statements in, results on standard output.
+
+Results go to standard output; the progress bar, notices, the cost of each statement
+that called a model, and errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+import quackllm
+from quackllm.engine.statement import Statement, is_query, split
+from quackllm.server.output import FORMATS
+
+SUCCESS = 0
+FAILURE = 1
+BAD_USAGE = 2
+INTERRUPTED = 130
+"""128 + SIGINT, what shells report for a program that Ctrl-C ended."""
+BROKEN_PIPE = 141
+"""128 + SIGPIPE, what shells report for a program whose reader went away."""
+
+STATUS_COLUMNS = (["Count"], ["Success"])
+"""Columns of what DuckDB 2 returns for statements that have no rows of their own."""
+
+EPILOG = """\
+examples:
+  quackllm -c "SELECT LLM('Say hello in Danish') AS hello"
+  quackllm shop.duckdb -f report.sql --format csv > report.csv
+  echo "FROM llm_functions()" | quackllm --format markdown
+
+exit status: 0 done, 1 a statement failed, 2 wrong usage, 130 interrupted
+"""
+
+
+class UsageError(Exception):
+    """The command line cannot be carried out as it was written."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """SQL to run, and the name to report its faults under, None for `-c`.
+
+    folder: where its relative paths are looked up when they are not in the working
+    directory.
+    """
+
+    sql: str
+    name: str | None = None
+    folder: Path | None = None
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="quackllm",
+        description="Run SQL with LLM functions in DuckDB.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "database", nargs="?", default=":memory:", help="database file (default: in memory)"
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("-c", "--command", metavar="SQL", help="statements to run")
+    source.add_argument(
+        "-f", "--file", metavar="FILE", help="file of statements to run ('-': standard input)"
+    )
+    parser.add_argument(
+        "--format", choices=list(FORMATS), default="table", help="how rows are written"
+    )
+    parser.add_argument("--model", metavar="NAME", help="model name or path of a .gguf file")
+    parser.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="set a setting of DuckDB or quackllm (repeatable)",
+    )
+    parser.add_argument("--echo", action="store_true", help="print statements before their results")
+    parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    parser.add_argument("--read-only", action="store_true", help="open the database read-only")
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"quackllm {version('quackllm')} (DuckDB {duckdb.__version__})",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status. Arguments are the process's own if None."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return _run(options)
+    except UsageError as error:
+        _say(f"quackllm: {error}")
+        return BAD_USAGE
+    except (KeyboardInterrupt, duckdb.InterruptException):
+        _say("Interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The interpreter flushes standard output at exit, which would fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except duckdb.Error as error:
+        _say(str(error))
+        return FAILURE
+
+
+def _run(options: argparse.Namespace) -> int:
+    script = _script(options)
+    statements = split(script.sql)
+    with quackllm.connect(options.database, read_only=options.read_only) as connection:
+        _configure(connection, options, script.folder)
+        printed = 0
+        for statement in statements:
+            if options.echo:
+                end = statement.offset + len(statement.sql)
+                print(script.sql[printed:end].lstrip("; \n") + ";", flush=True)
+                printed = end
+            try:
+                _run_statement(connection, statement, options.format)
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error as error:
+                _say(f"{error}{_place(script, statements, statement)}")
+                return FAILURE
+    return SUCCESS
+
+
+def _script(options: argparse.Namespace) -> Script:
+    """Find what to run. Raises `UsageError` when there is nothing."""
+    if options.command is not None:
+        return Script(options.command)
+    if options.file is not None and options.file != "-":
+        path = Path(options.file)
+        try:
+            return Script(path.read_text(encoding="utf-8"), options.file, path.resolve().parent)
+        except OSError as error:
+            raise UsageError(f"cannot read {options.file}: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{options.file} is not UTF-8 text: {error}") from None
+    if options.file is None and sys.stdin.isatty():
+        raise UsageError(
+            "nothing to run: give -c SQL, -f FILE, or statements on standard input "
+            "(quackllm --help shows how)"
+        )
+    try:
+        return Script(sys.stdin.buffer.read().decode("utf-8"), "standard input")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8 text: {error}") from None
+
+
+def _configure(connection: Any, options: argparse.Namespace, folder: Path | None) -> None:
+    """Carry out the options that are settings. Raises `UsageError`."""
+    settings: list[tuple[str, str]] = []
+    if folder is not None:
+        settings.append(("file_search_path", str(folder)))
+    if options.model is not None:
+        settings.append(("llm_model", options.model))
+    if options.base_url is not None:
+        settings.append(("llm_base_url", options.base_url))
+    if options.no_progress:
+        settings.append(("llm_progress", "false"))
+    for text in options.settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise UsageError(f"--set takes NAME=VALUE, got {text!r}")
+        settings.append((name.strip(), value))
+    for name, value in settings:
+        quoted = value.replace("'", "''")
+        try:
+            connection.execute(f"SET {name} = '{quoted}'")
+        except duckdb.Error as error:
+            raise UsageError(f"cannot set {name}: {error}") from None
+
+
+def _run_statement(connection: Any, statement: Statement, style: str) -> None:
+    """Run one statement, print its rows, and say what its calls cost."""
+    history = connection.engine.history
+    before = history[-1].number if history else 0
+    try:
+        relation = connection.sql(statement.sql)
+        status = relation is None or (
+            relation.columns in STATUS_COLUMNS and not is_query(statement)
+        )
+        if not status:
+            FORMATS[style](relation, sys.stdout)
+            sys.stdout.flush()
+    finally:
+        for stats in [one for one in history if one.number > before and one.tuples]:
+            _say(f"-- {stats.summary()}")
+
+
+def _place(script: Script, statements: Sequence[Statement], failed: Statement) -> str:
+    """Say where a statement stands, for scripts that have more than one."""
+    if script.name is None and len(statements) == 1:
+        return ""
+    number = statements.index(failed) + 1
+    line = script.sql.count("\n", 0, failed.offset) + 1
+    of = f" of {script.name}" if script.name is not None else ""
+    return f"\nin statement {number}, line {line}{of}"
+
+
+def _say(text: str) -> None:
+    sys.stdout.flush()
+    print(text, file=sys.stderr, flush=True)
