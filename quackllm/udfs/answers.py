@@ -161,6 +161,19 @@ def json_answer(type_: SqlType, *, null: bool = False) -> JsonAnswer:
     schema = type_.json_schema()
     if not isinstance(type_, StructType):
         schema = _wrapped(nullable(schema) if null else schema)
+    return _json_form(schema)
+
+
+def labels_answer(labels: tuple[str, ...]) -> JsonAnswer:
+    """Return the answer form of a list of labels.
+
+    Its length is bounded: held to labels only, a small model repeats them without end.
+    """
+    schema = ListType(Enum(labels)).json_schema()
+    return _json_form(_wrapped({**schema, "maxItems": len(labels)}))
+
+
+def _json_form(schema: JsonSchema) -> JsonAnswer:
     return JsonAnswer(json.dumps(schema, ensure_ascii=False, separators=(",", ":")))
 
 

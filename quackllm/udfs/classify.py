@@ -7,12 +7,10 @@ from functools import partial
 from typing import Any
 
 from quackllm.errors import BindError
-from quackllm.udfs.answers import choice_tokens, json_answer, read_choice, read_labels
+from quackllm.udfs.answers import choice_tokens, labels_answer, read_choice, read_labels
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Option, Parameter
-from quackllm.udfs.nested_types import ListType
 from quackllm.udfs.options import one_of, shown, text
 from quackllm.udfs.prompt import DATA_NOTE, did_you_mean, quoted
-from quackllm.udfs.types import Enum
 
 Labels = dict[str, str]
 
@@ -24,11 +22,10 @@ def declare(binding: Binding) -> Declaration:
     instruction = _instruction(labels, several, binding.options)
     names = tuple(labels)
     if several:
-        type_ = ListType(Enum(names))
         return Declaration(
             instruction=instruction,
             returns="VARCHAR[]",
-            answer=json_answer(type_),
+            answer=labels_answer(names),
             parse=partial(read_labels, labels=names),
             max_tokens=32 + sum(8 + len(name.encode()) for name in names),
         )

@@ -14,7 +14,7 @@ from quackllm.udfs.prompt import DATA_NOTE
 from quackllm.udfs.type_parser import parse_described_type
 
 if TYPE_CHECKING:
-    from quackllm.udfs.types import SqlType
+    from quackllm.udfs.types import SqlType, Varchar
 
 
 def declare(binding: Binding) -> Declaration:
@@ -79,7 +79,9 @@ def _tokens(type_: SqlType) -> int:
     """Return a bound for the tokens of a sensible answer: names, and room for values."""
     if isinstance(type_, StructType):
         return 8 + sum(8 + len(each.name) + _tokens(each.type) for each in type_.fields)
-    return 512 if type_.nested else 64
+    if isinstance(type_, Varchar):
+        return 256
+    return 512 if type_.nested else 32
 
 
 EXTRACT = Function(

@@ -26,9 +26,14 @@ class Json(SqlType):
         return "JSON"
 
     def json_schema(self) -> JsonSchema:
-        # Spelled out: llama.cpp reads the empty schema as "an object".
+        # Spelled out because the engines of constrained decoding read what is left out
+        # differently: to llama.cpp the empty schema is an object, and to xgrammar, of
+        # vLLM, an array without `items` is empty. Arrays nest to the third level.
         kinds = ["object", "array", "string", "number", "boolean", "null"]
-        return {"type": kinds, "additionalProperties": True}
+        schema: JsonSchema = {"type": kinds, "additionalProperties": True}
+        for _ in range(2):
+            schema = {**schema, "items": schema}
+        return schema
 
     def canonical(self, value: Any, path: str = "$") -> Any:
         """Accept any value of at most 100 levels."""

@@ -6,7 +6,7 @@ from quackllm.udfs.answers import read_text
 from quackllm.udfs.base import Binding, Declaration, FreeText, Function, Kind, Parameter
 from quackllm.udfs.prompt import DATA_NOTE
 
-_TOKENS = 2048
+_TOKENS = 1024
 
 
 def declare(binding: Binding) -> Declaration:

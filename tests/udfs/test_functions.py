@@ -110,7 +110,8 @@ FORMS: list[tuple[Call, str, Any]] = [
     (bound("llm_filter", prompt="p"), "BOOLEAN", Choice(("yes", "no"))),
     (bound("llm_classify", labels=["x", "y"]), "VARCHAR", Choice(("x", "y"))),
     (bound("llm_classify", labels=["x", "y"], options={"output_mode": "MULTI"}), "VARCHAR[]",
-     closed(answer={"type": "array", "items": {"type": "string", "enum": ["x", "y"]}})),
+     closed(answer={"type": "array", "items": {"type": "string", "enum": ["x", "y"]},
+                    "maxItems": 2})),
     (bound("llm_extract", fields=TYPES),
      'STRUCT("price" DOUBLE, "seen" DATE, "items" STRUCT("name" VARCHAR)[])',
      closed(
