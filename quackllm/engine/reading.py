@@ -84,9 +84,11 @@ def _normalized(node: Any, nulls_last: bool, in_interval: bool = False) -> Any:
     if nulls_last and result.get("null_order") == "NULLS LAST":
         result["null_order"] = "ORDER_DEFAULT"
     if "kind" in result and "text" in result:
-        result["text"] = str(result["text"]).replace("_", "") if (
-            result["kind"] in ("INTEGER", "FLOAT", "DECIMAL")
-        ) else result["text"]
+        result["text"] = (
+            str(result["text"]).replace("_", "")
+            if (result["kind"] in ("INTEGER", "FLOAT", "DECIMAL"))
+            else result["text"]
+        )
         if in_interval:
             result["kind"] = "INTERVAL COUNT"
     return result

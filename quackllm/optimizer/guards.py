@@ -58,9 +58,7 @@ def _any_of(alternatives: list[list[exp.Expression]]) -> list[exp.Expression]:
     return [exp.or_(*unique)] if len(unique) > 1 else unique
 
 
-def places(
-    block: Block, select: exp.Select, site: Site
-) -> list[tuple[str, list[exp.Expression]]]:
+def places(block: Block, select: exp.Select, site: Site) -> list[tuple[str, list[exp.Expression]]]:
     """List where an answer is used: the clause and the path from it down to the column.
 
     An answer that is an argument of another call is used where that call's is.

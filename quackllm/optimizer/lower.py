@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.guards import uses
-from quackllm.optimizer.naive import naive_text
+from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
 from quackllm.optimizer.rules.stage_calls import is_comma
@@ -37,8 +37,21 @@ def lower(plan: Plan, run: str) -> Program:
 def bindable(plan: Plan) -> str:
     """Write a plan as one SELECT that binds before any stage has run."""
     blocks = {block.number: block for block in plan.blocks}
-    lowering = _Lowering(plan.calls, "", blocks, stub=True)
+    lowering = _Lowering(plan.calls, BINDING, blocks, stub=True)
     return lowering.text(lowering.lower(plan.root))
+
+
+def ceilings(plan: Plan) -> dict[int, str]:
+    """SQL that counts, by stage number, the tuples and characters a stage asks at most.
+
+    Only of stages that can be counted before anything is answered: guards that need an
+    answer are left out, and blocks that stand on other staged blocks are not counted.
+    Each query gives one row: tuples, characters of their rendered fields.
+    """
+    blocks = {block.number: block for block in plan.blocks}
+    lowering = _Lowering(plan.calls, BINDING, blocks, stub=True)
+    lowering.lower(plan.root)
+    return lowering.ceilings
 
 
 @dataclass
@@ -48,6 +61,7 @@ class _Lowering:
     blocks: Mapping[int, Block]
     stub: bool = False
     stages: list[MaterializeStage | BlockStage] = field(default_factory=list)
+    ceilings: dict[int, str] = field(default_factory=dict)
     numbered: int = 0
 
     def text(self, tree: exp.Expression) -> str:
@@ -75,31 +89,66 @@ class _Lowering:
         stages = []
         for site in block.sites:
             self.numbered += 1
+            if self.stub:
+                self._ceiling(select, block, site)
             stages.append(self._model_stage(select, block, site, self.numbered))
         answered = self._with_answers(select, block, [site.column for site in block.sites])
+        if block.stop_after is not None:
+            answered = answered.where(self._decided(block), copy=False)
         select.replace(answered)
         if not self.stub:
-            count = self._count(answered) if block.stop_after is not None else None
+            enough = block.stop_after
+            count = self._count(answered, enough) if enough is not None else None
             self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
         return answered
 
-    def _count(self, select: exp.Select) -> str:
-        counted = exp.Select(expressions=[raw("count(*)")]).from_(select.copy().subquery("q"))
-        inner = in_scope(select, counted)
-        return self.text(inner)
+    def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
+        answers = {other.column for other in block.sites}
+        on_answers = any(uses(arg, answers) for arg in site.args)
+        if on_answers or STUB in self.text(rows_of(select, [exp.Star()])):
+            return
+        free = tuple(guard for guard in site.guards if not uses(guard, answers))
+        alone = replace(block, sites=(replace(site, guards=free),), stop_after=None)
+        probe = self._model_stage(select, alone, alone.sites[0], self.numbered).probe
+        characters = " + ".join(f"length(f{i})" for i in range(len(site.args))) or "0"
+        self.ceilings[self.numbered] = f"SELECT count(*), sum({characters}) FROM ({probe}) AS t"
 
-    def _model_stage(
-        self, select: exp.Select, block: Block, site: Site, number: int
-    ) -> ModelStage:
+    def _count(self, select: exp.Select, enough: int) -> str:
+        """Count the rows that are certain, up to enough."""
+        rows = select.copy()
+        rows.set("expressions", [exp.Literal.number(1)])
+        rows.set("offset", None)
+        rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
+        rows.set("with_", None)
+        counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
+        return self.text(in_scope(select, counted))
+
+    def _decided(self, block: Block) -> exp.Expression:
+        """Whether a row's first call is answered, or was never to be asked."""
+        site = block.sites[0]
+        return raw(
+            f"({quote(_key_name(site))} IS NOT NULL OR NOT coalesce("
+            f"{self.text(self._reached(site))}, false))"
+        )
+
+    def _reached(self, site: Site) -> exp.Expression:
+        conditions = [guard.copy() for guard in site.guards]
+        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        if fragments:
+            conditions.append(raw(f"({_some_value(fragments)})"))
+        return exp.paren(conjunction(conditions) or exp.true(), copy=False)
+
+    def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
         fragments = [json_fragment(self.text(arg)) for arg in site.args]
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
         probe = rows_of(select, columns or [raw("1 AS one")])
-        needed = [site.column for site in _needed(block, site)]
+        needed = {other.column for other in _needed(block, site)}
+        if block.stop_after is not None and site is not block.sites[0]:
+            needed.add(block.sites[0].column)
         probe = self._with_answers(probe, block, needed)
-        conditions = [guard.copy() for guard in site.guards]
-        if fragments:
-            conditions.append(raw(f"({_some_value(fragments)})"))
-        probe.set("where", exp.Where(this=conjunction(conditions)) if conditions else None)
+        probe = probe.where(self._reached(site), copy=False)
+        if block.stop_after is not None and site is not block.sites[0]:
+            probe = probe.where(self._decided(block), copy=False)
         if columns:
             probe.set("distinct", exp.Distinct())
         else:
@@ -118,7 +167,7 @@ class _Lowering:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
 
     def _with_answers(
-        self, select: exp.Select, block: Block, columns: list[str]
+        self, select: exp.Select, block: Block, columns: Collection[str]
     ) -> exp.Select:
         """Join the answers of the named sites to the rows of a block."""
         sites = [site for site in block.sites if site.column in columns]
@@ -197,9 +246,7 @@ def _key_name(site: Site) -> str:
 
 
 def _hide_from_stars(select: exp.Select, sites: list[Site]) -> None:
-    hidden = [
-        exp.to_identifier(name, quoted=True) for site in sites for name in _names_added(site)
-    ]
+    hidden = [exp.to_identifier(name, quoted=True) for site in sites for name in _names_added(site)]
     for item in select.expressions:
         star = item.this if isinstance(item, exp.Column) else item
         if isinstance(star, exp.Star) and is_star(item) and not getattr(item, "table", ""):

@@ -17,6 +17,10 @@ from quackllm.udfs.type_parser import parse_type
 
 FUNCTION = "llm_call"
 
+BINDING = "bind"
+"""In the place of a statement's number: DuckDB only binds; it may evaluate a call whose
+arguments are constants all the same, and then gets NULL without a call of the model."""
+
 
 def naive_call(run: str, spec: str, call: Call, fragments: Sequence[str]) -> str:
     """Write a call as SQL text; `fragments` are SQL texts of rendered fields."""

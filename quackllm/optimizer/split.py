@@ -121,6 +121,3 @@ def _bound_names(tree: exp.Expression) -> set[str]:
     for comprehension in tree.find_all(exp.Comprehension):
         names.add(comprehension.args["expression"].name)
     return names
-
-
-

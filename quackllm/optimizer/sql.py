@@ -39,6 +39,11 @@ class Verbatim(DuckDB):
             if name != "IF"
         }
 
+    class Tokenizer(DuckDB.Tokenizer):
+        """DuckDB's tokens; no word turns the rest of the statement into one string."""
+
+        COMMANDS: ClassVar[set[Any]] = set()
+
     def to_json_path(self, path: exp.Expression | None) -> exp.Expression | None:
         """Leave the right side of `->` and `->>` alone."""
         return path

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
-from quackllm.optimizer.scope import calls_of, in_scope, selects
+from quackllm.optimizer.scope import in_scope, selects
 from quackllm.optimizer.split import Split, names_of
 from quackllm.optimizer.sql import has_calls, own_calls
 

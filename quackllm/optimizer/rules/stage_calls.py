@@ -37,16 +37,18 @@ ANSWER = "__llm_"
 def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
     """Stage every block that can be; say of the others why they cannot."""
     root = plan.root.copy()
+    # All blocks are looked at before any is changed: a staged block binds no longer.
+    with_calls = [(select, calls_of(select)) for select in selects(root)]
+    obstacles = [
+        (select, next(_obstacles(select, calls, catalog), None))
+        for select, calls in with_calls
+        if calls
+    ]
+    unstaged = [reason for _, reason in obstacles if reason is not None]
     blocks: list[Block] = []
-    unstaged: list[str] = []
     sites = 0
-    for select in selects(root):
-        calls = calls_of(select)
-        if not calls:
-            continue
-        reason = next(_obstacles(select, calls, catalog), None)
+    for select, reason in obstacles:
         if reason is not None:
-            unstaged.append(reason)
             continue
         number = len(blocks) + 1
         select.meta[BLOCK] = number
@@ -76,16 +78,16 @@ def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
             node.replace(column(name))
 
 
-def _obstacles(
-    select: exp.Select, calls: list[ModelCall], catalog: Catalog
-) -> Iterator[str]:
+def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> Iterator[str]:
     """Yield what keeps a block from being staged, the cheapest checks first."""
     stageable = {id(n) for _, part in clause_parts(select) for n in own_calls(part)}
     if any(id(call) not in stageable for call in calls):
         yield "the call is in FROM, in the condition of an outer join, or in LIMIT"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
-    if select.args.get("sample") or any(part.find(exp.TableSample) for part in source_parts(select)):
+    if select.args.get("sample") or any(
+        part.find(exp.TableSample) for part in source_parts(select)
+    ):
         yield "the rows are a sample"
     if any(part.find(exp.Pivot) for part in source_parts(select)):
         yield "the rows are pivoted"
@@ -100,7 +102,9 @@ def _obstacles(
         yield f"{volatile}() gives another value at each evaluation"
     if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
         yield "an argument is an aggregate or a window function"
-    if is_grouped(select, catalog) and not all(is_row_call(call, select, catalog) for call in calls):
+    if is_grouped(select, catalog) and not all(
+        is_row_call(call, select, catalog) for call in calls
+    ):
         yield "the call is made after grouping"
     if catalog.columns(_bound_alone(select, calls)) is None:
         yield "the arguments depend on an enclosing query"

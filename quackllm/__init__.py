@@ -1,0 +1,66 @@
+"""LLM functions in DuckDB's SQL, planned so that the model is called as little as possible.
+
+import quackllm
+
+con = quackllm.connect("reviews.duckdb")
+con.sql("SELECT title FROM movies WHERE LLM_FILTER('Is it a comedy?', synopsis)").show()
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from quackllm.engine.connection import Connection
+from quackllm.engine.engine import Engine
+from quackllm.engine.notices import log_notices
+from quackllm.engine.progress import ProgressBar
+from quackllm.engine.settings import settings_from
+
+if TYPE_CHECKING:
+    from quackllm.engine.providers.base import Provider
+
+__version__ = _version("quackllm")
+
+
+def connect(
+    database: Any = ":memory:",
+    read_only: bool = False,
+    config: dict[str, Any] | None = None,
+    *,
+    provider: Provider | str | None = None,
+    **settings: Any,
+) -> Connection:
+    """Open a DuckDB database with LLM functions.
+
+    database, read_only, config: as in `duckdb.connect`.
+    provider: an object that answers every call, or the name of an installed provider.
+    settings: the `llm_` settings without their prefix: model='qwen3-8b', base_url=...
+
+    Raises `duckdb.Error` for a database that cannot be opened and `SettingError`.
+    """
+    raw = duckdb.connect(database, read_only=read_only, config=config or {})
+    return wrap(raw, provider=provider, **settings)
+
+
+def wrap(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    provider: Provider | str | None = None,
+    **settings: Any,
+) -> Connection:
+    """Give an open DuckDB connection LLM functions. The connection stays usable itself."""
+    named = provider if isinstance(provider, str) else None
+    given = None if isinstance(provider, str) else provider
+    chosen = settings_from({**settings, "provider": named})
+    engine = Engine(provider=given)
+    engine.events.listeners.append(log_notices)
+    wrapped = Connection(connection, engine, chosen, owner=True)
+    bar = ProgressBar()
+    engine.events.listeners.append(lambda event: wrapped.llm_settings.progress and bar(event))
+    return wrapped
+
+
+__all__ = ["Connection", "__version__", "connect", "wrap"]

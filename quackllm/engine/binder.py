@@ -1,0 +1,171 @@
+"""Binding: from a call as it is written to a `Call` and the expressions of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlglot import exp
+
+from quackllm.errors import BindError
+from quackllm.optimizer.scope import in_scope, rows_of
+from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sql import ModelCall, column, text
+from quackllm.udfs.base import Call, Function, Kind, Parameter
+from quackllm.udfs.registry import Functions
+
+Fold = Callable[[exp.Expression], Any]
+"""Evaluates an expression without columns to a Python value."""
+
+Columns = Callable[[exp.Query], tuple[tuple[str, str], ...] | None]
+"""Names and types of a query's output, None when it does not bind."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """One data field of a call.
+
+    argument: position of the argument that it comes from.
+    member: its key when the argument is a struct literal.
+    """
+
+    name: str
+    node: exp.Expression
+    argument: int
+    member: str | None = None
+
+
+@dataclass(frozen=True)
+class BoundCall:
+    """A bound call and where the values of its fields come from."""
+
+    call: Call
+    fields: tuple[Field, ...]
+
+
+class Binder:
+    """Binds the calls of one statement."""
+
+    def __init__(self, functions: Functions, fold: Fold, columns: Columns) -> None:
+        self._functions = functions
+        self._fold = fold
+        self._columns = columns
+
+    def bind_tree(self, root: exp.Expression, calls: dict[str, Call]) -> exp.Expression:
+        """Replace every call in a tree by a `ModelCall`; add the bound calls to `calls`."""
+        holder = exp.Paren(this=root)
+        nodes = [
+            node
+            for node in holder.find_all(exp.Anonymous)
+            if self._functions.get(node.name) is not None
+        ]
+        for node in reversed(nodes):  # breadth first: calls among arguments come last
+            bound = self.bind(node)
+            calls[bound.call.spec] = bound.call
+            fields = [field.node.copy() for field in bound.fields]
+            node.replace(ModelCall(this=bound.call.spec, expressions=fields))
+        return holder.this.pop()
+
+    def bind(self, node: exp.Anonymous) -> BoundCall:
+        """Bind one call. Raises `BindError` with what was wrong and what would be right."""
+        function = self._functions.get(node.name)
+        assert function is not None
+        written = node.name
+        options: dict[str, Any] = {}
+        constants: dict[str, Any] = {}
+        fields: list[Field] = []
+        position = 0
+        for index, argument in enumerate(node.expressions):
+            if isinstance(argument, exp.PropertyEQ | exp.Kwarg):
+                name, value = argument.this.name, self._constant(argument.expression, written)
+                if name.lower() in (known.lower() for known in options):
+                    raise BindError(f"{written.upper()}: option {name} is given twice")
+                options[name] = value
+                continue
+            parameter = _parameter(function, position, written)
+            position += 1
+            if parameter.kind is Kind.CONSTANT or (
+                parameter.kind is Kind.PROMPT and is_constant(argument)
+            ):
+                constants[parameter.name] = self._constant(argument, written, parameter)
+            elif parameter.kind is Kind.PROMPT:
+                fields.append(Field(parameter.name, argument, index))
+            else:
+                fields.extend(self._fields(argument, index, node))
+        fields = _distinct_names(fields)
+        call = self._functions.bind(written, constants, options, [field.name for field in fields])
+        return BoundCall(call, tuple(fields))
+
+    def _constant(
+        self, node: exp.Expression, function: str, parameter: Parameter | None = None
+    ) -> Any:
+        if not is_constant(node):
+            what = parameter.name if parameter else "an option"
+            raise BindError(
+                f"Binder Error: {function.upper()}: {what} must be a constant, "
+                f"not {text(node.copy())}, which can differ from row to row"
+            )
+        if isinstance(node, exp.Literal) and node.is_string:
+            return node.this
+        return self._fold(node)
+
+    def _fields(self, node: exp.Expression, index: int, call: exp.Expression) -> Iterable[Field]:
+        if isinstance(node, exp.Struct) and all(
+            isinstance(member, exp.PropertyEQ) for member in node.expressions
+        ):
+            for member in node.expressions:
+                yield Field(member.this.name, member.expression, index, member.this.name)
+            return
+        if is_star(node):
+            yield from self._star(node, index, call)
+            return
+        yield Field(_name_of(node), node, index)
+
+    def _star(self, node: exp.Expression, index: int, call: exp.Expression) -> Iterable[Field]:
+        select = call.find_ancestor(exp.Select)
+        table = node.table if isinstance(node, exp.Column) else None
+        columns = None
+        if select is not None:
+            columns = self._columns(in_scope(select, rows_of(select, [node.copy()])))
+        if not columns:
+            raise BindError(
+                f"Binder Error: {call.name.upper()}: the columns of {text(node.copy())} "
+                "cannot be listed here; name the columns instead"
+            )
+        for name, _ in columns:
+            yield Field(name, column(name, table), index)
+
+
+def is_constant(node: exp.Expression) -> bool:
+    """Whether an expression has one value for the whole statement."""
+    rowwise = (exp.Column, exp.Query, ModelCall, exp.Star)
+    return node.find(*rowwise) is None
+
+
+def _parameter(function: Function, position: int, written: str) -> Parameter:
+    parameters = function.parameters
+    if position < len(parameters):
+        return parameters[position]
+    if parameters and parameters[-1].kind is Kind.VALUES:
+        return parameters[-1]
+    raise BindError(f"Binder Error: {written.upper()}: too many arguments: {function.signature()}")
+
+
+def _name_of(node: exp.Expression) -> str:
+    if isinstance(node, exp.Column | exp.Dot) and node.name:
+        return str(node.name)
+    return text(node.copy()) if node.find(ModelCall) is None else "value"
+
+
+def _distinct_names(fields: list[Field]) -> list[Field]:
+    """Columns of the same name from two tables are called by their qualified names."""
+    names = [field.name for field in fields]
+    result = []
+    for field in fields:
+        is_column = isinstance(field.node, exp.Column) and field.node.table
+        if names.count(field.name) > 1 and is_column and field.member is None:
+            qualified = f"{field.node.text('table')}.{field.name}"
+            field = Field(qualified, field.node, field.argument)
+        result.append(field)
+    return result

@@ -1,0 +1,169 @@
+"""What the connections to one database share: functions, providers, answers, history."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from threading import Lock
+
+import numpy as np
+import pyarrow as pa
+
+from quackllm.engine.cache import AnswerCache, MemoryCache
+from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
+from quackllm.engine.history import Failure, StatementStats
+from quackllm.engine.loop import LoopThread
+from quackllm.engine.providers.base import Provider
+from quackllm.engine.providers.config import ProviderConfig, Secret
+from quackllm.engine.providers.registry import Providers
+from quackllm.engine.run import Orderer, Run, SendingOrder
+from quackllm.engine.settings import Settings
+from quackllm.udfs.base import Call
+from quackllm.udfs.registry import Functions
+
+REMEMBERED_STATEMENTS = 1_000
+REMEMBERED_FAILURES = 100_000
+
+
+@dataclass(frozen=True)
+class NamedModel:
+    """What CREATE MODEL gives a name to; None takes the connection's setting."""
+
+    name: str
+    model: str | None = None
+    base_url: str | None = None
+    api_key: Secret | None = None
+    provider: str | None = None
+
+
+class Engine:
+    """One engine serves a connection and all its cursors, from any thread."""
+
+    def __init__(
+        self,
+        *,
+        functions: Functions | None = None,
+        providers: Providers | None = None,
+        provider: Provider | None = None,
+        cache: AnswerCache | None = None,
+        orderer: Orderer | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Make an engine.
+
+        functions, providers: what is installed, unless given.
+        provider: answers every call, whatever the settings say; for tests and for
+            providers of one's own.
+        orderer: decides the sending order of rows and fields.
+        environ: the environment to read; the process's own when None.
+        """
+        self.functions = functions or Functions.load()
+        self.providers = providers or Providers.installed()
+        self.cache: AnswerCache = cache or MemoryCache()
+        self.events = EventStream()
+        self.loop = LoopThread()
+        self.history: deque[StatementStats] = deque(maxlen=REMEMBERED_STATEMENTS)
+        self.failures: deque[Failure] = deque(maxlen=REMEMBERED_FAILURES)
+        self.models: dict[str, NamedModel] = {}
+        self._given = provider
+        self._orderer = orderer
+        self._environ = os.environ if environ is None else environ
+        self._opened: dict[ProviderConfig, Provider] = {}
+        self._runs: dict[str, Run] = {}
+        self._statements = 0
+        self._lock = Lock()
+
+    @property
+    def opened(self) -> list[Provider]:
+        """Providers that have been used."""
+        given = [self._given] if self._given is not None else []
+        return [*given, *self._opened.values()]
+
+    def provider(self, settings: Settings, model: str | None) -> Provider:
+        """Return the provider that answers for a model, opened at its first use.
+
+        Raises a `ProviderError` when it cannot be reached, and `SettingError`.
+        """
+        if self._given is not None:
+            return self._given
+        config = self.provider_config(settings, model)
+        with self._lock:
+            found = self._opened.get(config)
+            if found is None:
+                found = self.loop.run(self.providers.open(config, self._environ))
+                self._opened[config] = found
+        return found
+
+    def provider_config(self, settings: Settings, model: str | None) -> ProviderConfig:
+        """Put together what a provider is opened with: a named model over the settings."""
+        config = ProviderConfig(
+            provider=settings.provider,
+            model=settings.model,
+            base_url=settings.base_url,
+            api_key=settings.api_key,
+            timeout=settings.timeout,
+            max_retries=settings.max_retries,
+            concurrency=settings.concurrency,
+            notify=lambda text: self.events.emit(Notice(text)),
+        )
+        wanted = model or settings.model
+        if wanted is None:
+            return config
+        named = self.models.get(wanted.lower())
+        if named is None:
+            return replace(config, model=wanted)
+        own_place = named.base_url is not None or named.provider is not None
+        return replace(
+            config,
+            model=named.model or named.name,
+            base_url=named.base_url if own_place else config.base_url,
+            api_key=named.api_key if own_place else named.api_key or config.api_key,
+            provider=named.provider if own_place else config.provider,
+        )
+
+    def begin(self, settings: Settings, sql: str) -> Run:
+        """Begin a statement."""
+        with self._lock:
+            self._statements += 1
+            number = self._statements
+        stats = StatementStats(number, sql, time.time())
+        run = Run(self, settings, stats)
+        self._runs[run.id] = run
+        self.history.append(stats)
+        self.events.emit(StatementStarted(number, sql))
+        return run
+
+    def end(self, run: Run, seconds: float, error: BaseException | None = None) -> None:
+        """End a statement; its naive calls can no longer be made."""
+        self._runs.pop(run.id, None)
+        run.stats.seconds = seconds
+        run.stats.error = None if error is None else f"{type(error).__name__}: {error}"
+        self.events.emit(
+            StatementFinished(
+                run.stats.number, seconds, None if error is None else type(error).__name__
+            )
+        )
+
+    def running(self, number: str) -> Run | None:
+        """Return the statement of that number while it runs."""
+        return self._runs.get(number)
+
+    def order(
+        self, settings: Settings, call: Call, columns: Sequence[pa.Array], provider: Provider
+    ) -> SendingOrder:
+        """Decide the order in which the rows of a batch are sent."""
+        rows = len(columns[0]) if columns else 1
+        if self._orderer is None or not settings.reorder or not columns:
+            return SendingOrder(np.arange(rows))
+        return self._orderer(call, columns, provider)
+
+    def close(self) -> None:
+        """Release providers and the background thread. May be called twice."""
+        with self._lock:
+            opened, self._opened = list(self._opened.values()), {}
+        for provider in opened:
+            self.loop.run(provider.aclose())
+        self.loop.close()

@@ -1,0 +1,136 @@
+"""What happened: per stage, per statement, and every failed call."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
+
+from quackllm.engine.providers.base import Usage
+
+PREVIEW = 120
+"""Characters of a failed row's fields that llm_errors() shows."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One failed call, as llm_errors() shows it.
+
+    fields_hash identifies the argument values; preview is their beginning.
+    """
+
+    statement: int
+    stage: int
+    function: str
+    model: str
+    cause: str
+    message: str
+    fields_hash: str
+    preview: str
+
+
+def failure_of(
+    statement: int, stage: int, function: str, model: str, cause: str, message: str, fields: str
+) -> Failure:
+    """Record a failure for the row whose rendered fields are given."""
+    digest = hashlib.sha256(fields.encode("utf-8", "replace")).hexdigest()[:16]
+    preview = fields if len(fields) <= PREVIEW else fields[: PREVIEW - 1] + "…"
+    return Failure(statement, stage, function, model, cause, message, digest, preview)
+
+
+@dataclass
+class StageStats:
+    """Running totals of one model stage. Tokens are counts, seconds are of the wall clock.
+
+    tuples: distinct argument tuples with at least one value.
+    cached: of them, answered without a call.
+    cached_tokens: prompt tokens that the server took from its prefix cache, None while
+        no reply has said.
+    """
+
+    number: int
+    function: str
+    model: str
+    endpoint: str
+    tuples: int = 0
+    cached: int = 0
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int | None = None
+    seconds: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+
+    def add(self, usage: Usage) -> None:
+        """Count the tokens of one reply."""
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        if usage.cached_tokens is not None:
+            self.cached_tokens = (self.cached_tokens or 0) + usage.cached_tokens
+
+
+@dataclass
+class StatementStats:
+    """One statement, as llm_queries() shows it. started is a Unix time in seconds."""
+
+    number: int
+    sql: str
+    started: float
+    seconds: float = 0.0
+    error: str | None = None
+    stages: dict[int, StageStats] = field(default_factory=dict)
+
+    @property
+    def calls(self) -> int:
+        """Calls made."""
+        return sum(stage.calls for stage in self.stages.values())
+
+    @property
+    def tuples(self) -> int:
+        """Distinct argument tuples asked for."""
+        return sum(stage.tuples for stage in self.stages.values())
+
+    @property
+    def cached(self) -> int:
+        """Tuples answered without a call."""
+        return sum(stage.cached for stage in self.stages.values())
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens sent."""
+        return sum(stage.prompt_tokens for stage in self.stages.values())
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens received."""
+        return sum(stage.completion_tokens for stage in self.stages.values())
+
+    @property
+    def cached_tokens(self) -> int | None:
+        """Prompt tokens served from prefix caches, None when no server said."""
+        known = [s.cached_tokens for s in self.stages.values() if s.cached_tokens is not None]
+        return sum(known) if known else None
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Failed calls by cause."""
+        total: Counter[str] = Counter()
+        for stage in self.stages.values():
+            total.update(stage.failures)
+        return total
+
+    def summary(self) -> str:
+        """One line for people: calls, tokens, seconds, failures."""
+        parts = [f"{self.calls:,} call{'' if self.calls == 1 else 's'}"]
+        if self.cached:
+            parts.append(f"{self.cached:,} answered from memory")
+        cached = f" ({self.cached_tokens:,} cached)" if self.cached_tokens is not None else ""
+        parts.append(f"{self.prompt_tokens:,} tokens in{cached}")
+        parts.append(f"{self.completion_tokens:,} out")
+        parts.append(f"{self.seconds:.1f} s")
+        if self.failures:
+            causes = ", ".join(f"{n:,} {cause}" for cause, n in self.failures.most_common())
+            parts.append(
+                f"{sum(self.failures.values()):,} failed ({causes}): NULL, see llm_errors()"
+            )
+        return " · ".join(parts)

@@ -1,0 +1,80 @@
+"""The registered scalar function: how a call runs where no stage can take it.
+
+DuckDB calls it with at most 2,048 rows at a time, from several threads. Prompts,
+cache, provider and failure rules are those of the stages.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quackllm.engine.engine import Engine
+from quackllm.engine.settings import Settings
+from quackllm.optimizer.naive import BINDING, FUNCTION
+
+Texts = pa.Array | pa.ChunkedArray
+
+
+def register_scalar_function(
+    connection: duckdb.DuckDBPyConnection, engine: Engine, settings: Callable[[], Settings]
+) -> None:
+    """Register `llm_call(run, spec, field, ...)` with a connection and its cursors.
+
+    settings: the settings of calls that belong to no running statement, such as those
+        of a view that plain DuckDB evaluates.
+    """
+
+    def llm_call(*columns: Texts) -> pa.Array:
+        runs, specs, *fields = (_flat(column) for column in columns)
+        rows = max(len(column) for column in (runs, specs, *fields))
+        return _answer(engine, settings, runs, specs, [_spread(f, rows) for f in fields], rows)
+
+    connection.create_function(
+        FUNCTION,
+        llm_call,
+        None,  # type: ignore[arg-type]
+        "VARCHAR",  # type: ignore[arg-type]
+        type="arrow",  # type: ignore[arg-type]
+        null_handling="special",  # type: ignore[arg-type]
+        side_effects=False,
+    )
+
+
+def _answer(
+    engine: Engine,
+    settings: Callable[[], Settings],
+    runs: pa.Array,
+    specs: pa.Array,
+    fields: list[pa.Array],
+    rows: int,
+) -> pa.Array:
+    number, spec = runs[0].as_py(), specs[0].as_py()
+    if number == BINDING:
+        return pa.nulls(rows, pa.string())
+    call = engine.functions.from_spec(spec)
+    filled = [pc.fill_null(field, "null") for field in fields]
+    run = engine.running(number)
+    if run is not None:
+        return run.answer(call, filled, rows)
+    own = engine.begin(settings(), f"{call.function} (evaluated by DuckDB)")
+    started = time.monotonic()
+    try:
+        return own.answer(call, filled, rows)
+    finally:
+        engine.end(own, time.monotonic() - started)
+
+
+def _flat(column: Texts) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _spread(column: pa.Array, rows: int) -> pa.Array:
+    """DuckDB passes a constant as one row."""
+    if len(column) == rows or len(column) != 1:
+        return column
+    return pa.repeat(column[0], rows)

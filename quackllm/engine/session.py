@@ -1,0 +1,149 @@
+"""What a connection does with LLM statements: plan, run, explain, account for."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
+from quackllm.engine.engine import Engine
+from quackllm.engine.executor import Executor, transaction
+from quackllm.engine.explain import Estimate, as_text, explained
+from quackllm.engine.planner import PlannedQuery, Planner
+from quackllm.engine.run import Run
+from quackllm.engine.settings import Settings
+from quackllm.optimizer.lower import ceilings
+from quackllm.optimizer.sql import quote
+
+LOGGER = logging.getLogger("quackllm")
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """Rows of a finished query: a temporary table, and the SQL that reads it."""
+
+    table: str
+    schema: Schema
+
+    @property
+    def sql(self) -> str:
+        """SELECT of the rows under their names, in their order."""
+        columns = (f"c{i} AS {quote(name)}" for i, (name, _) in enumerate(self.schema))
+        return f"SELECT {', '.join(columns)} FROM temp.{quote(self.table)}"
+
+
+class Session:
+    """One connection's way of running statements that hold LLM functions."""
+
+    def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
+        self._raw = raw
+        self._engine = engine
+        self._planner = Planner(raw, engine.functions, FunctionNames())
+        self._executor = Executor(raw)
+
+    def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
+        """Run a SELECT and keep its rows."""
+        with self._running(sql, settings) as run:
+            planned = self._planned(sql, parameters, settings, run.id)
+            table = self._executor.execute(planned.program, planned.schema, parameters, run)
+        return StoredResult(table, planned.schema)
+
+    def other(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> None:
+        """Run a statement of another kind, its calls by the scalar function.
+
+        The result stays pending on the connection, as after DuckDB's `execute`.
+        """
+        if _is_stored(sql):
+            text = self._planner.other(sql, parameters, "")
+            self._raw.execute(text, used_parameters(self._raw, text, parameters))
+            return
+        with self._running(sql, settings) as run:
+            text = self._planner.other(sql, parameters, run.id)
+            given = used_parameters(self._raw, text, parameters)
+            # Fetched while the statement runs: a pending result would call models later.
+            self._raw.execute(text, given)
+
+    def naive(self, sql: str, parameters: Mapping[str, Any]) -> str:
+        """Write a statement or an expression with its calls in naive form."""
+        return self._planner.other(sql, parameters, "")
+
+    def explain(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, *, analyze: bool
+    ) -> tuple[list[dict[str, Any]], str]:
+        """Describe how a SELECT runs, as data and as text; with `analyze`, run it first.
+
+        Without `analyze` no model is called: only DuckDB counts argument tuples.
+        """
+        if not analyze:
+            planned = self._planned(sql, parameters, settings, "")
+            estimates = self._estimates(planned, parameters)
+            entries = explained(planned.program, estimates)
+            return entries, as_text(entries, planned.program)
+        with self._running(sql, settings) as run:
+            planned = self._planned(sql, parameters, settings, run.id)
+            estimates = self._estimates(planned, parameters)
+            table = self._executor.execute(planned.program, planned.schema, parameters, run)
+            self._raw.execute(f"DROP TABLE temp.{quote(table)}")
+        entries = explained(planned.program, estimates, run.stats)
+        return entries, as_text(entries, planned.program, run.stats)
+
+    def _planned(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: str
+    ) -> PlannedQuery:
+        disabled = frozenset(name.strip() for name in settings.disabled_rules.split(","))
+        return self._planner.query(sql, parameters, run, disabled)
+
+    def _estimates(
+        self, planned: PlannedQuery, parameters: Mapping[str, Any]
+    ) -> dict[int, Estimate | None]:
+        """Count what each stage can ask at most, where that does not need an answer."""
+        if planned.plan is None:
+            return {}
+        estimates: dict[int, Estimate | None] = {}
+        instructions = {
+            stage.number: len(stage.call.declaration.instruction)
+            for stage in planned.program.model_stages
+        }
+        with transaction(self._raw):
+            for number, sql in ceilings(planned.plan).items():
+                given = used_parameters(self._raw, sql, parameters)
+                row = self._raw.execute(sql, given).fetchone()
+                assert row is not None
+                characters = int(row[1] or 0) + row[0] * instructions[number]
+                estimates[number] = Estimate(row[0], characters // 4)
+        return estimates
+
+    @contextmanager
+    def _running(self, sql: str, settings: Settings) -> Iterator[Run]:
+        run = self._engine.begin(settings, sql)
+        started = time.monotonic()
+        try:
+            yield run
+        except BaseException as error:
+            self._engine.end(run, time.monotonic() - started, error)
+            raise
+        self._engine.end(run, time.monotonic() - started)
+        failures = run.stats.failures
+        if failures:
+            causes = ", ".join(f"{count:,} {cause}" for cause, count in failures.most_common())
+            LOGGER.warning(
+                "%d of %d calls failed and are NULL (%s); SELECT * FROM llm_errors() lists them",
+                failures.total(),
+                run.stats.calls,
+                causes,
+            )
+
+
+def _is_stored(sql: str) -> bool:
+    """Whether a statement stores its text, to be run by later statements."""
+    words = sql.upper().split(None, 6)
+    return words[:1] == ["PREPARE"] or (
+        words[:1] == ["CREATE"]
+        and any(word in ("VIEW", "MACRO", "FUNCTION") for word in words[1:5])
+    )

@@ -1,0 +1,165 @@
+"""The `llm_` settings of a connection: one frozen value, changed by SET and RESET."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from quackllm.engine.providers.config import Secret
+from quackllm.errors import SettingError
+
+PREFIX = "llm_"
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    words = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
+    found = words.get(str(value).strip().lower())
+    if found is None:
+        raise ValueError("must be true or false")
+    return found
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be a text")
+    return value.strip()
+
+
+def _secret(value: Any) -> Secret:
+    return value if isinstance(value, Secret) else Secret(_text(value))
+
+
+def _on_error(value: Any) -> str:
+    if str(value).lower() not in ("null", "error"):
+        raise ValueError("must be 'null' or 'error'")
+    return str(value).lower()
+
+
+def _whole(low: int) -> Callable[[Any], int]:
+    def check(value: Any) -> int:
+        number = None if isinstance(value, bool) else _number(value)
+        if number is None or number != int(number) or number < low:
+            raise ValueError(f"must be a whole number, {low} or more")
+        return int(number)
+
+    return check
+
+
+def _seconds(value: Any) -> float:
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not 0 < number < 1e9:
+        raise ValueError("must be a number of seconds above 0")
+    return number
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _rules(value: Any) -> str:
+    names = [name.strip() for name in str(value).split(",") if name.strip()]
+    return ", ".join(names)
+
+
+def _setting(default: Any, check: Callable[[Any], Any], doc: str) -> Any:
+    return field(default=default, metadata={"check": check, "doc": doc})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Values of all settings; the SQL name of each has `llm_` in front."""
+
+    model: str | None = _setting(
+        None, _text, "model that answers: a name that the server knows, or the path of a .gguf file"
+    )
+    base_url: str | None = _setting(
+        None, _text, "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'"
+    )
+    api_key: Secret | None = _setting(
+        None, _secret, "key for that server; never shown, logged or stored"
+    )
+    provider: str | None = _setting(
+        None,
+        _text,
+        "name of an installed provider, when it does not follow from the other settings",
+    )
+    on_error: str = _setting(
+        "null",
+        _on_error,
+        "'null': a failed call is NULL and a row of llm_errors(); "
+        "'error': the first failure stops the statement",
+    )
+    concurrency: int | None = _setting(
+        None, _whole(1), "calls in flight at once; the provider's own choice when not set"
+    )
+    timeout: float = _setting(120.0, _seconds, "seconds that one call may take, retries included")
+    max_retries: int = _setting(
+        4,
+        _whole(0),
+        "further tries of a call after a rate limit, a server error or a lost connection",
+    )
+    cache: bool = _setting(True, _boolean, "use answers that this connection already has")
+    reorder: bool = _setting(
+        True, _boolean, "order rows and fields so that the server reuses its prefix cache"
+    )
+    progress: bool = _setting(
+        True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"
+    )
+    disabled_rules: str = _setting(
+        "", _rules, "names of optimizer rules that are left out, separated by commas"
+    )
+
+    def set(self, name: str, value: Any) -> Settings:
+        """Return the settings with one changed. Raises `SettingError`."""
+        known = self._field(name)
+        try:
+            checked = known.metadata["check"](value)
+        except ValueError as error:
+            raise SettingError(
+                f"Invalid Input Error: setting {PREFIX}{known.name} {error}"
+            ) from None
+        return replace(self, **{known.name: checked})
+
+    def reset(self, name: str) -> Settings:
+        """Return the settings with one at its default. Raises `SettingError`."""
+        known = self._field(name)
+        return replace(self, **{known.name: known.default})
+
+    def shown(self, name: str) -> str:
+        """Return the value of one setting as text; a key only as '***', unset as ''."""
+        value = getattr(self, self._field(name).name)
+        if value is None:
+            return ""
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return (name, value, description) of every setting."""
+        return [(PREFIX + f.name, self.shown(f.name), f.metadata["doc"]) for f in fields(self)]
+
+    def _field(self, name: str) -> Any:
+        by_name = {f.name: f for f in fields(self)}
+        short = name.lower().removeprefix(PREFIX)
+        if short not in by_name:
+            close = get_close_matches(short, by_name, n=1)
+            hint = f'\nDid you mean: "{PREFIX}{close[0]}"' if close else ""
+            raise SettingError(
+                f'Catalog Error: unrecognized setting "{PREFIX}{short}"{hint}\n'
+                "FROM llm_settings() lists all of them."
+            )
+        return by_name[short]
+
+
+def settings_from(given: dict[str, Any]) -> Settings:
+    """Make settings of keyword arguments, with or without the `llm_` in front."""
+    settings = Settings()
+    for name, value in given.items():
+        if value is not None:
+            settings = settings.set(name, value)
+    return settings

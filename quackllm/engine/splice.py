@@ -1,0 +1,82 @@
+"""Calls in naive form, put into the text of a statement; all else stays as written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
+
+from quackllm.engine.binder import Binder, BoundCall
+from quackllm.engine.statement import CallText, Statement, calls_in, split
+from quackllm.errors import BindError
+from quackllm.optimizer.naive import naive_call
+from quackllm.optimizer.sql import json_fragment, literal, parse, text
+from quackllm.udfs.base import Call
+from quackllm.udfs.registry import Functions
+
+
+def splice(
+    sql: str,
+    functions: Functions,
+    binder: Binder,
+    run: str,
+    seen: Callable[[Call], None] = lambda call: None,
+) -> str:
+    """Write every call of a statement as the registered scalar function.
+
+    seen: told of each bound call. Raises `BindError`.
+    """
+    result, at = [], 0
+    for statement in split(sql):
+        for found in calls_in(statement, functions):
+            start, end = statement.offset + found.start, statement.offset + found.end
+            result.append(sql[at:start])
+            result.append(_spliced(statement, found, functions, binder, run, seen))
+            at = end
+    return "".join([*result, sql[at:]])
+
+
+def _spliced(
+    statement: Statement,
+    found: CallText,
+    functions: Functions,
+    binder: Binder,
+    run: str,
+    seen: Callable[[Call], None],
+) -> str:
+    bound = binder.bind(_parsed(statement.sql[found.start : found.end]))
+    seen(bound.call)
+    fragments = []
+    for source in _sources(statement, found, bound):
+        fragments.append(json_fragment(splice(source, functions, binder, run, seen)))
+    return naive_call(run, bound.call.spec, bound.call, fragments)
+
+
+def _sources(statement: Statement, found: CallText, bound: BoundCall) -> list[str]:
+    sources = []
+    for field in bound.fields:
+        start, end = found.arguments[field.argument]
+        source = statement.sql[start:end]
+        if field.member is not None:
+            source = f"struct_extract({source}, {literal(field.member)})"
+        elif _is_expanded(field.node, source):
+            source = text(field.node.copy())
+        sources.append(source)
+    return sources
+
+
+def _is_expanded(node: exp.Expression, source: str) -> bool:
+    """Whether a field is one column of a star."""
+    return isinstance(node, exp.Column) and source.rstrip().endswith("*")
+
+
+def _parsed(call: str) -> exp.Anonymous:
+    try:
+        tree = parse(f"SELECT {call}")
+    except SqlglotError as error:
+        raise BindError(f"Parser Error: in {call}: {error}") from None
+    node = tree.expressions[0].unalias()
+    if not isinstance(node, exp.Anonymous):
+        raise BindError(f"Parser Error: {call} is not a call")
+    return node

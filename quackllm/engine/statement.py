@@ -1,0 +1,236 @@
+"""What a text holds, found by its tokens: statements, calls, kinds. Nothing is changed here.
+
+Tokens are enough to find a call anywhere, in statements of any kind, also in those
+that sqlglot cannot parse; comments, strings and quoted names are told apart.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot.errors import SqlglotError
+from sqlglot.tokens import Token, TokenType
+
+from quackllm.errors import BindError
+from quackllm.optimizer.sql import DIALECT
+from quackllm.udfs.base import Function
+from quackllm.udfs.registry import Functions
+
+OPENING = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
+CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
+NAMES_BEFORE = frozenset(
+    {"INTO", "TABLE", "VIEW", "MACRO", "FUNCTION", "WITH", "RECURSIVE", "AS", "UPDATE", "TYPE"}
+)
+"""Words after which a name and a parenthesis are not a call."""
+
+QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "VALUES", "("})
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a script: its text, its tokens, and where it stands."""
+
+    sql: str
+    tokens: tuple[Token, ...]
+    offset: int
+
+    @property
+    def first_word(self) -> str:
+        """First token in upper case, '' for an empty statement."""
+        return self.tokens[0].text.upper() if self.tokens else ""
+
+
+@dataclass(frozen=True)
+class CallText:
+    """A call in a text. Offsets are of the statement's text; `end` is exclusive.
+
+    arguments: spans of the arguments, named ones included.
+    """
+
+    function: Function
+    start: int
+    end: int
+    arguments: tuple[tuple[int, int], ...]
+
+
+OURS = re.compile(r"llm|\bai_", re.IGNORECASE)
+"""A text in which this is not found is not ours, and is not looked at further."""
+
+
+def holds_calls(sql: str, functions: Functions) -> bool:
+    """Whether a text calls one of the functions."""
+    return bool(OURS.search(sql)) and any(calls_in(part, functions) for part in split(sql))
+
+
+def split(sql: str) -> list[Statement]:
+    """Split a script at its semicolons. Raises `BindError` where it cannot be read."""
+    try:
+        tokens = DIALECT.tokenize(sql)
+    except SqlglotError as error:
+        raise BindError(f"Parser Error: {error}") from None
+    statements = []
+    current: list[Token] = []
+    for token in [*tokens, None]:
+        if token is not None and token.token_type != TokenType.SEMICOLON:
+            current.append(token)
+        elif current:
+            start, end = current[0].start, current[-1].end + 1
+            statements.append(Statement(sql[start:end], tuple(current), start))
+            current = []
+    return statements
+
+
+def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
+    """Find the outermost calls of a statement, in order."""
+    calls: list[CallText] = []
+    tokens, at = statement.tokens, 0
+    while at < len(tokens):
+        function = _function_at(tokens, at, functions)
+        if function is None:
+            at += 1
+            continue
+        end = _closing(tokens, at + 1)
+        first = tokens[at].start - statement.offset
+        last = tokens[end].end + 1 - statement.offset
+        spans = tuple(_arguments(tokens, at + 1, end, statement.offset))
+        calls.append(CallText(function, first, last, spans))
+        at = end + 1
+    return calls
+
+
+def _function_at(tokens: Sequence[Token], at: int, functions: Functions) -> Function | None:
+    token = tokens[at]
+    if at + 1 >= len(tokens) or tokens[at + 1].token_type != TokenType.L_PAREN:
+        return None
+    if token.token_type == TokenType.STRING:
+        return None
+    before = tokens[at - 1] if at else None
+    if before is not None and (
+        before.token_type == TokenType.DOT or before.text.upper() in NAMES_BEFORE
+    ):
+        return None
+    return functions.get(token.text)
+
+
+def unknown_calls(statement: Statement, functions: Functions) -> list[tuple[str, str]]:
+    """List (name, close match) of calls whose names look like ours and are not."""
+    found = []
+    for token, following in zip(statement.tokens, statement.tokens[1:], strict=False):
+        if following.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR:
+            close = functions.suggest(token.text)
+            if close is not None:
+                found.append((token.text, close))
+    return found
+
+
+def _closing(tokens: Sequence[Token], at: int) -> int:
+    depth = 0
+    for index in range(at, len(tokens)):
+        if tokens[index].token_type in OPENING:
+            depth += 1
+        elif tokens[index].token_type in CLOSING:
+            depth -= 1
+            if depth == 0:
+                return index
+    raise BindError("Parser Error: a parenthesis is not closed")
+
+
+def _arguments(
+    tokens: Sequence[Token], opening: int, closing: int, offset: int
+) -> list[tuple[int, int]]:
+    spans = []
+    depth, start = 0, opening + 1
+    for index in range(opening, closing + 1):
+        kind = tokens[index].token_type
+        if kind in OPENING:
+            depth += 1
+        elif kind in CLOSING:
+            depth -= 1
+        if (kind == TokenType.COMMA and depth == 1) or (index == closing):
+            if index > start:
+                spans.append((tokens[start].start - offset, tokens[index - 1].end + 1 - offset))
+            start = index + 1
+    return spans
+
+
+def is_query(statement: Statement) -> bool:
+    """Whether a statement begins as a query does."""
+    return statement.first_word in QUERY_WORDS
+
+
+EXPLAIN = re.compile(
+    r"\s*EXPLAIN\b(?P<analyze>\s+ANALYZE\b)?(?:\s*\((?P<options>[^()]*)\))?(?P<verbose>\s+VERBOSE\b)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Explain:
+    """EXPLAIN around a statement; `length` characters belong to EXPLAIN itself."""
+
+    analyze: bool
+    json: bool
+    length: int
+
+
+def explain_of(statement: Statement) -> Explain | None:
+    """Read the EXPLAIN that a statement begins with, if it does."""
+    found = EXPLAIN.match(statement.sql)
+    if found is None:
+        return None
+    options = (found["options"] or "").lower()
+    analyze = bool(found["analyze"]) or "analyze" in options
+    return Explain(analyze, "json" in options, found.end())
+
+
+def inner_query(statement: Statement) -> tuple[int, int] | None:
+    """Find the query whose rows CREATE TABLE AS, INSERT and COPY (...) TO store.
+
+    Returns its span in the statement's text; None for other statements and for an
+    INSERT with VALUES.
+    """
+    tokens = statement.tokens
+    words = [token.text.upper() for token in tokens]
+    depths = _depths(tokens)
+    if words[0] == "CREATE" and "TABLE" in words[1:5]:
+        start = _first(words, depths, {"AS"}, 0)
+        span = None if start is None else (start + 1, len(tokens))
+    elif words[0] == "INSERT":
+        start = _first(words, depths, {"SELECT", "WITH", "FROM"}, 0)
+        span = None if start is None else (start, _insert_end(words, depths, start))
+    elif words[:2] == ["COPY", "("]:
+        span = (2, _closing(tokens, 1))
+    else:
+        span = None
+    if span is None or span[0] >= span[1] or words[span[0]] not in QUERY_WORDS - {"VALUES"}:
+        return None
+    return (
+        tokens[span[0]].start - statement.offset,
+        tokens[span[1] - 1].end + 1 - statement.offset,
+    )
+
+
+def _insert_end(words: Sequence[str], depths: Sequence[int], start: int) -> int:
+    for index in range(start, len(words)):
+        on_conflict = words[index : index + 2] == ["ON", "CONFLICT"]
+        if depths[index] == 0 and (on_conflict or words[index] == "RETURNING"):
+            return index
+    return len(words)
+
+
+def _depths(tokens: Sequence[Token]) -> list[int]:
+    depth, depths = 0, []
+    for token in tokens:
+        depth -= token.token_type in CLOSING
+        depths.append(depth)
+        depth += token.token_type in OPENING
+    return depths
+
+
+def _first(words: Sequence[str], depths: Sequence[int], wanted: set[str], start: int) -> int | None:
+    for index in range(start, len(words)):
+        if depths[index] == 0 and words[index] in wanted:
+            return index
+    return None
