@@ -12,9 +12,10 @@ from quackllm.udfs.nested_types import ListType, StructField, StructType
 from quackllm.udfs.options import shown
 from quackllm.udfs.prompt import DATA_NOTE
 from quackllm.udfs.type_parser import parse_described_type
+from quackllm.udfs.types import Varchar
 
 if TYPE_CHECKING:
-    from quackllm.udfs.types import SqlType, Varchar
+    from quackllm.udfs.types import SqlType
 
 
 def declare(binding: Binding) -> Declaration:
