@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from quackllm.errors import InvalidAnswer
 from quackllm.udfs.base import JsonAnswer
@@ -32,9 +33,6 @@ from quackllm.udfs.types import (
     read_boolean,
     reject,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 ANSWER_KEY = "answer"
 YES_NO = ("yes", "no")

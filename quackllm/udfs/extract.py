@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from quackllm.errors import BindError
 from quackllm.udfs.answers import json_answer, read_typed
@@ -12,10 +12,7 @@ from quackllm.udfs.nested_types import ListType, StructField, StructType
 from quackllm.udfs.options import shown
 from quackllm.udfs.prompt import DATA_NOTE
 from quackllm.udfs.type_parser import parse_described_type
-from quackllm.udfs.types import Varchar
-
-if TYPE_CHECKING:
-    from quackllm.udfs.types import SqlType
+from quackllm.udfs.types import SqlType, Varchar
 
 
 def declare(binding: Binding) -> Declaration:

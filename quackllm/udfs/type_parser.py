@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from quackllm.errors import BindError
 from quackllm.udfs.nested_types import Json, ListType, MapType, StructField, StructType
@@ -34,9 +35,6 @@ from quackllm.udfs.types import (
     Uuid,
     Varchar,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SUPPORTED = (
     "BOOLEAN, TINYINT, SMALLINT, INTEGER, BIGINT, HUGEINT and their unsigned forms, FLOAT, "
