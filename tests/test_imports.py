@@ -6,8 +6,11 @@ server → engine → {optimizer, kvcache_reorder}, optimizer → udfs → error
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 PACKAGE = Path(__file__).parent.parent / "quackllm"
 

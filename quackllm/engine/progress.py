@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -35,6 +33,10 @@ from quackllm.engine.events import (
     StageStarted,
     StatementFinished,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
 
 DELAY_SECONDS = 0.5
 REFRESHES_PER_SECOND = 10

@@ -9,17 +9,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 import quackllm
-from quackllm.engine.statement import Statement, is_query, split
+from quackllm.engine.statement import Statement, explain_of, is_query, split
 from quackllm.server.output import FORMATS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUCCESS = 0
 FAILURE = 1
@@ -129,7 +131,8 @@ def _run(options: argparse.Namespace) -> int:
         for statement in statements:
             if options.echo:
                 end = statement.offset + len(statement.sql)
-                print(script.sql[printed:end].lstrip("; \n") + ";", flush=True)
+                gap = "\n" if printed else ""
+                print(gap + script.sql[printed:end].lstrip("; \n") + ";", flush=True)
                 printed = end
             try:
                 _run_statement(connection, statement, options.format)
@@ -190,9 +193,13 @@ def _configure(connection: Any, options: argparse.Namespace, folder: Path | None
 
 def _run_statement(connection: Any, statement: Statement, style: str) -> None:
     """Run one statement, print its rows, and say what its calls cost."""
-    history = connection.engine.history
+    history = connection.llm_engine.history
     before = history[-1].number if history else 0
     try:
+        if explain_of(statement) is not None:
+            for *_, plan in connection.execute(statement.sql).fetchall():
+                print(plan.rstrip("\n"), flush=True)
+            return
         relation = connection.sql(statement.sql)
         status = relation is None or (
             relation.columns in STATUS_COLUMNS and not is_query(statement)

@@ -12,18 +12,12 @@ FETCHED_ROWS = 10_000
 TABLE_ROWS = 40
 """Rows that a table shows before it leaves out the middle, as in DuckDB's shell."""
 
-EXPLAIN_COLUMNS = ["explain_key", "explain_value"]
-
 Writer = Callable[[Any, TextIO], None]
 """Writes a relation (`duckdb.DuckDBPyRelation` or one of ours) to a stream."""
 
 
 def write_table(relation: Any, out: TextIO) -> None:
-    """Draw the relation as DuckDB does, a plan as the text that it is."""
-    if relation.columns == EXPLAIN_COLUMNS:
-        for _, plan in relation.fetchall():
-            print(plan.rstrip("\n"), file=out)
-        return
+    """Draw the relation as DuckDB does, on all of the terminal's width."""
     out.flush()
     width = shutil.get_terminal_size().columns if out.isatty() else None
     relation.show(max_rows=TABLE_ROWS, max_width=width)
@@ -68,9 +62,9 @@ def _rows_as_text(relation: Any) -> Iterator[Sequence[str | None]]:
     return _fetched(relation.project("CAST(COLUMNS(*) AS VARCHAR)"))
 
 
-def _fetched(relation: Any) -> Iterator[Any]:
-    while rows := relation.fetchmany(FETCHED_ROWS):
-        yield from rows
+def _fetched(relation: Any) -> Iterator[Sequence[str | None]]:
+    for batch in relation.to_arrow_reader(FETCHED_ROWS):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def _csv_field(value: str | None) -> str:

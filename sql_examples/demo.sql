@@ -1,0 +1,47 @@
+-- The demo of `make demo`, on the model that runs inside the process (SmolLM2, 135 million
+-- parameters: real, tiny, often wrong). No server, no key, no GPU.
+--
+-- Expect: what will be asked, the rows, what it cost, and the same again for nothing.
+
+-- 1. Before paying: the plan. Twelve products' reviews are joined, filtered by stars and
+--    date first; what is left is asked, each distinct text once.
+EXPLAIN
+SELECT p.name, r.rating, r.review
+FROM 'data/product_reviews.csv' AS r JOIN 'data/products.csv' AS p USING (product_id)
+WHERE p.category IN ('Kitchen', 'Outdoor') AND r.reviewed_on >= DATE '2026-01-01'
+  AND LLM_CLASSIFY(r.review, ['praise', 'complaint']) = 'complaint'
+ORDER BY r.rating, r.review_id;
+
+-- 2. The rows: reviews of 2026 that the model reads as complaints. The stars, which it did
+--    not see, tell how far to trust it.
+SELECT p.name, r.rating, r.review
+FROM 'data/product_reviews.csv' AS r JOIN 'data/products.csv' AS p USING (product_id)
+WHERE p.category IN ('Kitchen', 'Outdoor') AND r.reviewed_on >= DATE '2026-01-01'
+  AND LLM_CLASSIFY(r.review, ['praise', 'complaint']) = 'complaint'
+ORDER BY r.rating, r.review_id;
+
+-- 3. The same question inside another statement: how often do words and stars agree? The
+--    answers are already there, so no call is made.
+SELECT LLM_CLASSIFY(r.review, ['praise', 'complaint']) AS model_says,
+       CASE WHEN r.rating <= 2 THEN '1-2 stars' WHEN r.rating = 3 THEN '3 stars'
+            ELSE '4-5 stars' END AS customer_said,
+       count(*) AS reviews
+FROM 'data/product_reviews.csv' AS r JOIN 'data/products.csv' AS p USING (product_id)
+WHERE p.category IN ('Kitchen', 'Outdoor') AND r.reviewed_on >= DATE '2026-01-01'
+GROUP BY ALL
+ORDER BY ALL;
+
+-- 4. Typed values out of text, joined to reviews: six descriptions are read, however many
+--    reviews repeat them. EXPLAIN ANALYZE says what it really took.
+EXPLAIN ANALYZE
+SELECT p.name, LLM_EXTRACT(p.description, {'material': 'VARCHAR', 'weight_g': 'INTEGER'}) AS facts,
+       avg(r.rating) AS stars
+FROM 'data/product_reviews.csv' AS r JOIN 'data/products.csv' AS p USING (product_id)
+WHERE p.category = 'Sport'
+GROUP BY p.name, p.description;
+
+-- 5. What everything cost.
+SELECT statement, calls, answered_from_cache, prompt_tokens, cached_tokens, completion_tokens,
+       failures, round(seconds, 1) AS seconds
+FROM llm_queries()
+ORDER BY statement;
