@@ -9,11 +9,14 @@ from typing import Any
 from sqlglot import exp
 
 from quackllm.errors import BindError
+from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import ModelCall, column, text
 from quackllm.udfs.base import Call, Function, Kind, Parameter
 from quackllm.udfs.registry import Functions
+from quackllm.udfs.type_parser import parse_type
+from quackllm.udfs.types import SqlType
 
 Fold = Callable[[exp.Expression], Any]
 """Evaluates an expression without columns to a Python value."""
@@ -65,6 +68,19 @@ class Binder:
             calls[bound.call.spec] = bound.call
             fields = [field.node.copy() for field in bound.fields]
             node.replace(ModelCall(this=bound.call.spec, expressions=fields))
+        return holder.this.pop()
+
+    def restore_tree(self, root: exp.Expression, calls: dict[str, Call]) -> exp.Expression:
+        """Replace calls in naive form, as a relation's text holds them, by `ModelCall`s."""
+        holder = exp.Paren(this=root)
+        naive = [node for node in holder.find_all(exp.Anonymous) if node.name.lower() == FUNCTION]
+        for node in reversed(naive):
+            _, spec, *fragments = node.expressions
+            call = self._functions.from_spec(spec.this)
+            calls[call.spec] = call
+            casts = _casts(parse_type(call.declaration.returns))
+            fields = [_unrendered(fragment) for fragment in fragments]
+            _without_casts(node, casts).replace(ModelCall(this=call.spec, expressions=fields))
         return holder.this.pop()
 
     def bind(self, node: exp.Anonymous) -> BoundCall:
@@ -135,6 +151,45 @@ class Binder:
             )
         for name, _ in columns:
             yield Field(name, column(name, table), index)
+
+
+def name_items(root: exp.Expression, functions: Functions) -> None:
+    """Give select items that hold a call and have no name the name that DuckDB would give.
+
+    That is the text of the expression; the text that runs is another.
+    """
+    for select in root.find_all(exp.Select):
+        for item in select.expressions:
+            if isinstance(item, exp.Alias) or is_star(item):
+                continue
+            calls = [n for n in item.find_all(exp.Anonymous) if functions.get(n.name) is not None]
+            if calls:
+                shown = item.copy()
+                for node in shown.find_all(exp.Anonymous):
+                    node.set("this", node.name.lower())
+                name = exp.to_identifier(text(shown), quoted=True)
+                item.replace(exp.Alias(this=item.copy(), alias=name))
+
+
+def _casts(type_: SqlType) -> int:
+    """How many casts `SqlType.cast_sql` writes around a call."""
+    return type_.cast_sql("").upper().count("CAST(")
+
+
+def _without_casts(node: exp.Expression, casts: int) -> exp.Expression:
+    while isinstance(node.parent, exp.Paren) or (casts and isinstance(node.parent, exp.Cast)):
+        node = node.parent
+        casts -= isinstance(node, exp.Cast)
+    return node
+
+
+def _unrendered(fragment: exp.Expression) -> exp.Expression:
+    """From the rendering of a field back to the field: see `json_fragment`."""
+    inner = fragment.unnest()
+    inner = inner.expressions[0].unnest() if isinstance(inner, exp.Anonymous) else inner
+    inner = inner.this.unnest() if isinstance(inner, exp.Cast) else inner
+    assert isinstance(inner, exp.Anonymous) and inner.name.lower() == "to_json"
+    return inner.expressions[0].copy()
 
 
 def is_constant(node: exp.Expression) -> bool:

@@ -114,7 +114,7 @@ class Connection:
         if values:
             result = self._query(sql, values, frame)
             return self._relation_of(result)
-        text = self._session.naive(sql, {})
+        text = self._session.naive_query(sql)
         return self._wrap(
             self._plain(frame, "sql", text, **({"alias": alias} if alias else {})), frame
         )

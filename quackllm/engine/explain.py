@@ -30,10 +30,10 @@ def explained(
     entries: list[dict[str, Any]] = []
     for stage in program.stages:
         if isinstance(stage, MaterializeStage):
-            entries.append({"stage": "rows kept", "sql": stage.sql})
+            entries.append({"stage": "kept rows", "sql": stage.shown})
             continue
         entries.extend(_model_entry(part, stage, estimates, actual) for part in stage.stages)
-    entries.append({"stage": "result", "sql": program.final})
+    entries.append({"stage": "result", "sql": program.shown or program.final})
     staged = {stage.number for stage in program.model_stages}
     for reason in program.unstaged:
         entries.append({"stage": "scalar function", "reason": reason})

@@ -11,7 +11,7 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder
+from quackllm.engine.binder import Binder, name_items
 from quackllm.engine.catalog import DuckCatalog, FunctionNames, Schema
 from quackllm.engine.reading import same_reading
 from quackllm.engine.splice import splice
@@ -54,21 +54,38 @@ class Planner:
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._names, calls, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
-        root = self._read(sql)
+        root = self._bound(sql, binder, calls)
         if root is None:
             naive = splice(sql, self._functions, binder, run)
             schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
             return PlannedQuery(Program((), naive, unstaged=(DIFFERENT_READING,)), schema)
-        root = binder.bind_tree(root, calls)
         schema = _described(catalog, naive_text(root, calls, BINDING), sql)
         plan = optimize(Plan(root, calls), catalog, disabled=disabled)
         return PlannedQuery(lower(plan, run), schema, plan)
+
+    def naive_query(self, sql: str, run: str) -> str:
+        """Write a SELECT with its calls in naive form, its columns named as in the plan."""
+        calls: dict[str, Call] = {}
+        catalog = DuckCatalog(self._connection, self._names, calls, {})
+        binder = Binder(self._functions, catalog.fold, catalog.columns)
+        root = self._bound(sql, binder, calls)
+        if root is None:
+            return splice(sql, self._functions, binder, run)
+        return naive_text(root, calls, run)
 
     def other(self, sql: str, parameters: Mapping[str, Any], run: str) -> str:
         """Write a statement that is not a query with its calls in naive form."""
         catalog = DuckCatalog(self._connection, self._names, {}, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         return splice(sql, self._functions, binder, run)
+
+    def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expression | None:
+        """Read a SELECT and bind its calls; None when its reading cannot be trusted."""
+        root = self._read(sql)
+        if root is None:
+            return None
+        name_items(root, self._functions)
+        return binder.bind_tree(binder.restore_tree(root, calls), calls)
 
     def _read(self, sql: str) -> exp.Expression | None:
         """Parse with sqlglot; None when it cannot, or reads something else than DuckDB."""
@@ -95,7 +112,8 @@ def relocated(error: duckdb.Error, sql: str) -> duckdb.Error:
     if not line:
         return error
     wrong = _pointed_at(excerpt.split("\n"))
-    place = sql.lower().find(wrong.lower()) if wrong else -1
+    found = re.search(rf"(?<!\w){re.escape(wrong)}(?!\w)", sql, re.IGNORECASE) if wrong else None
+    place = found.start() if found else -1
     if place >= 0:
         number = sql.count("\n", 0, place) + 1
         start = sql.rfind("\n", 0, place) + 1

@@ -103,9 +103,12 @@ class Relation:
         # Dropped before the next statement: a reader may still be open on the rows.
         weakref.finalize(self, self._connection._garbage.append, stored.table).atexit = False
 
-    def _argument(self, value: Any) -> Any:
+    def _argument(self, value: Any, method: str) -> Any:
+        session = self._connection._session
         if isinstance(value, str) and holds_calls(value, self._connection._engine.functions):
-            return self._connection._session.naive(value, {})
+            if method in ("project", "select", "aggregate"):
+                return session.naive_items(value)
+            return session.naive_expression(value)
         return native(value)
 
     def explain(self, type: Any = "standard") -> str:
@@ -126,8 +129,9 @@ class Relation:
 
         @functools.wraps(attribute)
         def delegate(*args: Any, **options: Any) -> Any:
-            given = [self._argument(argument) for argument in args]
-            result = attribute(*given, **{k: self._argument(v) for k, v in options.items()})
+            given = [self._argument(argument, name) for argument in args]
+            named = {key: self._argument(value, name) for key, value in options.items()}
+            result = attribute(*given, **named)
             if not isinstance(result, duckdb.DuckDBPyRelation):
                 return result
             inherited = dict(self._variables)

@@ -15,7 +15,7 @@ from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
 from quackllm.engine.engine import Engine
 from quackllm.engine.executor import Executor, transaction
 from quackllm.engine.explain import Estimate, as_text, explained
-from quackllm.engine.planner import PlannedQuery, Planner
+from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
 from quackllm.optimizer.lower import ceilings
@@ -61,17 +61,33 @@ class Session:
         """
         if _is_stored(sql):
             text = self._planner.other(sql, parameters, "")
-            self._raw.execute(text, used_parameters(self._raw, text, parameters))
+            self._execute(text, parameters, sql)
             return
         with self._running(sql, settings) as run:
             text = self._planner.other(sql, parameters, run.id)
-            given = used_parameters(self._raw, text, parameters)
-            # Fetched while the statement runs: a pending result would call models later.
-            self._raw.execute(text, given)
+            self._execute(text, parameters, sql)
 
-    def naive(self, sql: str, parameters: Mapping[str, Any]) -> str:
-        """Write a statement or an expression with its calls in naive form."""
-        return self._planner.other(sql, parameters, "")
+    def _execute(self, text: str, parameters: Mapping[str, Any], written: str) -> None:
+        try:
+            self._raw.execute(text, used_parameters(self._raw, text, parameters))
+        except duckdb.Error as error:
+            raise relocated(error, written) from None
+
+    def naive_expression(self, sql: str) -> str:
+        """Write an expression, such as a relation's filter, with its calls in naive form."""
+        return self._planner.other(sql, {}, "")
+
+    def naive_items(self, items: str) -> str:
+        """Write a select list with its calls in naive form, its items named."""
+        query = self._planner.naive_query(f"SELECT {items}", "")
+        return query.removeprefix("SELECT ")
+
+    def naive_query(self, sql: str) -> str:
+        """Write a SELECT with its calls in naive form."""
+        try:
+            return self._planner.naive_query(sql, "")
+        except duckdb.Error as error:
+            raise relocated(error, sql) from None
 
     def explain(
         self, sql: str, parameters: Mapping[str, Any], settings: Settings, *, analyze: bool

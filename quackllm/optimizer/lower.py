@@ -14,7 +14,15 @@ from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage,
 from quackllm.optimizer.rules.stage_calls import is_comma
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import conjunction, json_fragment, key, quote, raw
+from quackllm.optimizer.sql import (
+    ModelCall,
+    conjunction,
+    json_fragment,
+    key,
+    quote,
+    raw,
+    text,
+)
 from quackllm.udfs.base import Call
 from quackllm.udfs.type_parser import parse_type
 
@@ -26,12 +34,39 @@ def lower(plan: Plan, run: str) -> Program:
     """Write the stages of a plan. `run` names the running statement and its tables."""
     lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
     final = lowering.text(lowering.lower(plan.root))
+    kept = [query for query in _queries(plan.root) if query.meta.get(MATERIALIZE)]
+    readable = iter([_readable(plan, query) for query in kept])
     return Program(
-        stages=tuple(lowering.stages),
+        stages=tuple(
+            replace(stage, shown=next(readable)) if isinstance(stage, MaterializeStage) else stage
+            for stage in lowering.stages
+        ),
         final=final,
+        shown=_readable(plan, plan.root),
         unstaged=plan.unstaged,
         applied=plan.applied,
     )
+
+
+def _readable(plan: Plan, tree: exp.Expression) -> str:
+    """Write a tree for a person: staged calls by name and number, kept rows by name."""
+    names = {
+        site.column: f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
+        for block in plan.blocks
+        for site in block.sites
+    }
+
+    def show(node: exp.Expression) -> exp.Expression:
+        if isinstance(node, exp.Column) and not node.table and node.name in names:
+            return raw(names[node.name])
+        if isinstance(node, exp.Query) and node.meta.get(MATERIALIZE) and node is not shown:
+            return exp.Select(expressions=[exp.Star()]).from_("kept_rows")
+        if isinstance(node, ModelCall):
+            return raw(f"{plan.calls[node.spec].function.upper()}(...)")
+        return node
+
+    shown = tree.copy()
+    return text(shown.transform(show, copy=False))
 
 
 def bindable(plan: Plan) -> str:
@@ -118,6 +153,7 @@ class _Lowering:
         rows = select.copy()
         rows.set("expressions", [exp.Literal.number(1)])
         rows.set("offset", None)
+        rows.set("order", None)
         rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
         rows.set("with_", None)
         counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))

@@ -9,10 +9,11 @@ from quackllm.udfs.base import Call
 
 @dataclass(frozen=True)
 class MaterializeStage:
-    """Run a query once and keep its rows in a temporary table."""
+    """Run a query once and keep its rows in a temporary table; `shown` is it for people."""
 
     table: str
     sql: str
+    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,14 @@ class BlockStage:
 class Program:
     """Stages in order, then the query whose rows are the result.
 
+    shown: `final` for people, with calls by name in the place of joins.
     unstaged: reasons why some calls run as a scalar function in `final`.
     applied: rules that changed the plan.
     """
 
     stages: tuple[MaterializeStage | BlockStage, ...]
     final: str
+    shown: str = ""
     unstaged: tuple[str, ...] = ()
     applied: tuple[str, ...] = ()
 

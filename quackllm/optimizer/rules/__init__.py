@@ -15,6 +15,7 @@ from quackllm.optimizer.rules.common_calls import common_calls
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
+from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.predicates_in_sequence import predicates_in_sequence
 from quackllm.optimizer.rules.project_after_filter import project_after_filter
@@ -39,4 +40,5 @@ RULES: tuple[Rule, ...] = (
     project_after_filter,
     short_circuit,
     early_stop,
+    keep_order,
 )

@@ -1,0 +1,94 @@
+"""Rows of a scan stay in the order of the scan.
+
+DuckDB keeps the order of a table through filters and projections; a join, also the
+join of answers to rows, does not. Where the naive plan is a scan of one source, the
+order is asked for.
+
+Before: SELECT title, a FROM x LEFT JOIN answers ...
+After:  SELECT title, a FROM x LEFT JOIN answers ... ORDER BY x.rowid
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import BLOCK, Plan
+from quackllm.optimizer.scope import after_grouping, in_scope, rows_of
+from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sql import column
+
+REORDERING = ("joins", "laterals", "group", "having", "qualify", "distinct", "order", "windows")
+ROW = "__llm_row"
+
+
+def keep_order(plan: Plan, catalog: Catalog) -> Plan:
+    """Order the rows of a staged block by their place in its one source."""
+    root = plan.root.copy()
+    select = _staged_scan(root)
+    if select is None or not _keeps_rows(select, catalog):
+        return plan
+    place = _place(select, catalog)
+    if place is None:
+        return plan
+    select.set("order", exp.Order(expressions=[exp.Ordered(this=place)]))
+    return replace(plan, root=root)
+
+
+def _staged_scan(root: exp.Expression) -> exp.Select | None:
+    """The staged block that the statement reads, through queries that pass rows on."""
+    node: exp.Expression | None = root
+    ctes: dict[str, exp.Expression] = {}
+    while isinstance(node, exp.Select) and BLOCK not in node.meta:
+        with_ = node.args.get("with_")
+        ctes.update({cte.alias: cte.this for cte in (with_.expressions if with_ else [])})
+        source = node.args["from_"].this if node.args.get("from_") else None
+        if any(node.args.get(name) for name in REORDERING):
+            return None
+        if isinstance(source, exp.Subquery):
+            node = source.this
+        else:
+            node = ctes.pop(source.name, None) if isinstance(source, exp.Table) else None
+    return node if isinstance(node, exp.Select) else None
+
+
+def _keeps_rows(select: exp.Select, catalog: Catalog) -> bool:
+    """Whether a block is a scan with filters and projections, nothing that reorders."""
+    if any(select.args.get(name) for name in REORDERING):
+        return False
+    return not any(
+        after_grouping(item, catalog) or item.find(exp.Explode) for item in select.expressions
+    )
+
+
+def _place(select: exp.Select, catalog: Catalog) -> exp.Expression | None:
+    """An expression that numbers the rows; FROM changes where the source has none."""
+    source = select.args["from_"].this if select.args.get("from_") else None
+    if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
+        return None
+    if isinstance(source, exp.Table):
+        rowid = column("rowid", source.alias_or_name)
+        if catalog.columns(in_scope(select, rows_of(select, [rowid.copy()]))) is not None:
+            return rowid
+        if not isinstance(source.this, exp.Identifier):
+            return None
+    _number(select, source)
+    return column(ROW)
+
+
+def _number(select: exp.Select, source: exp.Table | exp.Subquery) -> None:
+    alias = source.args.get("alias") or exp.TableAlias(this=exp.to_identifier(source.name))
+    inner = source.copy()
+    numbered = exp.Select(expressions=[exp.Star()]).from_(inner)
+    number = exp.Window(this=exp.Anonymous(this="row_number"))
+    numbered.select(exp.Alias(this=number, alias=exp.to_identifier(ROW, quoted=True)), copy=False)
+    if inner.args.get("alias") is not None and inner.args["alias"].columns:
+        alias = exp.TableAlias(this=alias.this.copy())  # the inner source names its columns
+    source.replace(exp.Subquery(this=numbered, alias=alias.copy()))
+    for item in select.expressions:
+        star = item.this if isinstance(item, exp.Column) else item
+        if is_star(item) and isinstance(star, exp.Star):
+            hidden = exp.to_identifier(ROW, quoted=True)
+            star.set("except_", [*(star.args.get("except_") or []), hidden])
