@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import openai
 
@@ -20,7 +22,9 @@ from quackllm.engine.providers.openai_errors import (
     Place,
     error_text,
     is_context_overflow,
+    is_timeout,
     is_unexplained_refusal,
+    silent,
     timed_out,
     translate,
     unreachable,
@@ -100,6 +104,7 @@ class OpenAICompatible:
         self._has_answered = False
         self._lost_in_a_row = 0
         self._refused_in_a_row = 0
+        self._silent_in_a_row = 0
 
     @property
     def model(self) -> str:
@@ -125,18 +130,18 @@ class OpenAICompatible:
             async with asyncio.timeout(self._place.timeout):
                 completion = await self._client.post("/chat/completions", cast_to=object, body=body)
         except TimeoutError:
-            failure = timed_out(self._place)
+            failure = self._silence()
         except openai.OpenAIError as error:
             if isinstance(error, openai.APIStatusError) and self._adapted(
                 error, request.answer, body
             ):
                 return await self.complete(request)
             failure = self._failure(error)
-        except ValueError as error:  # the body is not JSON, or not UTF-8
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             failure = ServerFailed(f"the reply of {self._place.url} is broken JSON: {error}")
         else:
             self._has_answered = True
-            self._lost_in_a_row = 0
+            self._lost_in_a_row = self._silent_in_a_row = 0
             return self._reply(completion, request, limits)
         # Raised outside the handler: the client's error may quote the key.
         raise failure
@@ -196,6 +201,8 @@ class OpenAICompatible:
 
     def _failure(self, error: openai.OpenAIError) -> CallError | ProviderError:
         """Return the error for this call, or for the statement when calls fail alike."""
+        if is_timeout(error):
+            return self._silence()
         failure = translate(error, self._place)
         if isinstance(error, openai.APIConnectionError):
             self._lost_in_a_row += 1
@@ -208,6 +215,14 @@ class OpenAICompatible:
             if not self._has_answered and self._refused_in_a_row >= _STREAK_THAT_STOPS:
                 return RequestRefused(str(failure))
         return failure
+
+    def _silence(self) -> CallError | ProviderError:
+        """Return the error for a call without answer, or for a server that never answers."""
+        self._silent_in_a_row += 1
+        # All calls in flight may meet one pause of the server: that is not its end.
+        if self._silent_in_a_row > max(_STREAK_THAT_STOPS, 2 * self._capabilities.concurrency):
+            return silent(self._place)
+        return timed_out(self._place)
 
     def _reply(self, completion: object, request: Request, limits: Constraint) -> Reply:
         if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
@@ -257,12 +272,24 @@ def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
     # Without a key of ours the SDK would take OPENAI_API_KEY, whoever the server is.
     key = config.api_key.reveal() if config.api_key else "none"
     return openai.AsyncOpenAI(
-        base_url=url,
+        base_url=_without_credentials(url),
         api_key=key,
+        default_headers=None if config.api_key else _basic_authorization(url),
         timeout=timeout,
         max_retries=config.max_retries,
-        http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+        # httpx's own connections cost time in proportion to their number, and so
+        # fall behind a fast server at 64 calls in flight: benchmarks/http_client.
+        http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
     )
+
+
+def _basic_authorization(url: str) -> dict[str, str] | None:
+    """Return the header for an address with a user and a password in it."""
+    parts = urlsplit(url)
+    if parts.username is None:
+        return None
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
 
 
 def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:

@@ -62,7 +62,7 @@ def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderEr
     A lost connection and a 400 that is about something unknown are `ServerFailed`
     here: whether they stop the statement depends on what other calls met.
     """
-    if isinstance(error, openai.APITimeoutError) and not _while_connecting(error):
+    if is_timeout(error):
         return timed_out(place)
     if isinstance(error, openai.APIConnectionError):
         return ServerFailed(connection_trouble(error, place))
@@ -74,6 +74,21 @@ def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderEr
 def timed_out(place: Place) -> CallTimedOut:
     """Return the error of a call that took too long."""
     return CallTimedOut(f"no answer from {place.url} within {place.timeout:g} s (llm_timeout)")
+
+
+def silent(place: Place) -> ServerUnreachable:
+    """Return the error of a server that takes connections and never answers."""
+    return ServerUnreachable(
+        f"Connection Error: {place.url} takes requests and does not answer: {timed_out(place)}"
+    )
+
+
+def is_timeout(error: openai.OpenAIError) -> bool:
+    """Tell whether the server took the request and did not answer in time."""
+    if not isinstance(error, openai.APITimeoutError):
+        return False
+    # The transports name every failure to connect so, a refused one too.
+    return not any(type(cause).__name__ == "ConnectTimeout" for cause in _causes(error))
 
 
 def unreachable(error: openai.APIConnectionError, place: Place) -> ServerUnreachable:
@@ -166,8 +181,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         if isinstance(cause, BaseExceptionGroup):
             yield from cause.exceptions
         cause = cause.__cause__ or cause.__context__
-
-
-def _while_connecting(error: openai.APITimeoutError) -> bool:
-    # httpx and httpx2, either of which the client may use, both name it so.
-    return any(type(cause).__name__ == "ConnectTimeout" for cause in _causes(error))

@@ -10,6 +10,7 @@ unknown.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from urllib.parse import urlsplit
 import openai
 
 from quackllm.engine.providers.constraints import ServerKind
-from quackllm.engine.providers.openai_errors import timed_out, translate, unreachable
-from quackllm.errors import AuthenticationFailed, ServerUnreachable
+from quackllm.engine.providers.openai_errors import is_timeout, silent, translate, unreachable
+from quackllm.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,11 +72,9 @@ async def probe(client: openai.AsyncOpenAI, place: Place) -> Served:
         failure = translate(error, place)
         if not isinstance(failure, AuthenticationFailed):
             return Served(_kind_of_host(place.url))
-    except openai.APITimeoutError:
-        failure = ServerUnreachable(f"Connection Error: {timed_out(place)}")
     except openai.APIConnectionError as error:
-        failure = unreachable(error, place)
-    except ValueError:  # not JSON
+        failure = silent(place) if is_timeout(error) else unreachable(error, place)
+    except (json.JSONDecodeError, UnicodeDecodeError):
         return Served(_kind_of_host(place.url))
     else:
         return await _describe(quick, place, _cards(listing))

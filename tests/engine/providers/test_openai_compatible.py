@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 import re
@@ -359,13 +360,22 @@ def test_the_key_is_in_no_error_log_or_repr(caplog: pytest.LogCaptureFixture) ->
     assert not any(KEY in text for text in seen)
 
 
-def test_credentials_in_the_address_are_not_shown() -> None:
+def test_credentials_in_the_address_are_sent_and_not_shown() -> None:
     async def look(provider: OpenAICompatible) -> str:
+        await provider.complete(ask())
         return provider.endpoint + repr(provider)
 
     with FakeServer() as server:
         url = server.base_url.replace("http://", "http://user:hidden@")
         assert "hidden" not in using(server, look, base_url=url)
+        sent = server.received[-1].headers["authorization"]
+    assert sent == "Basic " + base64.b64encode(b"user:hidden").decode()
+
+
+def test_a_server_that_never_answers_stops_the_statement_after_some_rounds() -> None:
+    with FakeServer(faults=[HttpFault.hanging()]) as server:
+        found = outcomes(server, 5, timeout=0.1, concurrency=1)
+    assert found == [CallTimedOut] * 3 + [ServerUnreachable] * 2
 
 
 def test_closing_leaves_no_connection_and_no_thread() -> None:
