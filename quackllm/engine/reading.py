@@ -83,6 +83,8 @@ def _normalized(node: Any, nulls_last: bool, in_interval: bool = False) -> Any:
         result["function_name"] = FUNCTION_SYNONYMS.get(name, name)
     if nulls_last and result.get("null_order") == "NULLS LAST":
         result["null_order"] = "ORDER_DEFAULT"
+    if result.get("type") == "OPERATOR_NOT":
+        result = _negated(result)
     if "kind" in result and "text" in result:
         result["text"] = (
             str(result["text"]).replace("_", "")
@@ -92,3 +94,11 @@ def _normalized(node: Any, nulls_last: bool, in_interval: bool = False) -> Any:
         if in_interval:
             result["kind"] = "INTERVAL COUNT"
     return result
+
+
+def _negated(node: dict[str, Any]) -> dict[str, Any]:
+    """NOT (x IS TRUE) is x IS NOT TRUE: neither is ever NULL."""
+    inner = node["children"][0]
+    if isinstance(inner, dict) and inner.get("type") == "COMPARE_NOT_DISTINCT_FROM":
+        return {**inner, "type": "COMPARE_DISTINCT_FROM", "alias": node.get("alias", "")}
+    return node

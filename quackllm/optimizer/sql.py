@@ -153,7 +153,8 @@ def has_calls(node: exp.Expression | None) -> bool:
 
 
 def own_calls(node: exp.Expression | None) -> list[ModelCall]:
-    """List the calls of a tree outside nested queries, outermost first."""
-    if node is None:
+    """List the calls of a tree outside nested queries, arguments before what takes them."""
+    if node is None or isinstance(node, exp.Query):
         return []
-    return [part for part in own_nodes(node) if isinstance(part, ModelCall)]
+    found = [call for child in node.iter_expressions() for call in own_calls(child)]
+    return [*found, node] if isinstance(node, ModelCall) else found

@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.common_calls import common_calls
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
@@ -35,7 +34,6 @@ RULES: tuple[Rule, ...] = (
     materialize_unstable,
     relational_first,
     stage_calls,
-    common_calls,
     predicates_in_sequence,
     project_after_filter,
     short_circuit,

@@ -47,29 +47,38 @@ def _under(parent: exp.Expression, child: exp.Expression) -> list[exp.Expression
     if isinstance(parent, exp.Case):
         return _under_case(parent, child)
     if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case):
-        return [_whole(parent.this)] if child is not parent.this and not _operand(parent) else []
+        return [_tested(parent.parent, parent)] if child is not parent.this else []
     if isinstance(parent, exp.Filter) and child is parent.this:
         return [_whole(parent.expression.this)]
-    if isinstance(parent, exp.Anonymous) and parent.name.lower() in ("coalesce", "ifnull"):
-        return _before(parent.expressions, child)
-    if isinstance(parent, exp.Coalesce):
-        return _before([parent.this, *parent.expressions], child)
+    if isinstance(parent, exp.Anonymous):
+        return _under_function(parent, child)
     return []
 
 
 def _under_case(case: exp.Case, child: exp.Expression) -> list[exp.Expression]:
-    if case.this is not None:  # CASE x WHEN y: left to be asked in full
-        return []
-    conditions = []
+    conditions: list[exp.Expression] = []
     for branch in case.args.get("ifs", []):
         if branch is child:
             return conditions
-        conditions.append(_is_not(branch.this, exp.true()))
-    return conditions
+        conditions.append(_is_not(_tested(case, branch), exp.true()))
+    return conditions if child is case.args.get("default") else []
 
 
-def _operand(branch: exp.If) -> bool:
-    return branch.parent is not None and branch.parent.this is not None
+def _tested(case: exp.Case, branch: exp.If) -> exp.Expression:
+    """The condition of a branch, of CASE WHEN and of CASE x WHEN alike."""
+    if case.this is None:
+        return _whole(branch.this)
+    return exp.paren(exp.EQ(this=_whole(case.this), expression=_whole(branch.this)), copy=False)
+
+
+def _under_function(function: exp.Anonymous, child: exp.Expression) -> list[exp.Expression]:
+    name, arguments = function.name.lower(), function.expressions
+    if name in ("coalesce", "ifnull"):
+        return _before(arguments, child)
+    if name == "if" and len(arguments) == 3 and child is not arguments[0]:
+        condition = arguments[0]
+        return [_whole(condition) if child is arguments[1] else _is_not(condition, exp.true())]
+    return []
 
 
 def _before(operands: list[exp.Expression], child: exp.Expression) -> list[exp.Expression]:

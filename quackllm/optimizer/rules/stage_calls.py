@@ -3,6 +3,8 @@
 The block's distinct argument tuples are asked first; their answers are joined to the
 block's rows, and the call is a column of the join.
 
+The same call in two places of a block is one column.
+
 Before: SELECT title FROM x WHERE LLM_FILTER('...', body)
 After:  SELECT title FROM x LEFT JOIN answers ON <fields of body> = answers.key
         WHERE answers.value
@@ -63,18 +65,20 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
-    number = start
+    """Take the calls out of a block; the same call in two places is one site."""
+    names: dict[exp.Expression, str] = {}
     for clause, part in list(clause_parts(select)):
-        for node in reversed(own_calls(part)):  # arguments before the call that takes them
-            number += 1
-            name = f"{ANSWER}{number}"
-            yield Site(
-                column=name,
-                call=plan.calls[node.spec],
-                args=tuple(arg.copy() for arg in node.expressions),
-                guards=(),
-                clause=clause,
-            )
+        for node in own_calls(part):
+            known = names.get(node)
+            name = names.setdefault(node.copy(), f"{ANSWER}{start + len(names) + 1}")
+            if known is None:
+                yield Site(
+                    column=name,
+                    call=plan.calls[node.spec],
+                    args=tuple(arg.copy() for arg in node.expressions),
+                    guards=(),
+                    clause=clause,
+                )
             node.replace(column(name))
 
 

@@ -1,0 +1,130 @@
+"""Statements in every form that a scalar function may take, over the tables of conftest."""
+
+from __future__ import annotations
+
+STAGED = [
+    # SELECT and WHERE
+    "SELECT title, LLM('Why?', title, synopsis) AS why FROM movies",
+    "SELECT title FROM movies WHERE LLM_FILTER('For children?', synopsis)",
+    "SELECT title FROM movies WHERE year > 2000 AND LLM_FILTER('For children?', synopsis)",
+    "SELECT title FROM movies WHERE LLM_FILTER('For children?', synopsis) AND year > 2000",
+    "SELECT title FROM movies WHERE NOT LLM_FILTER('For children?', synopsis)",
+    "SELECT title FROM movies WHERE LLM_FILTER('Sad?', synopsis) OR year > 2010",
+    "SELECT title FROM movies WHERE year > 2010 OR LLM_FILTER('Sad?', synopsis)",
+    "SELECT title FROM movies WHERE LLM_FILTER('a', synopsis) AND LLM_FILTER('b', title)",
+    "SELECT title FROM movies WHERE LLM_FILTER('a', synopsis) IS NULL",
+    "SELECT title FROM movies WHERE LLM_FILTER('a', synopsis) IS NOT TRUE",
+    "SELECT LLM_FILTER('a', synopsis) FROM movies",
+    "SELECT * FROM movies WHERE LLM_FILTER('a', synopsis)",
+    "SELECT *, LLM_SENTIMENT(synopsis) AS s FROM movies WHERE LLM_FILTER('a', synopsis)",
+    "SELECT m.*, LLM_SENTIMENT(m.synopsis) AS s FROM movies m",
+    "SELECT * EXCLUDE (year) REPLACE (upper(title) AS title) FROM movies WHERE LLM_FILTER('a', title)",
+    "FROM movies WHERE LLM_FILTER('a', synopsis)",
+    "FROM movies SELECT title, LLM('x', title)",
+    "SELECT upper(LLM('x', title)) || '!' AS u, LLM('x', title) || genre FROM movies",
+    "SELECT LLM_FILTER('a', synopsis) AND year > 2000 FROM movies",
+    "SELECT DISTINCT LLM_CLASSIFY(synopsis, ['a', 'b', 'c']) FROM movies",
+    "SELECT LLM('Write a haiku')",
+    "SELECT LLM('Write a haiku') AS h, title FROM movies",
+    "SELECT LLM(title) FROM movies",
+    "SELECT LLM('Is {title} good, given {synopsis}?', title, synopsis) FROM movies",
+    "SELECT LLM('x', t.*) FROM movies t",
+    "SELECT LLM('x', *) FROM movies",
+    "SELECT LLM('x', {'name': upper(title), 'when': year + 1}) FROM movies",
+    "SELECT LLM('x', upper(title), year + 1) FROM movies",
+    "SELECT LLM_FILTER('x', \"select\", \"a b\", \"q\"\"uote\") FROM \"odd table\"",
+    "SELECT LLM('x', x) FROM empty_table",
+    # types
+    "SELECT LLM('How many?', title, return_type := 'INTEGER') AS n FROM movies",
+    "SELECT LLM('When?', title, return_type := 'DATE') AS n FROM movies",
+    "SELECT LLM('What?', title, return_type := 'DECIMAL(9,2)[]') AS n FROM movies",
+    "SELECT LLM_CLASSIFY(synopsis, ['a', 'b', 'c'], output_mode := 'multi') AS c FROM movies",
+    "SELECT LLM_CLASSIFY(synopsis, {'a': 'first', 'b': 'second'}) AS c FROM movies",
+    "SELECT LLM_CLASSIFY(synopsis, MAP {'a': 'first', 'b': 'second'}) AS c FROM movies",
+    "SELECT LLM_EXTRACT(body, {'price': 'DOUBLE', 'brand': 'VARCHAR: the maker'}) AS e FROM reviews",
+    "SELECT e.price, e.items[1].name FROM (SELECT LLM_EXTRACT(body, {'price': 'DOUBLE', "
+    "'items': 'STRUCT(name VARCHAR, n INTEGER)[]'}) AS e FROM reviews)",
+    "SELECT LLM_SCORE('How good?', body) AS s FROM reviews",
+    "SELECT LLM_SCORE('How good?', body, min := 1, max := 5) AS s FROM reviews",
+    "SELECT LLM_SUMMARIZE(body), LLM_TRANSLATE(body, 'German'), LLM_SENTIMENT(body) FROM reviews",
+    "SELECT AI_COMPLETE('x', body), AI_FILTER('x', body), AI_SENTIMENT(body) FROM reviews",
+    # ORDER BY, LIMIT
+    "SELECT title FROM movies ORDER BY LLM_SCORE('How good?', synopsis) DESC, id",
+    "SELECT title, LLM_SCORE('How good?', synopsis) AS s FROM movies ORDER BY s DESC, id LIMIT 5",
+    "SELECT title, LLM('x', title) FROM movies ORDER BY year DESC LIMIT 4",
+    "SELECT title, LLM('x', title) AS x FROM movies ORDER BY 1 LIMIT 4 OFFSET 2",
+    "SELECT * , LLM('x', title) AS x FROM movies ORDER BY id LIMIT 4",
+    "SELECT id, LLM('x', title) AS x FROM movies WHERE LLM_FILTER('a', synopsis) ORDER BY id LIMIT 3",
+    # joins
+    "SELECT title, body FROM movies m JOIN reviews r ON r.movie_id = m.id "
+    "WHERE stars > 2 AND LLM_FILTER('match?', m.synopsis, r.body)",
+    "SELECT title, body FROM movies m JOIN reviews r ON r.movie_id = m.id "
+    "AND LLM_FILTER('match?', m.synopsis, r.body)",
+    "SELECT m.title, LLM('x', m.id, r.id) FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id",
+    "SELECT m.title, LLM('x', m.title, body) FROM movies m RIGHT JOIN reviews r ON r.movie_id = m.id",
+    "SELECT LLM('x', m.title, body) FROM movies m FULL JOIN reviews r ON r.movie_id = m.id",
+    "SELECT title FROM movies m, reviews r WHERE r.movie_id = m.id AND LLM_FILTER('a', body)",
+    "SELECT id, LLM('x', title) FROM movies JOIN (SELECT DISTINCT movie_id AS id FROM reviews) USING (id)",
+    "SELECT *, LLM('x', title) AS w FROM movies JOIN (SELECT movie_id AS id FROM reviews) USING (id)",
+    "SELECT title FROM movies m SEMI JOIN reviews r ON r.movie_id = m.id WHERE LLM_FILTER('a', title)",
+    "SELECT title FROM movies m ANTI JOIN reviews r ON r.movie_id = m.id WHERE LLM_FILTER('a', title)",
+    "SELECT m.title, b.t FROM movies m CROSS JOIN LATERAL (SELECT m.title || '?' AS t) b "
+    "WHERE LLM_FILTER('a', b.t)",
+    # grouping
+    "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY c",
+    "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY 1 HAVING count(*) > 2",
+    "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, avg(stars) FROM reviews GROUP BY ALL ORDER BY ALL",
+    "SELECT LLM_CLASSIFY(body, ['a', 'b']), sum(stars) FROM reviews "
+    "GROUP BY LLM_CLASSIFY(body, ['a', 'b'])",
+    "SELECT movie_id, avg(LLM_SCORE('How good?', body)) FROM reviews GROUP BY movie_id",
+    "SELECT movie_id, count(*) FILTER (WHERE LLM_FILTER('a', body)) FROM reviews GROUP BY movie_id",
+    "SELECT sum(LLM_SCORE('How good?', body)) FILTER (WHERE stars > 3) FROM reviews",
+    "SELECT movie_id, LLM_SUMMARIZE(string_agg(body, ' ' ORDER BY id)) AS s FROM reviews GROUP BY movie_id",
+    "SELECT movie_id, LLM_SUMMARIZE(string_agg(body, ' ' ORDER BY id)) AS s FROM reviews "
+    "GROUP BY ALL HAVING count(*) > 2 ORDER BY movie_id DESC LIMIT 3",
+    "SELECT movie_id FROM reviews GROUP BY movie_id HAVING LLM_FILTER('a', max(body))",
+    "SELECT stars, LLM('x', stars) AS x, count(*) FROM reviews GROUP BY stars ORDER BY stars",
+    "SELECT count(*), LLM('x', max(body)) FROM reviews",
+    "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews WHERE c = 'a' GROUP BY c",
+    # CASE and friends
+    "SELECT CASE WHEN stars > 3 THEN 'good' ELSE LLM_CLASSIFY(body, ['a', 'b']) END FROM reviews",
+    "SELECT CASE WHEN LLM_FILTER('a', body) THEN LLM('x', body) WHEN stars > 2 THEN LLM('y', body) END "
+    "FROM reviews",
+    "SELECT CASE stars WHEN 1 THEN LLM('x', body) WHEN 2 THEN LLM('y', body) END FROM reviews",
+    "SELECT coalesce(genre, LLM_CLASSIFY(title, ['a', 'b'])) FROM movies",
+    "SELECT if(stars > 3, LLM('x', body), LLM('y', body)) FROM reviews",
+    "SELECT title FROM movies WHERE (LLM_FILTER('a', title) AND year > 2000) OR LLM_FILTER('b', title)",
+    "SELECT stars ** 2 AS s, LLM('x', body) AS x FROM reviews",
+    # subqueries, CTEs, set operations
+    "WITH good AS (SELECT * FROM movies WHERE LLM_FILTER('a', synopsis)) SELECT count(*) FROM good",
+    "WITH c AS (SELECT id, LLM_CLASSIFY(body, ['a', 'b']) AS c FROM reviews) "
+    "SELECT c, count(*) FROM c GROUP BY c HAVING LLM_FILTER('z', c)",
+    "SELECT s, LLM_SENTIMENT(s) FROM (SELECT LLM_SUMMARIZE(body) AS s FROM reviews)",
+    "SELECT LLM_SENTIMENT(LLM_SUMMARIZE(body)) FROM reviews",
+    "SELECT LLM_SUMMARIZE(body) AS s, LLM_SENTIMENT(s) FROM reviews",
+    "SELECT title FROM movies WHERE id IN (SELECT movie_id FROM reviews WHERE LLM_FILTER('a', body))",
+    "SELECT title, LLM('x', title) FROM movies WHERE LLM_FILTER('q', title) "
+    "UNION ALL SELECT title, LLM('y', title) FROM movies WHERE year > 2000",
+    "SELECT LLM('x', title) FROM movies EXCEPT SELECT LLM('x', title) FROM movies WHERE year > 2000",
+    "SELECT LLM('x', (SELECT max(title) FROM movies))",
+    "SELECT LLM('x', body, (SELECT title FROM movies m WHERE m.id = movie_id)) FROM reviews",
+    "SELECT title FROM movies QUALIFY row_number() OVER (PARTITION BY genre ORDER BY id) = 1 "
+    "AND LLM_FILTER('a', title)",
+    "SELECT id, row_number() OVER (ORDER BY LLM_SCORE('s', body), id) FROM reviews",
+    "SELECT id, sum(stars) OVER (PARTITION BY LLM_CLASSIFY(body, ['a', 'b']) ORDER BY id) FROM reviews",
+]
+"""Staged whole, and equal to the naive plan as they stand."""
+
+SCALAR = [
+    "SELECT title FROM movies m WHERE EXISTS (SELECT 1 FROM reviews r WHERE r.movie_id = m.id "
+    "AND LLM_FILTER('a', r.body, m.title))",
+    "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
+    "AND LLM_FILTER('a', r.body)",
+    "SELECT list_transform([title, genre], x -> LLM('x', x)) FROM movies",
+    "WITH RECURSIVE c AS (SELECT 'a' AS t, 1 AS n UNION ALL SELECT LLM('more', t), n + 1 "
+    "FROM c WHERE n < 3) SELECT * FROM c",
+    "SELECT LLM('x', sum(stars) OVER (PARTITION BY movie_id)) FROM reviews",
+    "SELECT title, u.x FROM movies, unnest([1, 2]) u(x) WHERE LLM_FILTER('a', title, u.x)",
+    "VALUES (LLM('x', 'a')), (LLM('x', 'b'))",
+]
+"""Calls that run wholly or in part by the scalar function."""
