@@ -9,17 +9,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
 
-import numpy as np
 import pyarrow as pa
 
 from quackllm.engine.cache import AnswerCache, MemoryCache
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
 from quackllm.engine.loop import LoopThread
-from quackllm.engine.providers.base import Provider
+from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.providers.config import ProviderConfig, Secret
 from quackllm.engine.providers.registry import Providers
-from quackllm.engine.run import Orderer, Run, SendingOrder
+from quackllm.engine.run import Run
+from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -49,7 +49,7 @@ class Engine:
         providers: Providers | None = None,
         provider: Provider | None = None,
         cache: AnswerCache | None = None,
-        orderer: Orderer | None = None,
+        orderer: Orderer = by_prefix,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         """Make an engine.
@@ -155,10 +155,16 @@ class Engine:
         self, settings: Settings, call: Call, columns: Sequence[pa.Array], provider: Provider
     ) -> SendingOrder:
         """Decide the order in which the rows of a batch are sent."""
-        rows = len(columns[0]) if columns else 1
-        if self._orderer is None or not settings.reorder or not columns:
-            return SendingOrder(np.arange(rows))
-        return self._orderer(call, columns, provider)
+        orderer = self._orderer if settings.reorder else as_given
+        return orderer(call, columns, provider.capabilities)
+
+    def expected_order(
+        self, settings: Settings, call: Call, columns: Sequence[pa.Array]
+    ) -> SendingOrder:
+        """Decide it for EXPLAIN: by what is known of the provider without opening it."""
+        provider = self._given or self._opened.get(self.provider_config(settings, call.model))
+        orderer = self._orderer if settings.reorder else as_given
+        return orderer(call, columns, provider.capabilities if provider else Capabilities())
 
     def close(self) -> None:
         """Release providers and the background thread. May be called twice."""

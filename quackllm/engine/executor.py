@@ -101,8 +101,7 @@ class _Answers:
     def ask(self, tuples: pa.Table) -> None:
         """Answer the tuples, and make all answers so far visible to DuckDB."""
         call = self._stage.call
-        fields = [tuples.column(i).combine_chunks() for i in range(len(call.fields))]
-        fields = [_as_array(field) for field in fields]
+        fields = string_columns(tuples, len(call.fields))
         answers = self._run.answer(call, fields, tuples.num_rows)
         if fields:
             keys = pc.binary_join_element_wise(*fields, SEPARATOR)
@@ -117,9 +116,14 @@ class _Answers:
         self._connection.register(self._stage.answers, self._table)
 
 
-def _as_array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    return array.cast(pa.string())
+def string_columns(table: pa.Table, count: int) -> list[pa.Array]:
+    """Return the first columns of a table as one string array each."""
+    arrays = []
+    for number in range(count):
+        column = table.column(number).combine_chunks()
+        array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+        arrays.append(array.cast(pa.string()))
+    return arrays
 
 
 def drop_temporary(connection: duckdb.DuckDBPyConnection, table: str) -> None:

@@ -15,10 +15,16 @@ WIDTH = 100
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a stage may cost at most: distinct tuples and prompt tokens (4 characters each)."""
+    """What a stage costs at most: calls, prompt tokens (4 characters each), and reuse.
+
+    reused, reused_unordered: tokens that the server's prefix cache is expected to serve
+    in the sending order, and in the order of the rows as they are.
+    """
 
     calls: int
     tokens: int
+    reused: int
+    reused_unordered: int
 
 
 def explained(
@@ -66,6 +72,11 @@ def _model_entry(
     if estimate is not None:
         entry["calls at most"] = estimate.calls
         entry["tokens in at most"] = estimate.tokens
+        if estimate.tokens:
+            entry["prefix reuse"] = (
+                f"{estimate.reused / estimate.tokens:.0%} of tokens in, "
+                f"{estimate.reused_unordered / estimate.tokens:.0%} without reordering"
+            )
     if actual is not None and stage.number in actual.stages:
         entry.update(_actual(actual.stages[stage.number]))
     return {name: value for name, value in entry.items() if value is not None}

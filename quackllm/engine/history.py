@@ -44,6 +44,9 @@ class StageStats:
 
     tuples: distinct argument tuples with at least one value.
     cached: of them, answered without a call.
+    expected_reuse, expected_reuse_unordered: of expected_tokens (estimates, fields and
+        instruction), those that the sending order lets the server reuse, and those that
+        the order of the rows as they came would.
     cached_tokens: prompt tokens that the server took from its prefix cache, None while
         no reply has said.
     """
@@ -59,7 +62,16 @@ class StageStats:
     completion_tokens: int = 0
     cached_tokens: int | None = None
     seconds: float = 0.0
+    expected_reuse: int = 0
+    expected_reuse_unordered: int = 0
+    expected_tokens: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+
+    def expect(self, reused: int, reused_unordered: int, total: int) -> None:
+        """Add what the sending order of a round of questions is expected to reuse."""
+        self.expected_reuse += reused
+        self.expected_reuse_unordered += reused_unordered
+        self.expected_tokens += total
 
     def add(self, usage: Usage) -> None:
         """Count the tokens of one reply."""

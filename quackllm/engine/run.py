@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,21 +25,6 @@ if TYPE_CHECKING:
 
 SEPARATOR = "\x1f"
 """Joins rendered fields to a key, as `quackllm.optimizer.sql.key` does in SQL."""
-
-
-@dataclass(frozen=True)
-class SendingOrder:
-    """In which order rows go out, and the order of the fields in each.
-
-    rows: (n,) row numbers. fields: (n, m) positions of fields, for each row sent; None
-    for the order of the call.
-    """
-
-    rows: np.ndarray
-    fields: np.ndarray | None = None
-
-
-Orderer = Callable[[Call, Sequence[pa.Array], Provider], SendingOrder]
 
 
 class Run:
@@ -173,6 +156,7 @@ class _Batch:
         columns = [column.take(rows) for column in fields]
         values = [column.to_pylist() for column in columns]
         order = self._engine.order(self._settings, call, columns, provider)
+        stats.expect(order.reused, order.reused_unordered, order.total)
         neutral = (
             neutral_fields(call.fields) if isinstance(call.declaration.answer, Choice) else None
         )

@@ -13,7 +13,7 @@ import duckdb
 
 from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
 from quackllm.engine.engine import Engine
-from quackllm.engine.executor import Executor, transaction
+from quackllm.engine.executor import Executor, string_columns, transaction
 from quackllm.engine.explain import Estimate, as_text, explained
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
@@ -98,12 +98,12 @@ class Session:
         """
         if not analyze:
             planned = self._planned(sql, parameters, settings, "")
-            estimates = self._estimates(planned, parameters)
+            estimates = self._estimates(planned, parameters, settings)
             entries = explained(planned.program, estimates)
             return entries, as_text(entries, planned.program)
         with self._running(sql, settings) as run:
             planned = self._planned(sql, parameters, settings, run.id)
-            estimates = self._estimates(planned, parameters)
+            estimates = self._estimates(planned, parameters, settings)
             table = self._executor.execute(planned.program, planned.schema, parameters, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
         entries = explained(planned.program, estimates, run.stats)
@@ -116,23 +116,22 @@ class Session:
         return self._planner.query(sql, parameters, run, disabled)
 
     def _estimates(
-        self, planned: PlannedQuery, parameters: Mapping[str, Any]
+        self, planned: PlannedQuery, parameters: Mapping[str, Any], settings: Settings
     ) -> dict[int, Estimate | None]:
         """Count what each stage can ask at most, where that does not need an answer."""
         if planned.plan is None:
             return {}
+        calls = {stage.number: stage.call for stage in planned.program.model_stages}
         estimates: dict[int, Estimate | None] = {}
-        instructions = {
-            stage.number: len(stage.call.declaration.instruction)
-            for stage in planned.program.model_stages
-        }
         with transaction(self._raw):
             for number, sql in ceilings(planned.plan).items():
                 given = used_parameters(self._raw, sql, parameters)
-                row = self._raw.execute(sql, given).fetchone()
-                assert row is not None
-                characters = int(row[1] or 0) + row[0] * instructions[number]
-                estimates[number] = Estimate(row[0], characters // 4)
+                tuples = self._raw.sql(sql, params=given).to_arrow_table()
+                columns = string_columns(tuples, len(calls[number].fields))
+                order = self._engine.expected_order(settings, calls[number], columns)
+                estimates[number] = Estimate(
+                    tuples.num_rows, order.total, order.reused, order.reused_unordered
+                )
         return estimates
 
     @contextmanager

@@ -77,11 +77,11 @@ def bindable(plan: Plan) -> str:
 
 
 def ceilings(plan: Plan) -> dict[int, str]:
-    """SQL that counts, by stage number, the tuples and characters a stage asks at most.
+    """SQL of the tuples, by stage number, that a stage asks for at most.
 
-    Only of stages that can be counted before anything is answered: guards that need an
-    answer are left out, and blocks that stand on other staged blocks are not counted.
-    Each query gives one row: tuples, characters of their rendered fields.
+    Only of stages that can be told before anything is answered: guards that need an
+    answer are left out, and blocks that stand on other staged blocks are not told.
+    The columns are those of the stage's probe.
     """
     blocks = {block.number: block for block in plan.blocks}
     lowering = _Lowering(plan.calls, BINDING, blocks, stub=True)
@@ -144,9 +144,8 @@ class _Lowering:
             return
         free = tuple(guard for guard in site.guards if not uses(guard, answers))
         alone = replace(block, sites=(replace(site, guards=free),), stop_after=None)
-        probe = self._model_stage(select, alone, alone.sites[0], self.numbered).probe
-        characters = " + ".join(f"length(f{i})" for i in range(len(site.args))) or "0"
-        self.ceilings[self.numbered] = f"SELECT count(*), sum({characters}) FROM ({probe}) AS t"
+        stage = self._model_stage(select, alone, alone.sites[0], self.numbered)
+        self.ceilings[self.numbered] = stage.probe
 
     def _count(self, select: exp.Select, enough: int) -> str:
         """Count the rows that are certain, up to enough."""

@@ -15,6 +15,8 @@ class Capabilities:
 
     constrained: answer forms that decoding is held to: 'choice', 'json_schema'.
     logprobs: answers can carry log-probabilities of the labels.
+    calibrated: a choice is made from log-probabilities with the bias of the prompt
+        taken off (needs `Request.neutral`).
     exact_token_counts: `usage` comes from the model's own tokenizer.
     reports_cached_tokens: `usage.cached_tokens` is the server's own count.
     prefix_granularity: tokens per block of the prefix KV cache (1: any prefix is
@@ -25,6 +27,7 @@ class Capabilities:
 
     constrained: frozenset[str] = frozenset()
     logprobs: bool = False
+    calibrated: bool = False
     exact_token_counts: bool = False
     reports_cached_tokens: bool = False
     prefix_granularity: int | None = None

@@ -102,6 +102,7 @@ class Embedded:
         self._capabilities = Capabilities(
             constrained=frozenset({"choice", "json_schema"}),
             logprobs=True,
+            calibrated=True,
             exact_token_counts=True,
             reports_cached_tokens=True,
             prefix_granularity=1,

@@ -1,0 +1,69 @@
+"""In which order the rows of a model stage go out, so that the server reuses its prefixes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from quackllm.engine.providers.base import Capabilities
+from quackllm.kvcache_reorder import Field, Server, order_fields
+from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
+from quackllm.udfs.base import Call
+from quackllm.udfs.prompt import quoted
+
+DEFAULT_BLOCK = 16
+"""Tokens per cache block where a provider does not say: vLLM's on a GPU."""
+
+
+@dataclass(frozen=True)
+class SendingOrder:
+    """The order of rows, and of the fields in each row sent.
+
+    rows: (n,) row numbers in the order of sending.
+    fields: (n, m) positions of fields for each row sent; None for the call's order.
+    reused, reused_unordered: tokens that the server is expected to reuse in this order
+        and in the order of the rows as they came; total: tokens of all prompts. By
+        estimate, at 4 characters per token.
+    """
+
+    rows: NDArray[np.integer[Any]]
+    fields: NDArray[np.integer[Any]] | None = None
+    reused: int = 0
+    reused_unordered: int = 0
+    total: int = 0
+
+
+Orderer = Callable[[Call, Sequence[pa.Array], Capabilities], SendingOrder]
+
+
+def as_given(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
+    """Send the rows as they came."""
+    return SendingOrder(np.arange(len(columns[0]) if columns else 1))
+
+
+def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
+    """Order rows and fields for the server's prefix cache (`quackllm.kvcache_reorder`).
+
+    columns: one string array (n,) of rendered values per field of the call.
+    """
+    if not columns or len(columns[0]) < 2:
+        return as_given(call, columns, capabilities)
+    fields = [
+        Field(name, column, head=f"{quoted(name)}: ", tail=", ")
+        for name, column in zip(call.fields, columns, strict=True)
+    ]
+    instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
+    block = capabilities.prefix_granularity or DEFAULT_BLOCK
+    found = order_fields(fields, "blocks", server=Server(block=block, instruction=instruction))
+    return SendingOrder(
+        rows=found.rows,
+        fields=found.fields,
+        reused=int(found.score),
+        reused_unordered=int(found.baseline_score),
+        total=int(found.total),
+    )
