@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import openai
 
-from quackllm.engine.providers.base import Capabilities, Reply, Usage
+from quackllm.engine.providers.base import Capabilities, Reply
 from quackllm.engine.providers.constraints import (
     Constraint,
     ServerKind,
@@ -30,10 +30,10 @@ from quackllm.engine.providers.openai_errors import (
     unreachable,
 )
 from quackllm.engine.providers.openai_probe import Served, probe
-from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
+from quackllm.engine.providers.openai_reply import read_reply
+from quackllm.engine.providers.prompts import chat_messages
 from quackllm.errors import (
     CallError,
-    InvalidAnswer,
     ModelNotFound,
     ProviderError,
     RequestRefused,
@@ -142,7 +142,7 @@ class OpenAICompatible:
         else:
             self._has_answered = True
             self._lost_in_a_row = self._silent_in_a_row = 0
-            return self._reply(completion, request, limits)
+            return self._read(completion, request, limits)
         # Raised outside the handler: the client's error may quote the key.
         raise failure
 
@@ -163,6 +163,13 @@ class OpenAICompatible:
         if self._sends_temperature:
             body["temperature"] = request.temperature
         return body
+
+    def _read(self, completion: object, request: Request, limits: Constraint) -> Reply:
+        reply = read_reply(completion, request, limits)
+        # vLLM counts cached tokens only when it was started to, which its replies show.
+        if reply.usage.cached_tokens is not None and not self._capabilities.reports_cached_tokens:
+            self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
+        return reply
 
     def _constraint(self, form: AnswerForm) -> Constraint:
         known = self._constraints.get(form)
@@ -223,43 +230,6 @@ class OpenAICompatible:
         if self._silent_in_a_row > max(_STREAK_THAT_STOPS, 2 * self._capabilities.concurrency):
             return silent(self._place)
         return timed_out(self._place)
-
-    def _reply(self, completion: object, request: Request, limits: Constraint) -> Reply:
-        if not isinstance(completion, dict) or not isinstance(completion.get("choices"), list):
-            shown = self._place.clean(repr(completion)[:80])
-            raise ServerFailed(f"the reply of {self._place.url} is no completion: {shown}")
-        if not completion["choices"]:
-            raise InvalidAnswer("the server sent no answer (an empty list of choices)")
-        choice = completion["choices"][0]
-        message = choice.get("message") or {}
-        text = message.get("content")
-        finish = choice.get("finish_reason")
-        if message.get("refusal"):
-            raise InvalidAnswer(f"the model refused: {self._place.clean(message['refusal'])}")
-        if finish == "content_filter":
-            raise InvalidAnswer("the server's content filter withheld the answer")
-        usage = self._usage(completion.get("usage"))
-        answer = strip_reasoning(text) if isinstance(text, str) else ""
-        if not answer and finish == "length" and (text or usage.completion_tokens):
-            raise InvalidAnswer(
-                f"the model was still reasoning after {request.max_tokens} tokens: "
-                "raise max_tokens, or switch its reasoning off"
-            )
-        if not isinstance(text, str):
-            raise InvalidAnswer("the server sent an answer without text")
-        return Reply(limits.unwrap(answer, request.answer), usage, truncated=finish == "length")
-
-    def _usage(self, usage: object) -> Usage:
-        if not isinstance(usage, dict):
-            return Usage()
-        cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        if cached is not None and not self._capabilities.reports_cached_tokens:
-            self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
-        return Usage(
-            prompt_tokens=usage.get("prompt_tokens") or 0,
-            completion_tokens=usage.get("completion_tokens") or 0,
-            cached_tokens=cached,
-        )
 
 
 def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:

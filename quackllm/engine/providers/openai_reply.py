@@ -1,0 +1,64 @@
+"""What a chat completion says, read from JSON that any server may have written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from quackllm.engine.providers.base import Reply, Usage
+from quackllm.engine.providers.prompts import strip_reasoning
+from quackllm.errors import InvalidAnswer, ServerFailed
+
+if TYPE_CHECKING:
+    from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.constraints import Constraint
+
+_LONGEST_QUOTE = 80
+
+
+def read_reply(completion: object, request: Request, limits: Constraint) -> Reply:
+    """Return the reply in a completion.
+
+    Raises `ServerFailed` for what is no completion, and `InvalidAnswer` where there is
+    no answer in it: no choices, a refusal, a filter, nothing but reasoning.
+    """
+    choices = _member(completion, "choices")
+    if not isinstance(choices, list):
+        raise ServerFailed(
+            f"the server's reply is no completion: {repr(completion)[:_LONGEST_QUOTE]}"
+        )
+    if not choices:
+        raise InvalidAnswer("the server sent no answer (an empty list of choices)")
+    message, finish = _member(choices[0], "message"), _member(choices[0], "finish_reason")
+    if refusal := _member(message, "refusal"):
+        raise InvalidAnswer(f"the model refused: {refusal}")
+    if finish == "content_filter":
+        raise InvalidAnswer("the server's content filter withheld the answer")
+    usage = read_usage(_member(completion, "usage"))
+    text = _member(message, "content")
+    answer = strip_reasoning(text) if isinstance(text, str) else ""
+    if not answer and finish == "length":
+        raise InvalidAnswer(
+            f"the model was still reasoning after {usage.completion_tokens} tokens: "
+            "raise max_tokens, or switch its reasoning off"
+        )
+    if not isinstance(text, str):
+        raise InvalidAnswer("the server sent an answer without text")
+    return Reply(limits.unwrap(answer, request.answer), usage, truncated=finish == "length")
+
+
+def read_usage(usage: object) -> Usage:
+    """Return the tokens that a server reports; what it does not report is 0, or None."""
+    cached = _member(_member(usage, "prompt_tokens_details"), "cached_tokens")
+    return Usage(
+        prompt_tokens=_count(_member(usage, "prompt_tokens")) or 0,
+        completion_tokens=_count(_member(usage, "completion_tokens")) or 0,
+        cached_tokens=_count(cached),
+    )
+
+
+def _member(value: object, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
