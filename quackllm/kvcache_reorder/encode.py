@@ -8,7 +8,7 @@ of it equals the fragment one rank below.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -131,6 +131,11 @@ class Encoded:
             total += self.length[self.codes[column] + self.offsets[column]]
         return total
 
+    def select(self, rows: NDArray[np.int64]) -> Encoded:
+        """The same values for these rows only, in this order."""
+        # `take` and not an index: the algorithms read whole columns in one piece.
+        return replace(self, codes=np.take(self.codes, rows, axis=1))
+
     def common(self, low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.int64]:
         """Units that two different values of a column share as a prefix.
 
@@ -224,8 +229,9 @@ def _measure(
         return _units(characters, measure), _units(common, measure)
     tokens = _counted(item, pool, characters, measure.counter)
     length = np.rint(tokens * _FINE).astype(np.int64)
-    share = common / np.maximum(characters, 1)
-    return length, np.floor(length * share).astype(np.int64)
+    # A token that two texts share in part is not shared.
+    shared = np.floor(tokens * common / np.maximum(characters, 1)).astype(np.int64) * _FINE
+    return length, shared
 
 
 def _units(characters: NDArray[np.int64], measure: Measure) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ the budget goes, and the result is never worse than those that took part.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,7 +115,7 @@ def find_order(
     # The search sees the same rows whatever the order of the input: sorted, then mixed
     # so that any part of them is a fair sample.
     rows = rows[np.random.default_rng(0).permutation(table.rows)]
-    search = _Search(replace(table, codes=table.codes[:, rows]), objective, pinned)
+    search = _Search(table.select(rows), objective, pinned)
     search.add("sorted", as_given)
     if seconds is None:
         seconds = 0.1 + 1e-6 * table.rows * table.columns
@@ -250,15 +250,15 @@ class _Search:
 
     def _audition(self, budget: Budget) -> tuple[list[Policy], float]:
         """Policies by what they reach on some rows, best first, and the cells of one tree."""
-        table, some, count = self.table, slice(None, None, None), len(_POLICIES)
+        table, count = self.table, len(_POLICIES)
+        sample = table
         if table.rows > _AUDITION:
-            some = slice(None, None, table.rows // _AUDITION)
-        sample = replace(table, codes=table.codes[:, some])
+            sample = table.select(np.arange(_AUDITION))
         growth = Growth(sample, self.objective.reuse, _POLICIES, sample.rows * count, self.pinned)
         growth.run(roots(sample, count, self.pinned))
         budget.spend(growth.cells)
         ranked = [_POLICIES[i] for i in np.argsort(-growth.worth, kind="stable").tolist()]
-        if some.step is None:
+        if sample is table:
             winner = int(growth.worth.argmax())
             of = growth.layout.reshape(count, table.rows)[winner]
             self.add(f"greedy {ranked[0].label}", Layout(growth.orders(), of))

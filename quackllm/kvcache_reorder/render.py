@@ -12,6 +12,8 @@ from quackllm.kvcache_reorder.encode import Field
 
 Rendering = Literal["json", "text"]
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
+
 
 def fields_of(table: Any, render: Rendering = "json") -> list[Field]:
     """The columns of a table as rendered fields.
@@ -91,7 +93,7 @@ def _arrow_texts(values: Any, missing: str, bare: bool) -> Any:
 
 
 def _text(value: Any, bare: bool) -> str:
-    return str(value) if bare else json.dumps(value, ensure_ascii=False, default=str)
+    return str(value) if bare else _ENCODER.encode(value)
 
 
 def _is_missing(value: Any) -> bool:
