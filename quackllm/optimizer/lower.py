@@ -140,12 +140,13 @@ class _Lowering:
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
         answers = {other.column for other in block.sites}
         on_answers = any(uses(arg, answers) for arg in site.args)
-        if on_answers or STUB in self.text(rows_of(select, [exp.Star()])):
+        if on_answers:
             return
         free = tuple(guard for guard in site.guards if not uses(guard, answers))
         alone = replace(block, sites=(replace(site, guards=free),), stop_after=None)
-        stage = self._model_stage(select, alone, alone.sites[0], self.numbered)
-        self.ceilings[self.numbered] = stage.probe
+        probe = self._model_stage(select, alone, alone.sites[0], self.numbered).probe
+        if STUB not in probe:  # else the rows depend on answers of an inner block
+            self.ceilings[self.numbered] = probe
 
     def _count(self, select: exp.Select, enough: int) -> str:
         """Count the rows that are certain, up to enough."""

@@ -136,7 +136,7 @@ def conjunction(parts: list[exp.Expression]) -> exp.Expression | None:
 
 def needs_parens(node: exp.Expression) -> bool:
     """Whether an operand has to be set in parentheses under AND."""
-    return isinstance(node, exp.Binary | exp.Unary | exp.Between | exp.In | exp.Var | exp.Lambda)
+    return isinstance(node, exp.Or | exp.Xor | exp.Var | exp.Lambda)
 
 
 def own_nodes(node: exp.Expression) -> Iterator[exp.Expression]:

@@ -16,9 +16,8 @@ from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
-from quackllm.optimizer.rules.predicates_in_sequence import predicates_in_sequence
-from quackllm.optimizer.rules.project_after_filter import project_after_filter
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
+from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.short_circuit import short_circuit
 from quackllm.optimizer.rules.split_aggregate import split_aggregate
@@ -34,8 +33,7 @@ RULES: tuple[Rule, ...] = (
     materialize_unstable,
     relational_first,
     stage_calls,
-    predicates_in_sequence,
-    project_after_filter,
+    reaching_rows,
     short_circuit,
     early_stop,
     keep_order,

@@ -68,6 +68,8 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expression | None:
     source = select.args["from_"].this if select.args.get("from_") else None
     if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
         return None
+    if isinstance(source, exp.Subquery) and not _is_scan(source.this):
+        return None
     if isinstance(source, exp.Table):
         rowid = column("rowid", source.alias_or_name)
         if catalog.columns(in_scope(select, rows_of(select, [rowid.copy()]))) is not None:
@@ -76,6 +78,13 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expression | None:
             return None
     _number(select, source)
     return column(ROW)
+
+
+def _is_scan(query: exp.Expression) -> bool:
+    """Whether a derived table has an order to keep: a scan, or rows that ORDER BY ordered."""
+    if not isinstance(query, exp.Select):
+        return False
+    return not any(query.args.get(name) for name in REORDERING if name != "order")
 
 
 def _number(select: exp.Select, source: exp.Table | exp.Subquery) -> None:

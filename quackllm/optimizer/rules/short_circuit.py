@@ -91,8 +91,10 @@ def _before(operands: list[exp.Expression], child: exp.Expression) -> list[exp.E
 
 
 def _is_not(condition: exp.Expression, value: exp.Expression) -> exp.Expression:
-    return exp.Not(this=exp.paren(exp.Is(this=_whole(condition), expression=value), copy=False))
+    return exp.Not(this=exp.Is(this=_whole(condition), expression=value))
 
 
 def _whole(node: exp.Expression) -> exp.Expression:
-    return exp.paren(node.copy(), copy=False)
+    bare = node.unnest()
+    simple = isinstance(bare, exp.Column | exp.Literal | exp.Anonymous)
+    return bare.copy() if simple else exp.paren(bare.copy(), copy=False)

@@ -1,0 +1,1 @@
+SELECT title, LLM('Why?', synopsis) AS why FROM movies ORDER BY year DESC LIMIT 4

@@ -1,0 +1,1 @@
+SELECT LLM('Describe', m.*) AS d FROM movies m WHERE m.id < 5

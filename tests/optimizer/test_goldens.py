@@ -1,0 +1,40 @@
+"""Plans change only on purpose, and every golden statement equals the naive plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from quackllm.optimizer.rules import RULES
+from tests.engine.conftest import close_pair, open_pair
+from tests.engine.test_equality import assert_equal
+from tests.optimizer.goldens import open_connection, plan_of, statements
+
+
+@pytest.mark.parametrize("path", statements(), ids=lambda path: path.stem)
+def test_plan_is_the_reviewed_one(path: Path) -> None:
+    with open_connection() as connection:
+        assert plan_of(connection, path.read_text()) == path.with_suffix(".plan").read_text()
+
+
+@pytest.mark.parametrize("path", statements(), ids=lambda path: path.stem)
+def test_golden_statement_equals_naive_plan(path: Path) -> None:
+    pair = open_pair()
+    try:
+        assert_equal(pair, path.read_text())
+    finally:
+        close_pair(pair)
+
+
+def test_every_rule_has_a_golden_plan_that_shows_it() -> None:
+    plans = "".join(path.with_suffix(".plan").read_text() for path in statements())
+    unshown = [rule.__name__ for rule in RULES if rule.__name__ not in plans]
+    assert not unshown
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_every_rule_is_documented_with_one_example(rule: object) -> None:
+    module = __import__(f"quackllm.optimizer.rules.{rule.__name__}", fromlist=["x"])  # type: ignore[attr-defined]
+    assert "Before:" in (module.__doc__ or "")
+    assert "After:" in (module.__doc__ or "")
