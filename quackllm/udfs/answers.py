@@ -35,7 +35,7 @@ from quackllm.udfs.types import (
 )
 
 ANSWER_KEY = "answer"
-YES_NO = ("yes", "no")
+TRUE_FALSE = ("true", "false")
 
 _FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?```", re.DOTALL | re.IGNORECASE)
 _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019"}
@@ -69,13 +69,13 @@ def choice_tokens(labels: Iterable[str]) -> int:
     return 16 + max(len(label.encode()) for label in labels)
 
 
-def read_yes_no(text: str) -> str:
-    """Return 'true' or 'false' for an answer of yes, no, true or false."""
+def read_true_false(text: str) -> str:
+    """Return 'true' or 'false' for an answer of true, false, yes or no. Raises `InvalidAnswer`."""
     for form in _unwrapped(text):
         found = read_boolean(form)
         if found is not None:
             return "true" if found else "false"
-    return reject("$", text.strip(), "yes or no")
+    return reject("$", text.strip(), "true or false")
 
 
 def _unwrapped(text: str) -> list[str]:

@@ -1,8 +1,13 @@
-"""LLM_FILTER(prompt, ...): true or false."""
+"""LLM_FILTER(prompt, ...): true or false.
+
+Asked as true or false rather than yes or no: the words fit statements as well as
+questions, begin with tokens of their own, and a very small model (SmolLM2-135M,
+calibrated) says yes to nearly every row.
+"""
 
 from __future__ import annotations
 
-from quackllm.udfs.answers import YES_NO, choice_tokens, read_yes_no
+from quackllm.udfs.answers import TRUE_FALSE, choice_tokens, read_true_false
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Parameter
 from quackllm.udfs.prompt import ask
 
@@ -11,15 +16,15 @@ def declare(binding: Binding) -> Declaration:
     """Return the declaration. Raises `BindError` for a wrong template."""
     return Declaration(
         instruction=ask(
-            "Answer this question about the data with yes or no.",
+            "Is this true or false of the data?",
             binding.constants.get("prompt"),
             binding.fields,
             "Question",
         ),
         returns="BOOLEAN",
-        answer=Choice(YES_NO),
-        parse=read_yes_no,
-        max_tokens=choice_tokens(YES_NO),
+        answer=Choice(TRUE_FALSE),
+        parse=read_true_false,
+        max_tokens=choice_tokens(TRUE_FALSE),
     )
 
 

@@ -6,14 +6,14 @@ from functools import partial
 from typing import Any
 
 from quackllm.udfs.answers import (
-    YES_NO,
+    TRUE_FALSE,
     choice_tokens,
     describe_answer,
     json_answer,
     read_choice,
     read_text,
+    read_true_false,
     read_typed,
-    read_yes_no,
 )
 from quackllm.udfs.base import (
     Binding,
@@ -44,8 +44,10 @@ def declare(binding: Binding) -> Declaration:
         told = f"{opening}\nReply with the answer only."
         return Declaration(told, "VARCHAR", FreeText(), read_text, _TEXT_TOKENS)
     if isinstance(type_, Boolean):
-        told = f"{opening}\nReply with yes or no only."
-        return Declaration(told, "BOOLEAN", Choice(YES_NO), read_yes_no, choice_tokens(YES_NO))
+        told = f"{opening}\nReply with true or false only."
+        return Declaration(
+            told, "BOOLEAN", Choice(TRUE_FALSE), read_true_false, choice_tokens(TRUE_FALSE)
+        )
     if isinstance(type_, Enum):
         return _one_of(opening, type_)
     return _typed(opening, type_)

@@ -16,8 +16,8 @@ from quackllm.udfs.answers import (
     read_json,
     read_labels,
     read_text,
+    read_true_false,
     read_typed,
-    read_yes_no,
     write_json,
 )
 from quackllm.udfs.type_parser import parse_type
@@ -71,16 +71,16 @@ def test_every_label_reads_as_itself(labels: list[str]) -> None:
         ("no.", "false"),
     ],
 )
-def test_yes_and_no_are_read(text: str, value: str) -> None:
-    assert read_yes_no(text) == value
+def test_true_false_yes_and_no_are_read(text: str, value: str) -> None:
+    assert read_true_false(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["", "y", "1", "null", "yes and no", "Yes, it is", "not sure", "unknown"]
 )
-def test_anything_but_yes_and_no_is_refused(text: str) -> None:
-    with pytest.raises(InvalidAnswer, match="is not yes or no"):
-        read_yes_no(text)
+def test_anything_but_true_and_false_is_refused(text: str) -> None:
+    with pytest.raises(InvalidAnswer, match="is not true or false"):
+        read_true_false(text)
 
 
 def test_free_text_is_trimmed_and_not_empty() -> None:

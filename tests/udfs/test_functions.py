@@ -40,14 +40,14 @@ GOLDEN: list[tuple[Call, str]] = [
      f'Who acts?\n{NOTE}\nReply in JSON: {{"lead": text, "year": integer}}, '
      "null for what is not known."),
     (bound("llm", prompt="Is it long?", options={"return_type": "BOOLEAN"}),
-     f"Is it long?\n{NOTE}\nReply with yes or no only."),
+     f"Is it long?\n{NOTE}\nReply with true or false only."),
     (bound("llm", prompt="Which?", options={"return_type": "ENUM('a','b')"}),
      f'Which?\n{NOTE}\nReply with one of "a", "b", nothing else.'),
     (bound("llm_filter", prompt="Is {review} kind?"),
-     "Answer this question about the data with yes or no.\n"
+     "Is this true or false of the data?\n"
      f'Question: Is "review" kind?\n{NOTE}'),
     (bound("llm_filter", "prompt review"),
-     "Answer this question about the data with yes or no.\n"
+     "Is this true or false of the data?\n"
      f'Question: see "prompt" in the data.\n{FIELDS_NOTE}'),
     (bound("llm_classify", labels=["bug", "praise"]),
      f"Classify the data: reply with the one label that fits best.\nLabels: bug, praise\n{NOTE}"),
@@ -100,14 +100,15 @@ def closed(**properties: Any) -> dict[str, Any]:
 
 FORMS: list[tuple[Call, str, Any]] = [
     (bound("llm", prompt="p"), "VARCHAR", FreeText()),
-    (bound("llm", prompt="p", options={"return_type": "bool"}), "BOOLEAN", Choice(("yes", "no"))),
+    (bound("llm", prompt="p", options={"return_type": "bool"}),
+     "BOOLEAN", Choice(("true", "false"))),
     (bound("llm", prompt="p", options={"return_type": "enum('b','a')"}),
      "ENUM('b', 'a')", Choice(("b", "a"))),
     (bound("llm", prompt="p", options={"return_type": "int"}),
      "INTEGER", closed(answer=nullable("integer"))),
     (bound("llm", prompt="p", options={"return_type": "struct(a date)"}),
      'STRUCT("a" DATE)', closed(a={"type": ["string", "null"], "format": "date"})),
-    (bound("llm_filter", prompt="p"), "BOOLEAN", Choice(("yes", "no"))),
+    (bound("llm_filter", prompt="p"), "BOOLEAN", Choice(("true", "false"))),
     (bound("llm_classify", labels=["x", "y"]), "VARCHAR", Choice(("x", "y"))),
     (bound("llm_classify", labels=["x", "y"], options={"output_mode": "MULTI"}), "VARCHAR[]",
      closed(answer={"type": "array", "items": {"type": "string", "enum": ["x", "y"]},
