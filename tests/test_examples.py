@@ -76,6 +76,14 @@ SHAPES: dict[str, list[Shape]] = {
         Shape((), 1),
         Shape((), 0, 0),
     ],
+    "demo.sql": [
+        PLAN,
+        shape("name rating review", 1, 39),
+        shape("model_says customer_said reviews", 2, 6),
+        PLAN,
+        shape("name facts stars reviews", 7, 7),
+        Shape((), 4, 4),
+    ],
 }
 """Results of each file in order; no column names where another test fixes them."""
 

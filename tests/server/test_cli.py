@@ -10,16 +10,20 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
 
+from quackllm.server.cli import main
 from quackllm.testing import FakeServer, HttpFault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    Inside = Callable[..., "Done"]
 
 COMMAND = [sys.executable, "-m", "quackllm"]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("OPENAI_")}
@@ -41,6 +45,29 @@ def quackllm(
         timeout=60,
         check=False,
     )
+
+
+@dataclass(frozen=True)
+class Done:
+    """What `main` returned and printed."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def inside(capfd: pytest.CaptureFixture[str]) -> Inside:
+    """The command without a process of its own, for what does not need one."""
+
+    def run(*arguments: str) -> Done:
+        try:
+            status = main(arguments)
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        return Done(status, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +95,9 @@ def test_csv_tells_null_from_an_empty_text() -> None:
     assert done.stdout == 'a,b,c,d,e,f\n1,x|y,"[1, 2]",{\'k\': NULL},"",\n'
 
 
-def test_csv_survives_quotes_commas_and_line_ends() -> None:
+def test_csv_survives_quotes_commas_and_line_ends(inside: Inside) -> None:
     value = 'a "b", c\nd'
-    done = quackllm("--format", "csv", "-c", f"SELECT '{value}' AS a")
+    done = inside("--format", "csv", "-c", f"SELECT '{value}' AS a")
     assert list(csv.reader(io.StringIO(done.stdout, newline=""))) == [["a"], [value]]
 
 
@@ -81,22 +108,24 @@ def test_json_keeps_nested_values() -> None:
     ]
 
 
-def test_json_of_no_rows_is_an_empty_list() -> None:
-    assert json.loads(quackllm("--format", "json", "-c", "SELECT 1 WHERE false").stdout) == []
+def test_json_of_no_rows_is_an_empty_list(inside: Inside) -> None:
+    assert json.loads(inside("--format", "json", "-c", "SELECT 1 WHERE false").stdout) == []
 
 
-def test_json_of_many_rows_has_them_all() -> None:
-    done = quackllm("--format", "json", "-c", "FROM range(25000)")
+def test_json_of_many_rows_has_them_all(inside: Inside) -> None:
+    done = inside("--format", "json", "-c", "FROM range(25000)")
     assert len(json.loads(done.stdout)) == 25_000
 
 
-def test_markdown_escapes_what_would_break_the_table() -> None:
-    done = quackllm("--format", "markdown", "-c", "SELECT 'x|y' AS b, 'p' || chr(10) || 'q' AS c")
+def test_markdown_escapes_what_would_break_the_table(inside: Inside) -> None:
+    done = inside("--format", "markdown", "-c", "SELECT 'x|y' AS b, 'p' || chr(10) || 'q' AS c")
     assert done.stdout == "| b | c |\n| --- | --- |\n| x\\|y | p<br>q |\n"
 
 
-def test_every_result_of_several_statements_is_printed_and_the_others_are_silent() -> None:
-    done = quackllm(
+def test_each_result_of_a_script_is_printed_and_the_rest_is_silent(
+    inside: Inside,
+) -> None:
+    done = inside(
         "--format", "csv", "-c", "CREATE TABLE t (a INT); INSERT INTO t VALUES (7); FROM t; FROM t"
     )
     assert done.stdout == "a\n7\na\n7\n"
@@ -107,12 +136,12 @@ def test_statements_come_from_standard_input() -> None:
     assert done.stdout == "a\né\n"
 
 
-def test_a_script_finds_the_files_beside_it(tmp_path: Path) -> None:
+def test_a_script_finds_the_files_beside_it(inside: Inside, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "t.csv").write_text("a\n5\n")
     script = tmp_path / "s.sql"
     script.write_text("FROM 'data/t.csv';")
-    assert quackllm("--format", "csv", "-f", str(script)).stdout == "a\n5\n"
+    assert inside("--format", "csv", "-f", str(script)).stdout == "a\n5\n"
 
 
 def test_files_of_the_working_directory_come_first(tmp_path: Path) -> None:
@@ -133,8 +162,8 @@ def test_a_database_file_keeps_what_was_written(tmp_path: Path) -> None:
     assert "read-only" in refused.stderr
 
 
-def test_settings_of_duckdb_and_of_quackllm_can_be_set() -> None:
-    done = quackllm(
+def test_settings_of_duckdb_and_of_quackllm_can_be_set(inside: Inside) -> None:
+    done = inside(
         "--set", "threads=1", "--set", "llm_timeout=7", "--format", "csv",
         "-c", "SELECT current_setting('threads') AS a, current_setting('llm_timeout') AS b",
     )  # fmt: skip
@@ -142,21 +171,21 @@ def test_settings_of_duckdb_and_of_quackllm_can_be_set() -> None:
     assert done.stdout.splitlines()[1].split(",")[1].startswith("7")
 
 
-def test_echo_prints_statements_with_their_comments() -> None:
-    done = quackllm(
+def test_echo_prints_statements_with_their_comments(inside: Inside) -> None:
+    done = inside(
         "--echo", "--format", "csv", "-c", "-- one\nSELECT 1 AS a;\n-- two\nSELECT 2 AS b"
     )
     assert done.stdout == "-- one\nSELECT 1 AS a;\na\n1\n\n-- two\nSELECT 2 AS b;\nb\n2\n"
 
 
-def test_plans_are_printed_as_they_are() -> None:
-    done = quackllm("-c", "EXPLAIN SELECT 1")
+def test_plans_are_printed_as_they_are(inside: Inside) -> None:
+    done = inside("-c", "EXPLAIN SELECT 1")
     assert "\\n" not in done.stdout
     assert "explain_value" not in done.stdout
 
 
-def test_version_names_duckdb_too() -> None:
-    done = quackllm("--version")
+def test_version_names_duckdb_too(inside: Inside) -> None:
+    done = inside("--version")
     assert done.returncode == 0
     assert duckdb.__version__ in done.stdout
 
@@ -171,10 +200,10 @@ def test_a_failing_statement_is_told_as_duckdb_tells_it() -> None:
     assert "not reached" not in done.stdout
 
 
-def test_the_error_of_a_script_names_file_and_line(tmp_path: Path) -> None:
+def test_the_error_of_a_script_names_file_and_line(inside: Inside, tmp_path: Path) -> None:
     script = tmp_path / "s.sql"
     script.write_text("SELECT 1;\n\nSELECT nothing;\n")
-    done = quackllm("-f", str(script))
+    done = inside("-f", str(script))
     assert f"in statement 2, line 3 of {script}" in done.stderr
 
 
@@ -191,24 +220,26 @@ def test_the_error_of_a_script_names_file_and_line(tmp_path: Path) -> None:
         (["--set", "thraeds=1", "-c", "SELECT 1"], "cannot set thraeds"),
     ],
 )
-def test_wrong_usage_exits_with_2_and_says_what_was_wrong(arguments: list[str], said: str) -> None:
-    done = quackllm(*arguments)
+def test_wrong_usage_exits_with_2_and_says_what_was_wrong(
+    inside: Inside, arguments: list[str], said: str
+) -> None:
+    done = inside(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_input_that_is_no_text_is_wrong_usage(tmp_path: Path) -> None:
+def test_input_that_is_no_text_is_wrong_usage(inside: Inside, tmp_path: Path) -> None:
     script = tmp_path / "s.sql"
     script.write_bytes(b"SELECT '\xff'")
-    done = quackllm("-f", str(script))
+    done = inside("-f", str(script))
     assert done.returncode == 2
     assert "is not UTF-8" in done.stderr
 
 
-def test_a_database_that_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
-    done = quackllm(str(tmp_path / "missing" / "x.duckdb"), "-c", "SELECT 1")
+def test_a_database_that_cannot_be_opened_is_an_error(inside: Inside, tmp_path: Path) -> None:
+    done = inside(str(tmp_path / "missing" / "x.duckdb"), "-c", "SELECT 1")
     assert done.returncode == 1
     assert "IO Error" in done.stderr
     assert "Traceback" not in done.stderr
@@ -228,10 +259,10 @@ def test_rows_and_cost_go_to_different_streams(server: FakeServer) -> None:
 
 
 @pytest.mark.parametrize("style", ["table", "csv", "json", "markdown"])
-def test_no_format_asks_twice(server: FakeServer, style: str) -> None:
+def test_no_format_asks_twice(inside: Inside, server: FakeServer, style: str) -> None:
     before = server.calls
     sql = "SELECT LLM_FILTER('Is it even?', range) AS even FROM range(5)"
-    assert quackllm(*at(server), "--format", style, "-c", sql).returncode == 0
+    assert inside(*at(server), "--format", style, "-c", sql).returncode == 0
     assert server.calls - before == 5
 
 
