@@ -135,7 +135,7 @@ def test_the_call_written_three_times_is_paid_once(connection: quackllm.Connecti
 
 
 def test_descriptions_repeat_after_the_join_as_the_data_promise() -> None:
-    rows = duckdb.sql(
+    rows = duckdb.execute(
         f"SELECT count(*), count(DISTINCT description) FROM '{EXAMPLES}/data/product_reviews.csv' "
         f"JOIN '{EXAMPLES}/data/products.csv' USING (product_id)"
     ).fetchall()

@@ -164,7 +164,12 @@ def test_rates_are_of_the_time_that_the_stage_ran() -> None:
 
 def test_events_from_many_threads_are_all_counted(bar: ProgressBar) -> None:
     bar(STAGE)
-    threads = [threading.Thread(target=lambda: [bar(ANSWER) for _ in range(500)]) for _ in range(8)]
+
+    def many() -> None:
+        for _ in range(500):
+            bar(ANSWER)
+
+    threads = [threading.Thread(target=many) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
