@@ -148,7 +148,8 @@ def of_type(type_: SqlType) -> st.SearchStrategy[tuple[Any, Any]]:
 
 
 def decimal_pair(digits: int, scale: int) -> tuple[str, Decimal]:
-    text = f"{Decimal(digits).scaleb(-scale):f}"
+    # Not by arithmetic: that would round to the 28 digits of the default context.
+    text = f"{Decimal(f'{digits}E-{scale}'):f}"
     return text, Decimal(text)
 
 
