@@ -6,7 +6,7 @@ import json
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quackllm.errors import InvalidAnswer
@@ -55,6 +55,7 @@ def test_a_refusal_names_twenty_labels_at_most() -> None:
         read_choice("x", tuple(f"l{at}" for at in range(100)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, unique=True))
 def test_every_label_reads_as_itself(labels: list[str]) -> None:
     for label in labels:
@@ -167,6 +168,7 @@ def test_numbers_keep_the_digits_that_the_model_wrote() -> None:
     assert write_json(read) == '{"a":0.1000000000000000000001,"b":[123456789012345678901234567890]}'
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),

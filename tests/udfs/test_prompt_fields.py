@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quackllm.errors import BindError
@@ -19,6 +19,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(), json_values, max_size=5), st.randoms(use_true_random=False))
 def test_a_rendered_row_reads_back_in_the_order_given(row: dict[str, Any], random: Any) -> None:
     names = list(row)
@@ -78,6 +79,7 @@ def test_an_unknown_reference_lists_the_arguments() -> None:
         fill_template("Is {title} good?", ())
 
 
+@settings(deadline=None)
 @given(st.text(), st.lists(st.text(min_size=1), max_size=3))
 def test_any_prompt_is_filled_or_refused(prompt: str, fields: list[str]) -> None:
     try:

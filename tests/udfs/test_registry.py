@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quackllm.errors import BindError, QuackLLMError
@@ -262,11 +262,11 @@ folded = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(BUILT_IN)), folded, st.text(), folded)
 def test_any_constant_is_bound_or_a_bind_error(
-    name: str, value: Any, option: str, set_to: Any
+    functions: Functions, name: str, value: Any, option: str, set_to: Any
 ) -> None:
-    functions = Functions.load()
     function = functions.get(name)
     assert function is not None
     fixed = {p.name: value for p in function.parameters if p.kind in (Kind.CONSTANT, Kind.PROMPT)}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quackllm.errors import BindError
@@ -69,6 +69,7 @@ def test_a_type_that_cannot_be_read_is_said_with_its_place(text: str, message: s
     assert SUPPORTED in shown
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40) | st.text(alphabet="STRUCTINMAPENUM(),[]' \"a1", max_size=40))
 def test_any_text_is_a_type_or_a_bind_error(text: str) -> None:
     try:
