@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
+from quackllm.optimizer.catalog import PredicateStatistics
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.sql import text
 from quackllm.udfs.base import Call
@@ -49,6 +50,15 @@ class DuckCatalog:
         self._names = names
         self._calls = calls
         self._parameters = parameters
+        self._statistics: dict[exp.Expr, PredicateStatistics] = {}
+
+    def learn(self, predicate: exp.Expr, statistics: PredicateStatistics) -> None:
+        """Remember what a sample told."""
+        self._statistics[predicate] = statistics
+
+    def statistics(self, predicate: exp.Expr) -> PredicateStatistics | None:
+        """What a sample of the rows told of a predicate, if one was taken."""
+        return self._statistics.get(predicate)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -72,7 +82,14 @@ class DuckCatalog:
         rows = self._connection.execute(f"DESCRIBE {sql}", given).fetchall()
         return tuple((row[0], row[1]) for row in rows)
 
-    def fold(self, node: exp.Expression) -> Any:
+    def one_row(self, sql: str) -> tuple[Any, ...]:
+        """Run a query without calls and return its first row."""
+        given = used_parameters(self._connection, sql, self._parameters)
+        row = self._connection.execute(sql, given).fetchone()
+        assert row is not None
+        return tuple(row)
+
+    def fold(self, node: exp.Expr) -> Any:
         """Evaluate an expression without columns. Raises DuckDB's error."""
         sql = f"SELECT {text(node.copy())}"
         given = used_parameters(self._connection, sql, self._parameters)

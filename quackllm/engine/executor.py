@@ -33,6 +33,7 @@ class Executor:
         The table's columns are c0, c1, ...; its rows are in the order of the result.
         All stages see one snapshot of the database.
         """
+        run.number_stages({stage.call.spec: stage.number for stage in program.model_stages})
         made: list[str] = []
         registered: list[str] = []
         try:
@@ -96,7 +97,6 @@ class _Answers:
         self._stage = stage
         self._run = run
         self._table = pa.table({"k": pa.array([], pa.string()), "v": pa.array([], pa.string())})
-        run.number_stage(stage.call, stage.number)
 
     def ask(self, tuples: pa.Table) -> None:
         """Answer the tuples, and make all answers so far visible to DuckDB."""

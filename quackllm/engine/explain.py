@@ -40,11 +40,10 @@ def explained(
             continue
         entries.extend(_model_entry(part, stage, estimates, actual) for part in stage.stages)
     entries.append({"stage": "result", "sql": program.shown or program.final})
-    staged = {stage.number for stage in program.model_stages}
-    for reason in program.unstaged:
-        entries.append({"stage": "scalar function", "reason": reason})
-    for number, stats in actual.stages.items() if actual else ():
-        if number not in staged:
+    staged = {stage.call.spec for stage in program.model_stages}
+    entries.extend({"stage": "scalar function", "reason": reason} for reason in program.unstaged)
+    for spec, stats in actual.stages.items() if actual else ():
+        if spec not in staged:
             entries.append(
                 {"stage": "scalar function", "function": stats.function.upper(), **_actual(stats)}
             )
@@ -77,8 +76,8 @@ def _model_entry(
                 f"{estimate.reused / estimate.tokens:.0%} of tokens in, "
                 f"{estimate.reused_unordered / estimate.tokens:.0%} without reordering"
             )
-    if actual is not None and stage.number in actual.stages:
-        entry.update(_actual(actual.stages[stage.number]))
+    if actual is not None and stage.call.spec in actual.stages:
+        entry.update(_actual(actual.stages[stage.call.spec]))
     return {name: value for name, value in entry.items() if value is not None}
 
 

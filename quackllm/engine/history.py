@@ -83,14 +83,17 @@ class StageStats:
 
 @dataclass
 class StatementStats:
-    """One statement, as llm_queries() shows it. started is a Unix time in seconds."""
+    """One statement, as llm_queries() shows it.
+
+    started is a Unix time in seconds; stages are by the spec of their call.
+    """
 
     number: int
     sql: str
     started: float
     seconds: float = 0.0
     error: str | None = None
-    stages: dict[int, StageStats] = field(default_factory=dict)
+    stages: dict[str, StageStats] = field(default_factory=dict)
 
     @property
     def calls(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,15 @@ from quackllm.engine.catalog import DuckCatalog, FunctionNames, Schema
 from quackllm.engine.reading import same_reading
 from quackllm.engine.splice import splice
 from quackllm.errors import BindError
+from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
+from quackllm.optimizer.catalog import PredicateStatistics
 from quackllm.optimizer.lower import lower
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.optimizer import optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
+from quackllm.optimizer.rules.order_predicates import order_predicates
+from quackllm.optimizer.sampling import SMALLEST_TABLE, samples
 from quackllm.optimizer.sql import parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -37,6 +41,9 @@ class PlannedQuery:
     plan: Plan | None = None
 
 
+Ask = Callable[[PlannedQuery], tuple[Any, ...]]
+
+
 class Planner:
     """Plans the statements of one connection. Planning never calls a model."""
 
@@ -48,9 +55,18 @@ class Planner:
         self._names = names
 
     def query(
-        self, sql: str, parameters: Mapping[str, Any], run: str, disabled: frozenset[str]
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        run: str,
+        disabled: frozenset[str],
+        ask: Ask | None = None,
     ) -> PlannedQuery:
-        """Plan a SELECT. Raises `BindError` and DuckDB's own errors, about the text given."""
+        """Plan a SELECT. Raises `BindError` and DuckDB's own errors, about the text given.
+
+        ask: runs a planned query and returns its one row; with it, samples are taken
+            where the order of predicates is worth knowing.
+        """
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._names, calls, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
@@ -60,8 +76,25 @@ class Planner:
             schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
             return PlannedQuery(Program((), naive, unstaged=(DIFFERENT_READING,)), schema)
         schema = _described(catalog, naive_text(root, calls, BINDING), sql)
-        plan = optimize(Plan(root, calls), catalog, disabled=disabled)
+        bound = Plan(root, calls)
+        if ask is not None and order_predicates.__name__ not in disabled:
+            self._learn(bound, catalog, run, ask)
+        plan = optimize(bound, catalog, disabled=disabled)
         return PlannedQuery(lower(plan, run), schema, plan)
+
+    def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask) -> None:
+        """Take the samples that decide the order of a plan's predicates."""
+        for sample in samples(plan, catalog):
+            if catalog.one_row(sample.count)[0] < SMALLEST_TABLE:
+                continue
+            schema = catalog.columns(sample.query)
+            assert schema is not None
+            sampling = optimize(Plan(sample.query, plan.calls), catalog)
+            rows, accepted, characters = ask(PlannedQuery(lower(sampling, run), schema))
+            tokens = (sample.instructions + (characters or 0) / max(rows, 1)) / CHARS_PER_TOKEN
+            # Laplace's rule: neither "always" nor "never" follows from a few rows.
+            selectivity = (accepted + 1) / (rows + 2)
+            catalog.learn(sample.predicate, PredicateStatistics(selectivity, tokens))
 
     def naive_query(self, sql: str, run: str) -> str:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
@@ -79,7 +112,7 @@ class Planner:
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         return splice(sql, self._functions, binder, run)
 
-    def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expression | None:
+    def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expr | None:
         """Read a SELECT and bind its calls; None when its reading cannot be trusted."""
         root = self._read(sql)
         if root is None:
@@ -87,7 +120,7 @@ class Planner:
         name_items(root, self._functions)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 
-    def _read(self, sql: str) -> exp.Expression | None:
+    def _read(self, sql: str) -> exp.Expr | None:
         """Parse with sqlglot; None when it cannot, or reads something else than DuckDB."""
         try:
             root = parse(sql)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -36,21 +36,22 @@ class Run:
         self._engine = engine
         self._settings = settings
         self._answers: dict[Question, dict[str, str | None]] = {}
-        self._stage_of: dict[str, int] = {}
+        self._numbers: dict[str, int] = {}
         self._lock = RLock()
 
     def stage(self, call: Call, provider: Provider) -> StageStats:
         """Return the running totals of a call, begun at its first use."""
-        number = self._stage_of.setdefault(call.spec, len(self._stage_of) + 1)
-        if number not in self.stats.stages:
-            self.stats.stages[number] = StageStats(
-                number, call.function, provider.model, provider.endpoint
-            )
-        return self.stats.stages[number]
+        stages = self.stats.stages
+        if call.spec not in stages:
+            number = self._numbers.get(call.spec, len(stages) + 1)
+            stages[call.spec] = StageStats(number, call.function, provider.model, provider.endpoint)
+        return stages[call.spec]
 
-    def number_stage(self, call: Call, number: int) -> None:
-        """Give a call the number that its stage has in the plan."""
-        self._stage_of.setdefault(call.spec, number)
+    def number_stages(self, numbers: Mapping[str, int]) -> None:
+        """Give calls, by spec, the numbers that their stages have in the plan."""
+        self._numbers.update(numbers)
+        for spec, stats in self.stats.stages.items():
+            stats.number = numbers.get(spec, stats.number)
 
     def answer(self, call: Call, fields: Sequence[pa.Array], rows: int) -> pa.Array:
         """Answer a call for rows of rendered fields.

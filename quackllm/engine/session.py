@@ -13,11 +13,12 @@ import duckdb
 
 from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
 from quackllm.engine.engine import Engine
-from quackllm.engine.executor import Executor, string_columns, transaction
+from quackllm.engine.executor import Executor, drop_temporary, string_columns
 from quackllm.engine.explain import Estimate, as_text, explained
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
+from quackllm.engine.transactions import transaction
 from quackllm.optimizer.lower import ceilings
 from quackllm.optimizer.sql import quote
 
@@ -50,28 +51,40 @@ class Session:
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a SELECT and keep its rows."""
         with self._running(sql, settings) as run:
-            planned = self._planned(sql, parameters, settings, run.id)
+            planned = self._planned(sql, parameters, settings, run)
             table = self._executor.execute(planned.program, planned.schema, parameters, run)
         return StoredResult(table, planned.schema)
 
-    def other(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> None:
+    def other(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, method: str
+    ) -> Any:
         """Run a statement of another kind, its calls by the scalar function.
 
-        The result stays pending on the connection, as after DuckDB's `execute`.
+        Returns what DuckDB's `execute` or `sql` returns for it.
         """
         if _is_stored(sql):
             text = self._planner.other(sql, parameters, "")
-            self._execute(text, parameters, sql)
-            return
+            return self._hand_over(text, parameters, sql, method)
         with self._running(sql, settings) as run:
             text = self._planner.other(sql, parameters, run.id)
-            self._execute(text, parameters, sql)
+            return self._hand_over(text, parameters, sql, method)
 
-    def _execute(self, text: str, parameters: Mapping[str, Any], written: str) -> None:
+    def _hand_over(
+        self, text: str, parameters: Mapping[str, Any], written: str, method: str
+    ) -> Any:
+        given = used_parameters(self._raw, text, parameters)
         try:
-            self._raw.execute(text, used_parameters(self._raw, text, parameters))
+            if method == "sql":
+                return self._raw.sql(text, params=given)
+            return self._raw.execute(text, given)
         except duckdb.Error as error:
             raise relocated(error, written) from None
+
+    def evaluate(self, expression: str, parameters: Mapping[str, Any]) -> Any:
+        """Evaluate a constant SQL expression."""
+        sql = f"SELECT {expression}"
+        given = used_parameters(self._raw, sql, parameters)
+        return self._raw.execute(sql, given).fetchall()[0][0]
 
     def naive_expression(self, sql: str) -> str:
         """Write an expression, such as a relation's filter, with its calls in naive form."""
@@ -97,12 +110,12 @@ class Session:
         Without `analyze` no model is called: only DuckDB counts argument tuples.
         """
         if not analyze:
-            planned = self._planned(sql, parameters, settings, "")
+            planned = self._planned(sql, parameters, settings, None)
             estimates = self._estimates(planned, parameters, settings)
             entries = explained(planned.program, estimates)
             return entries, as_text(entries, planned.program)
         with self._running(sql, settings) as run:
-            planned = self._planned(sql, parameters, settings, run.id)
+            planned = self._planned(sql, parameters, settings, run)
             estimates = self._estimates(planned, parameters, settings)
             table = self._executor.execute(planned.program, planned.schema, parameters, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
@@ -110,10 +123,22 @@ class Session:
         return entries, as_text(entries, planned.program, run.stats)
 
     def _planned(
-        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: str
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: Run | None
     ) -> PlannedQuery:
+        """Plan a SELECT; with a run, samples may be asked of the model."""
+
+        def ask(sample: PlannedQuery) -> tuple[Any, ...]:
+            assert run is not None
+            table = self._executor.execute(sample.program, sample.schema, parameters, run)
+            row = self._raw.execute(f"FROM temp.{quote(table)}").fetchone()
+            drop_temporary(self._raw, table)
+            assert row is not None
+            return tuple(row)
+
         disabled = frozenset(name.strip() for name in settings.disabled_rules.split(","))
-        return self._planner.query(sql, parameters, run, disabled)
+        if run is None:
+            return self._planner.query(sql, parameters, "", disabled)
+        return self._planner.query(sql, parameters, run.id, disabled, ask)
 
     def _estimates(
         self, planned: PlannedQuery, parameters: Mapping[str, Any], settings: Settings

@@ -12,7 +12,7 @@ from quackllm.optimizer.plan import Block, Plan, Site
 from quackllm.optimizer.scope import after_grouping, clause_parts
 from quackllm.optimizer.sql import conjunction, own_nodes
 
-Conditions = Callable[[exp.Select, str, list[exp.Expression]], list[exp.Expression]]
+Conditions = Callable[[exp.Select, str, list[exp.Expr]], list[exp.Expr]]
 """(block, clause, path from the clause down to the answer's column) -> conditions that
 hold for every row that reaches this place."""
 
@@ -48,7 +48,7 @@ def _guard_block(
     return replace(block, sites=tuple(sites))
 
 
-def _any_of(alternatives: list[list[exp.Expression]]) -> list[exp.Expression]:
+def _any_of(alternatives: list[list[exp.Expr]]) -> list[exp.Expr]:
     if not alternatives or not all(alternatives):
         return []
     if len(alternatives) == 1:
@@ -58,28 +58,29 @@ def _any_of(alternatives: list[list[exp.Expression]]) -> list[exp.Expression]:
     return [exp.or_(*unique)] if len(unique) > 1 else unique
 
 
-def places(block: Block, select: exp.Select, site: Site) -> list[tuple[str, list[exp.Expression]]]:
+def places(block: Block, select: exp.Select, site: Site) -> list[tuple[str, list[exp.Expr]]]:
     """List where an answer is used: the clause and the path from it down to the column.
 
     An answer that is an argument of another call is used where that call's is.
     """
-    found = []
-    for clause, part in clause_parts(select):
-        for node in own_nodes(part):
-            if isinstance(node, exp.Column) and node.name == site.column and not node.table:
-                found.append((clause, _path(part, node)))
+    found = [
+        (clause, _path(part, node))
+        for clause, part in clause_parts(select)
+        for node in own_nodes(part)
+        if isinstance(node, exp.Column) and node.name == site.column and not node.table
+    ]
     for other in block.sites:
         if any(uses(arg, {site.column}) for arg in other.args):
             found.extend(places(block, select, other))
     return found
 
 
-def uses(tree: exp.Expression, columns: set[str]) -> bool:
+def uses(tree: exp.Expr, columns: set[str]) -> bool:
     """Whether a tree names one of the answer columns."""
     return any(not node.table and node.name in columns for node in tree.find_all(exp.Column))
 
 
-def _path(top: exp.Expression, node: exp.Expression) -> list[exp.Expression]:
+def _path(top: exp.Expr, node: exp.Expr) -> list[exp.Expr]:
     path = [node]
     while path[-1] is not top:
         parent = path[-1].parent

@@ -17,10 +17,12 @@ from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
     conjunction,
+    held,
     json_fragment,
     key,
     quote,
     raw,
+    released,
     text,
 )
 from quackllm.udfs.base import Call
@@ -48,7 +50,7 @@ def lower(plan: Plan, run: str) -> Program:
     )
 
 
-def _readable(plan: Plan, tree: exp.Expression) -> str:
+def _readable(plan: Plan, tree: exp.Expr) -> str:
     """Write a tree for a person: staged calls by name and number, kept rows by name."""
     names = {
         site.column: f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
@@ -56,7 +58,7 @@ def _readable(plan: Plan, tree: exp.Expression) -> str:
         for site in block.sites
     }
 
-    def show(node: exp.Expression) -> exp.Expression:
+    def show(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table and node.name in names:
             return raw(names[node.name])
         if isinstance(node, exp.Query) and node.meta.get(MATERIALIZE) and node is not shown:
@@ -99,11 +101,11 @@ class _Lowering:
     ceilings: dict[int, str] = field(default_factory=dict)
     numbered: int = 0
 
-    def text(self, tree: exp.Expression) -> str:
+    def text(self, tree: exp.Expr) -> str:
         return naive_text(tree, self.calls, self.run)
 
-    def lower(self, root: exp.Expression) -> exp.Expression:
-        holder = exp.Paren(this=root.copy())
+    def lower(self, root: exp.Expr) -> exp.Expr:
+        holder = held(root.copy())
         for query in _queries(holder):
             number = query.meta.pop(BLOCK, None)
             kept = query.meta.pop(MATERIALIZE, False)
@@ -113,7 +115,7 @@ class _Lowering:
                 lowered = self._block(query, self.blocks[number])
             if kept and not self.stub:
                 self._materialize(lowered)
-        return holder.this.pop()
+        return released(holder)
 
     def _materialize(self, query: exp.Query) -> None:
         table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
@@ -159,7 +161,7 @@ class _Lowering:
         counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
         return self.text(in_scope(select, counted))
 
-    def _decided(self, block: Block) -> exp.Expression:
+    def _decided(self, block: Block) -> exp.Expr:
         """Whether a row's first call is answered, or was never to be asked."""
         site = block.sites[0]
         return raw(
@@ -167,7 +169,7 @@ class _Lowering:
             f"{self.text(self._reached(site))}, false))"
         )
 
-    def _reached(self, site: Site) -> exp.Expression:
+    def _reached(self, site: Site) -> exp.Expr:
         conditions = [guard.copy() for guard in site.guards]
         fragments = [json_fragment(self.text(arg)) for arg in site.args]
         if fragments:
@@ -231,10 +233,10 @@ class _Lowering:
         on = raw(f"{quote(_key_name(site))} = {key(fragments)}")
         return exp.Join(this=table, side="LEFT", on=on)
 
-    def _readable(self, guard: exp.Expression, block: Block) -> str:
+    def _readable(self, guard: exp.Expr, block: Block) -> str:
         """A guard with the names of calls in the place of answer columns."""
 
-        def name(node: exp.Expression) -> exp.Expression:
+        def name(node: exp.Expr) -> exp.Expr:
             for site in block.sites:
                 if isinstance(node, exp.Column) and node.name == site.column:
                     return raw(f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}")
@@ -243,13 +245,13 @@ class _Lowering:
         return self.text(guard.copy().transform(name))
 
 
-def _queries(root: exp.Expression) -> list[exp.Query]:
+def _queries(root: exp.Expr) -> list[exp.Query]:
     """List the marked queries, inner ones first, CTEs before what uses them."""
     found: list[exp.Query] = []
 
-    def visit(node: exp.Expression) -> None:
+    def visit(node: exp.Expr) -> None:
         with_ = node.args.get("with_")
-        if isinstance(with_, exp.Expression):
+        if isinstance(with_, exp.Expr):
             visit(with_)
         for child in node.iter_expressions():
             if child is not with_:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
-from quackllm.optimizer.sql import ModelCall, json_fragment, literal, raw, text
+from quackllm.optimizer.sql import ModelCall, held, json_fragment, literal, raw, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.type_parser import parse_type
 
@@ -28,9 +28,9 @@ def naive_call(run: str, spec: str, call: Call, fragments: Sequence[str]) -> str
     return "(" + parse_type(call.declaration.returns).cast_sql(f"{FUNCTION}({arguments})") + ")"
 
 
-def naive_text(tree: exp.Expression, calls: Mapping[str, Call], run: str) -> str:
+def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str) -> str:
     """Write a tree as SQL, its calls in naive form."""
-    holder = exp.Paren(this=tree.copy())
+    holder = held(tree.copy())
     for node in reversed(list(holder.find_all(ModelCall))):  # breadth first: inner ones last
         fragments = [json_fragment(text(part)) for part in node.expressions]
         node.replace(raw(naive_call(run, node.spec, calls[node.spec], fragments)))

@@ -36,8 +36,8 @@ class Site:
 
     column: str
     call: Call
-    args: tuple[exp.Expression, ...]
-    guards: tuple[exp.Expression, ...]
+    args: tuple[exp.Expr, ...]
+    guards: tuple[exp.Expr, ...]
     clause: str
 
 
@@ -66,7 +66,7 @@ class Plan:
     applied: names of the rules that changed something, in order.
     """
 
-    root: exp.Expression
+    root: exp.Expr
     calls: Mapping[str, Call]
     blocks: tuple[Block, ...] = ()
     unstaged: tuple[str, ...] = ()
@@ -82,7 +82,7 @@ class Plan:
         return replace(self, blocks=blocks)
 
 
-def find_block(root: exp.Expression, number: int) -> exp.Select:
+def find_block(root: exp.Expr, number: int) -> exp.Select:
     """Find the SELECT that carries a block's number."""
     for select in root.find_all(exp.Select):
         if select.meta.get(BLOCK) == number:

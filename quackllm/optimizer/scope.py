@@ -13,67 +13,67 @@ CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "or
 """Where a call may stand in a block that can be staged, in order of evaluation."""
 
 
-def selects(root: exp.Expression) -> Iterator[exp.Select]:
+def selects(root: exp.Expr) -> Iterator[exp.Select]:
     """Yield every SELECT of a tree, inner ones before the one that contains them.
 
     CTEs come before the body that uses them, in the order in which they are written.
     """
     with_ = root.args.get("with_")
-    if isinstance(with_, exp.Expression):
+    if isinstance(with_, exp.Expr):
         yield from selects(with_)
     for name, value in root.args.items():
         if name == "with_":
             continue
         for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, exp.Expression):
+            if isinstance(child, exp.Expr):
                 yield from selects(child)
     if isinstance(root, exp.Select):
         yield root
 
 
-def clause_parts(select: exp.Select) -> Iterator[tuple[str, exp.Expression]]:
+def clause_parts(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
     """Yield the parts of a block that may hold its calls, with the clause's name."""
     for clause in CLAUSES:
         value = select.args.get(clause)
         for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, exp.Expression):
+            if isinstance(part, exp.Expr):
                 yield clause, part
 
 
-def source_parts(select: exp.Select) -> list[exp.Expression]:
+def source_parts(select: exp.Select) -> list[exp.Expr]:
     """List FROM, the joins and the laterals of a block."""
     parts = [select.args.get("from_"), *select.args.get("joins", ())]
     parts.extend(select.args.get("laterals", ()))
-    return [part for part in parts if isinstance(part, exp.Expression)]
+    return [part for part in parts if isinstance(part, exp.Expr)]
 
 
 def calls_of(select: exp.Select) -> list[ModelCall]:
     """List the calls that belong to this block, in order of evaluation, outer first."""
-    found = []
+    found: list[ModelCall] = []
     for part in [*source_parts(select), *(part for _, part in clause_parts(select))]:
         found.extend(node for node in own_nodes(part) if isinstance(node, ModelCall))
     limits = [select.args.get("limit"), select.args.get("offset")]
-    for part in limits:
-        if isinstance(part, exp.Expression):
-            found.extend(part.find_all(ModelCall))
+    for limit in limits:
+        if isinstance(limit, exp.Expr):
+            found.extend(limit.find_all(ModelCall))
     return found
 
 
-def rows_of(select: exp.Select, expressions: list[exp.Expression]) -> exp.Select:
+def rows_of(select: exp.Select, expressions: list[exp.Expr]) -> exp.Select:
     """Select expressions from the rows of a block: its FROM, and nothing else of it."""
     query = exp.Select(expressions=expressions)
     for name in ("from_", "joins", "laterals"):
         value = select.args.get(name)
         if isinstance(value, list):
             query.set(name, [part.copy() for part in value])
-        elif isinstance(value, exp.Expression):
+        elif isinstance(value, exp.Expr):
             query.set(name, value.copy())
     if query.args.get("from_") is None:
         query = query.from_("(SELECT 1 AS __llm_row)")
     return query
 
 
-def is_aggregate(node: exp.Expression, catalog: Catalog) -> bool:
+def is_aggregate(node: exp.Expr, catalog: Catalog) -> bool:
     """Whether a node is a call of an aggregate function, a window function's left aside."""
     if isinstance(node, exp.Anonymous | exp.AggFunc):
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
@@ -81,18 +81,18 @@ def is_aggregate(node: exp.Expression, catalog: Catalog) -> bool:
     return False
 
 
-def after_grouping(tree: exp.Expression, catalog: Catalog) -> bool:
+def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
     """Whether a tree has a value only after grouping: it holds an aggregate or a window."""
     return any(
         isinstance(node, exp.Window) or is_aggregate(node, catalog) for node in own_nodes(tree)
     )
 
 
-def in_scope(place: exp.Expression, query: exp.Query) -> exp.Query:
+def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
     """Put `query` under every WITH that is visible at `place`, nearest innermost."""
-    through: exp.Expression | None = None
-    inside: exp.Expression | None = None
-    node: exp.Expression | None = place
+    through: exp.Expr | None = None
+    inside: exp.Expr | None = None
+    node: exp.Expr | None = place
     while node is not None:
         if isinstance(node, exp.CTE):
             through = node
@@ -107,7 +107,7 @@ def in_scope(place: exp.Expression, query: exp.Query) -> exp.Query:
     return query
 
 
-def in_recursive_cte(place: exp.Expression) -> bool:
+def in_recursive_cte(place: exp.Expr) -> bool:
     """Whether a place is inside the definition of a CTE of a WITH RECURSIVE."""
     node = place.parent
     while node is not None:
@@ -117,11 +117,11 @@ def in_recursive_cte(place: exp.Expression) -> bool:
     return False
 
 
-def _position(ctes: list[exp.Expression], cte: exp.Expression | None) -> int:
+def _position(ctes: list[exp.Expr], cte: exp.Expr | None) -> int:
     return next(number for number, other in enumerate(ctes) if other is cte)
 
 
-def _under(ctes: list[exp.Expression], recursive: bool, query: exp.Query) -> exp.Query:
+def _under(ctes: list[exp.Expr], recursive: bool, query: exp.Query) -> exp.Query:
     if not ctes:
         return query
     if query.args.get("with_") is not None:

@@ -13,9 +13,9 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.scope import in_scope, rows_of
-from quackllm.optimizer.sql import column, has_calls
+from quackllm.optimizer.sql import column, has_calls, held, released
 
-Leaf = Callable[[exp.Expression], bool]
+Leaf = Callable[[exp.Expr], bool]
 
 
 def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:
@@ -24,7 +24,7 @@ def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:
     return None if columns is None else [name for name, _ in columns]
 
 
-def is_star(node: exp.Expression) -> bool:
+def is_star(node: exp.Expr) -> bool:
     """Whether a select item stands for several columns."""
     return isinstance(node, exp.Star) or (
         isinstance(node, exp.Column) and isinstance(node.this, exp.Star)
@@ -36,11 +36,11 @@ class Split:
 
     def __init__(self, alias: str) -> None:
         self._alias = alias
-        self._carried: list[exp.Expression] = []
+        self._carried: list[exp.Expr] = []
         self._first: list[int] = []
         self._width = 0
 
-    def carry(self, node: exp.Expression, width: int = 1) -> exp.Column:
+    def carry(self, node: exp.Expr, width: int = 1) -> exp.Column:
         """Carry an expression of `width` columns; return a reference to the first."""
         for known, first in zip(self._carried, self._first, strict=True):
             if known == node:
@@ -50,13 +50,13 @@ class Split:
         self._width += width
         return self._reference(self._first[-1])
 
-    def rewrite(self, tree: exp.Expression, leaf: Leaf) -> exp.Expression:
+    def rewrite(self, tree: exp.Expr, leaf: Leaf) -> exp.Expr:
         """Copy a tree, each topmost leaf carried and replaced by its column."""
-        holder = exp.Paren(this=tree.copy())
+        holder = held(tree.copy())
         self._replace(holder.this, leaf, _bound_names(tree))
-        return holder.this.pop()
+        return released(holder)
 
-    def _replace(self, node: exp.Expression, leaf: Leaf, bound: set[str]) -> None:
+    def _replace(self, node: exp.Expr, leaf: Leaf, bound: set[str]) -> None:
         if isinstance(node, exp.Column) and node.name in bound:
             return
         if leaf(node):
@@ -67,14 +67,14 @@ class Split:
 
     def items(
         self, select: exp.Select, names: list[str], catalog: Catalog, leaf: Leaf | None = None
-    ) -> list[exp.Expression] | None:
+    ) -> list[exp.Expr] | None:
         """Write the outer select list: one item per output column, under its name.
 
         None when an item cannot be cut (a nested query beside a call, a star whose
         columns cannot be counted).
         """
         leaf = leaf or (lambda node: isinstance(node, exp.Column | exp.Window))
-        items: list[exp.Expression] = []
+        items: list[exp.Expr] = []
         for item in select.expressions:
             value = item.unalias()
             if is_star(value):
@@ -83,7 +83,7 @@ class Split:
                     return None
                 first = self.carry(value, len(columns))
                 start = int(first.name[1:])
-                cells = [self._reference(start + i) for i in range(len(columns))]
+                cells: list[exp.Expr] = [self._reference(start + i) for i in range(len(columns))]
             elif not has_calls(value):
                 cells = [self.carry(value)]
             elif value.find(exp.Query):
@@ -113,9 +113,9 @@ class Split:
         return column(f"c{number}")
 
 
-def _bound_names(tree: exp.Expression) -> set[str]:
+def _bound_names(tree: exp.Expr) -> set[str]:
     """Names that lambdas and comprehensions of the tree bind."""
-    names = set()
+    names: set[str] = set()
     for node in tree.find_all(exp.Lambda):
         names.update(parameter.name for parameter in node.expressions)
     for comprehension in tree.find_all(exp.Comprehension):

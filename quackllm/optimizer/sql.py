@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
+from sqlglot.parsers.duckdb import DuckDBParser
 
 SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", "SUBSTRING")
 """Functions with a grammar of their own inside the parentheses."""
@@ -23,19 +24,19 @@ SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", 
 class Verbatim(DuckDB):
     """DuckDB's dialect with no function known, so that none is renamed."""
 
-    class Parser(DuckDB.Parser):
+    class Parser(DuckDBParser):
         """DuckDB's grammar; calls stay `Anonymous` with their arguments as written."""
 
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
         NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
         FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: parser
-            for name, parser in DuckDB.Parser.FUNCTION_PARSERS.items()
+            for name, parser in DuckDBParser.FUNCTION_PARSERS.items()
             if name in SPECIAL_SYNTAX
         }
         NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
             name: parser
-            for name, parser in DuckDB.Parser.NO_PAREN_FUNCTION_PARSERS.items()
+            for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
             if name != "IF"
         }
 
@@ -44,7 +45,7 @@ class Verbatim(DuckDB):
 
         COMMANDS: ClassVar[set[Any]] = set()
 
-    def to_json_path(self, path: exp.Expression | None) -> exp.Expression | None:
+    def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         """Leave the right side of `->` and `->>` alone."""
         return path
 
@@ -64,7 +65,18 @@ class ModelCall(exp.Expression):
         return text
 
 
-def parse(sql: str) -> exp.Expression:
+def held(tree: exp.Expr) -> exp.Paren:
+    """Put a tree under a parent, so that its root can be replaced like any other node."""
+    return exp.Paren(this=tree)
+
+
+def released(holder: exp.Paren) -> exp.Expr:
+    """Take the tree from its parent again."""
+    tree: exp.Expr = holder.this.pop()
+    return tree
+
+
+def parse(sql: str) -> exp.Expr:
     """Parse one statement; raises `SqlglotError` when sqlglot cannot."""
     statements = DIALECT.parse(sql)
     if len(statements) != 1 or statements[0] is None:
@@ -72,12 +84,12 @@ def parse(sql: str) -> exp.Expression:
     return statements[0]
 
 
-def text(node: exp.Expression) -> str:
+def text(node: exp.Expr) -> str:
     """Write a tree as DuckDB SQL; it must hold no `ModelCall`."""
     return DIALECT.generate(node, normalize_functions=False, comments=False)
 
 
-def raw(sql: str) -> exp.Expression:
+def raw(sql: str) -> exp.Expr:
     """Wrap SQL text as a leaf that is written as it is."""
     return exp.Var(this=sql)
 
@@ -115,7 +127,7 @@ def key(fragments: list[str]) -> str:
     return f" || {FIELD_SEPARATOR} || ".join(fragments) if fragments else "''"
 
 
-def conjuncts(node: exp.Expression | None) -> list[exp.Expression]:
+def conjuncts(node: exp.Expr | None) -> list[exp.Expr]:
     """Split a condition at its top-level ANDs, outer parentheses removed."""
     if node is None:
         return []
@@ -125,21 +137,21 @@ def conjuncts(node: exp.Expression | None) -> list[exp.Expression]:
     return [node]
 
 
-def conjunction(parts: list[exp.Expression]) -> exp.Expression | None:
+def conjunction(parts: list[exp.Expr]) -> exp.Expr | None:
     """AND the parts together, each in parentheses where it needs them."""
-    result: exp.Expression | None = None
+    result: exp.Expr | None = None
     for part in parts:
         wrapped = exp.paren(part.copy(), copy=False) if needs_parens(part) else part.copy()
         result = wrapped if result is None else exp.And(this=result, expression=wrapped)
     return result
 
 
-def needs_parens(node: exp.Expression) -> bool:
+def needs_parens(node: exp.Expr) -> bool:
     """Whether an operand has to be set in parentheses under AND."""
     return isinstance(node, exp.Or | exp.Xor | exp.Var | exp.Lambda)
 
 
-def own_nodes(node: exp.Expression) -> Iterator[exp.Expression]:
+def own_nodes(node: exp.Expr) -> Iterator[exp.Expr]:
     """Walk a tree in evaluation order of its parts, not entering nested queries."""
     yield node
     for child in node.iter_expressions():
@@ -147,12 +159,12 @@ def own_nodes(node: exp.Expression) -> Iterator[exp.Expression]:
             yield from own_nodes(child)
 
 
-def has_calls(node: exp.Expression | None) -> bool:
+def has_calls(node: exp.Expr | None) -> bool:
     """Whether a call of a model stands anywhere in the tree, nested queries included."""
     return node is not None and node.find(ModelCall) is not None
 
 
-def own_calls(node: exp.Expression | None) -> list[ModelCall]:
+def own_calls(node: exp.Expr | None) -> list[ModelCall]:
     """List the calls of a tree outside nested queries, arguments before what takes them."""
     if node is None or isinstance(node, exp.Query):
         return []

@@ -16,6 +16,7 @@ from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
+from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     project_after_limit,
     materialize_unstable,
     relational_first,
+    order_predicates,
     stage_calls,
     reaching_rows,
     short_circuit,

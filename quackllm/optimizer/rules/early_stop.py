@@ -49,7 +49,7 @@ def row_limit(select: exp.Select, catalog: Catalog) -> int | None:
     return None if rows is None or skipped is None else rows + skipped
 
 
-def _number(node: exp.Expression | None, catalog: Catalog) -> int | None:
+def _number(node: exp.Expr | None, catalog: Catalog) -> int | None:
     if isinstance(node, exp.Literal) and node.is_int:
         return int(node.this)
     if isinstance(node, exp.Placeholder):

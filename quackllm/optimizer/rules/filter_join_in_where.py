@@ -26,7 +26,7 @@ def filter_join_in_where(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _move(select: exp.Select) -> bool:
-    moved: list[exp.Expression] = []
+    moved: list[exp.Expr] = []
     joins = select.args.get("joins", [])
     for number, join in enumerate(joins):
         if not _is_inner(join) or any(_extends_left(later) for later in joins[number + 1 :]):

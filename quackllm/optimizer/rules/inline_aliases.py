@@ -49,14 +49,18 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
 
 
 def _uses(select: exp.Select) -> list[exp.Column]:
-    found = []
+    found: list[exp.Column] = []
     for clause in USES:
         value = select.args.get(clause)
         for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, exp.Expression):
-                found.extend(node for node in own_nodes(part) if _unqualified(node))
+            if isinstance(part, exp.Expr):
+                found.extend(
+                    node
+                    for node in own_nodes(part)
+                    if isinstance(node, exp.Column) and _unqualified(node)
+                )
     return found
 
 
-def _unqualified(node: exp.Expression) -> bool:
+def _unqualified(node: exp.Expr) -> bool:
     return isinstance(node, exp.Column) and not node.table and not isinstance(node.this, exp.Star)

@@ -37,10 +37,10 @@ def keep_order(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=root)
 
 
-def _staged_scan(root: exp.Expression) -> exp.Select | None:
+def _staged_scan(root: exp.Expr) -> exp.Select | None:
     """The staged block that the statement reads, through queries that pass rows on."""
-    node: exp.Expression | None = root
-    ctes: dict[str, exp.Expression] = {}
+    node: exp.Expr | None = root
+    ctes: dict[str, exp.Expr] = {}
     while isinstance(node, exp.Select) and BLOCK not in node.meta:
         with_ = node.args.get("with_")
         ctes.update({cte.alias: cte.this for cte in (with_.expressions if with_ else [])})
@@ -63,7 +63,7 @@ def _keeps_rows(select: exp.Select, catalog: Catalog) -> bool:
     )
 
 
-def _place(select: exp.Select, catalog: Catalog) -> exp.Expression | None:
+def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
     """An expression that numbers the rows; FROM changes where the source has none."""
     source = select.args["from_"].this if select.args.get("from_") else None
     if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
@@ -80,7 +80,7 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expression | None:
     return column(ROW)
 
 
-def _is_scan(query: exp.Expression) -> bool:
+def _is_scan(query: exp.Expr) -> bool:
     """Whether a derived table has an order to keep: a scan, or rows that ORDER BY ordered."""
     if not isinstance(query, exp.Select):
         return False

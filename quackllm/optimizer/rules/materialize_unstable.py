@@ -32,7 +32,7 @@ def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=root) if marked and root.find(ModelCall) else plan
 
 
-def _derived(root: exp.Expression) -> Iterator[exp.Query]:
+def _derived(root: exp.Expr) -> Iterator[exp.Query]:
     for node in root.find_all(exp.Subquery, exp.CTE):
         in_from = isinstance(node.parent, exp.From | exp.Join)
         if isinstance(node.this, exp.Query) and (isinstance(node, exp.CTE) or in_from):
@@ -40,7 +40,7 @@ def _derived(root: exp.Expression) -> Iterator[exp.Query]:
 
 
 def _is_marked(query: exp.Query) -> bool:
-    node: exp.Expression | None = query
+    node: exp.Expr | None = query
     while node is not None:
         if node.meta.get(MATERIALIZE):
             return True

@@ -15,7 +15,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.scope import in_scope, selects
 from quackllm.optimizer.split import Split, names_of
-from quackllm.optimizer.sql import has_calls, own_calls
+from quackllm.optimizer.sql import has_calls, held, own_calls, released
 
 BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 """Clauses under which the select list decides which rows there are."""
@@ -23,14 +23,14 @@ BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 
 def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
     """Split a SELECT with LIMIT into the rows it leaves and a projection of them."""
-    root = exp.Paren(this=plan.root.copy())
+    root = held(plan.root.copy())
     changed = False
     for select in list(selects(root)):
         outer = _split(select, catalog)
         if outer is not None:
             select.replace(outer)
             changed = True
-    return replace(plan, root=root.this.pop()) if changed else plan
+    return replace(plan, root=released(root)) if changed else plan
 
 
 def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:

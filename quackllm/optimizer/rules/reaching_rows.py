@@ -23,7 +23,7 @@ def reaching_rows(plan: Plan, catalog: Catalog) -> Plan:
     return add_guards(plan, catalog, _before)
 
 
-def _before(select: exp.Select, clause: str, path: list[exp.Expression]) -> list[exp.Expression]:
+def _before(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[exp.Expr]:
     where = select.args.get("where")
     parts = conjuncts(where.this) if where is not None else []
     if clause != "where":

@@ -24,11 +24,9 @@ def short_circuit(plan: Plan, catalog: Catalog) -> Plan:
     return add_guards(plan, catalog, _conditions)
 
 
-def _conditions(
-    select: exp.Select, clause: str, path: list[exp.Expression]
-) -> list[exp.Expression]:
+def _conditions(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[exp.Expr]:
     """`path` runs from the clause down to the answer's column."""
-    conditions: list[exp.Expression] = []
+    conditions: list[exp.Expr] = []
     where = select.args.get("where")
     top = conjuncts(where.this) if clause == "where" and where is not None else []
     inside = not top
@@ -39,7 +37,7 @@ def _conditions(
     return conditions
 
 
-def _under(parent: exp.Expression, child: exp.Expression) -> list[exp.Expression]:
+def _under(parent: exp.Expr, child: exp.Expr) -> list[exp.Expr]:
     if isinstance(parent, exp.Or) and child is parent.expression:
         return [_is_not(parent.this, exp.true())]
     if isinstance(parent, exp.And) and child is parent.expression:
@@ -55,8 +53,8 @@ def _under(parent: exp.Expression, child: exp.Expression) -> list[exp.Expression
     return []
 
 
-def _under_case(case: exp.Case, child: exp.Expression) -> list[exp.Expression]:
-    conditions: list[exp.Expression] = []
+def _under_case(case: exp.Case, child: exp.Expr) -> list[exp.Expr]:
+    conditions: list[exp.Expr] = []
     for branch in case.args.get("ifs", []):
         if branch is child:
             return conditions
@@ -64,14 +62,14 @@ def _under_case(case: exp.Case, child: exp.Expression) -> list[exp.Expression]:
     return conditions if child is case.args.get("default") else []
 
 
-def _tested(case: exp.Case, branch: exp.If) -> exp.Expression:
+def _tested(case: exp.Case, branch: exp.If) -> exp.Expr:
     """The condition of a branch, of CASE WHEN and of CASE x WHEN alike."""
     if case.this is None:
         return _whole(branch.this)
     return exp.paren(exp.EQ(this=_whole(case.this), expression=_whole(branch.this)), copy=False)
 
 
-def _under_function(function: exp.Anonymous, child: exp.Expression) -> list[exp.Expression]:
+def _under_function(function: exp.Anonymous, child: exp.Expr) -> list[exp.Expr]:
     name, arguments = function.name.lower(), function.expressions
     if name in ("coalesce", "ifnull"):
         return _before(arguments, child)
@@ -81,8 +79,8 @@ def _under_function(function: exp.Anonymous, child: exp.Expression) -> list[exp.
     return []
 
 
-def _before(operands: list[exp.Expression], child: exp.Expression) -> list[exp.Expression]:
-    conditions: list[exp.Expression] = []
+def _before(operands: list[exp.Expr], child: exp.Expr) -> list[exp.Expr]:
+    conditions: list[exp.Expr] = []
     for operand in operands:
         if operand is child:
             return conditions
@@ -90,11 +88,11 @@ def _before(operands: list[exp.Expression], child: exp.Expression) -> list[exp.E
     return []
 
 
-def _is_not(condition: exp.Expression, value: exp.Expression) -> exp.Expression:
+def _is_not(condition: exp.Expr, value: exp.Expr) -> exp.Expr:
     return exp.Not(this=exp.Is(this=_whole(condition), expression=value))
 
 
-def _whole(node: exp.Expression) -> exp.Expression:
+def _whole(node: exp.Expr) -> exp.Expr:
     bare = node.unnest()
     simple = isinstance(bare, exp.Column | exp.Literal | exp.Anonymous)
     return bare.copy() if simple else exp.paren(bare.copy(), copy=False)

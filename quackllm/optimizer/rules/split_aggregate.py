@@ -16,7 +16,7 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped, is_row_call
 from quackllm.optimizer.scope import calls_of, is_aggregate, selects
 from quackllm.optimizer.split import Leaf, Split, names_of
-from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
 BLOCKING = ("qualify", "distinct", "windows", "sample")
 MOVED = ("having", "order", "limit", "offset")
@@ -25,14 +25,14 @@ MOVED = ("having", "order", "limit", "offset")
 
 def split_aggregate(plan: Plan, catalog: Catalog) -> Plan:
     """Split grouped blocks that call a model on what grouping makes."""
-    root = exp.Paren(this=plan.root.copy())
+    root = held(plan.root.copy())
     changed = False
     for select in list(selects(root)):
         outer = _split(select, catalog)
         if outer is not None:
             select.replace(outer)
             changed = True
-    return replace(plan, root=root.this.pop()) if changed else plan
+    return replace(plan, root=released(root)) if changed else plan
 
 
 def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
@@ -57,8 +57,8 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     return _assemble(select, split, items, after, keys)
 
 
-def _leaf(keys: list[exp.Expression], catalog: Catalog) -> Leaf:
-    def leaf(node: exp.Expression) -> bool:
+def _leaf(keys: list[exp.Expr], catalog: Catalog) -> Leaf:
+    def leaf(node: exp.Expr) -> bool:
         if isinstance(node, exp.Filter) and is_aggregate(node.this, catalog):
             return True
         return node in keys or is_aggregate(node, catalog) or isinstance(node, exp.Column)
@@ -66,17 +66,15 @@ def _leaf(keys: list[exp.Expression], catalog: Catalog) -> Leaf:
     return leaf
 
 
-def _has_sets(group: exp.Expression | None) -> bool:
+def _has_sets(group: exp.Expr | None) -> bool:
     names = ("cube", "rollup", "grouping_sets", "totals")
     return group is not None and any(group.args.get(name) for name in names)
 
 
-def _clauses_after(
-    select: exp.Select, split: Split, leaf: Leaf
-) -> dict[str, exp.Expression] | None:
+def _clauses_after(select: exp.Select, split: Split, leaf: Leaf) -> dict[str, exp.Expr] | None:
     """Rewrite the clauses that apply after grouping over the derived table's columns."""
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
-    after: dict[str, exp.Expression] = {}
+    after: dict[str, exp.Expr] = {}
     having = select.args.get("having")
     calling = [part for part in conjuncts(having.this if having else None) if has_calls(part)]
     if any(part.find(exp.Query) for part in calling):
@@ -107,9 +105,9 @@ def _clauses_after(
 def _assemble(
     select: exp.Select,
     split: Split,
-    items: list[exp.Expression],
-    after: dict[str, exp.Expression],
-    keys: list[exp.Expression],
+    items: list[exp.Expr],
+    after: dict[str, exp.Expr],
+    keys: list[exp.Expr],
 ) -> exp.Select:
     inner = split.inner(select)
     outer = exp.Select(expressions=items)

@@ -66,7 +66,7 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
 
 def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
     """Take the calls out of a block; the same call in two places is one site."""
-    names: dict[exp.Expression, str] = {}
+    names: dict[exp.Expr, str] = {}
     for clause, part in list(clause_parts(select)):
         for node in own_calls(part):
             known = names.get(node)
@@ -143,7 +143,7 @@ def _in_lambda(call: ModelCall) -> bool:
     return False
 
 
-def _is_columns(node: exp.Expression) -> bool:
+def _is_columns(node: exp.Expr) -> bool:
     return isinstance(node, exp.Columns) or (
         isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
     )
@@ -171,7 +171,7 @@ def is_grouped(select: exp.Select, catalog: Catalog) -> bool:
     )
 
 
-def _aggregates(tree: exp.Expression, catalog: Catalog) -> bool:
+def _aggregates(tree: exp.Expr, catalog: Catalog) -> bool:
     return any(
         is_aggregate(node, catalog)
         and not (isinstance(node.parent, exp.Filter) and isinstance(node.parent.parent, exp.Window))
@@ -183,7 +183,7 @@ def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
     """Whether a call is made per row: inside an aggregate, in WHERE, or in a group key."""
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
-    node: exp.Expression | None = call
+    node: exp.Expr | None = call
     while node is not None and node is not select:
         if isinstance(node, exp.Where | exp.Group) or node in keys:
             return True
@@ -193,7 +193,7 @@ def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
     return False
 
 
-def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expression]:
+def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     """List the expressions that a block groups by; positions and aliases resolved."""
     group = select.args["group"]
     items = [item.unalias() for item in select.expressions]

@@ -1,0 +1,92 @@
+"""Promise: predicates are asked in the order that costs the least, learned while running."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+import quackllm
+from quackllm.engine.connection import Connection
+from quackllm.engine.providers.base import Request
+from quackllm.optimizer.sampling import SAMPLE_ROWS
+from quackllm.testing import FakeProvider
+
+ROWS = 2000
+BOTH = "SELECT * FROM t WHERE LLM_FILTER('broad', x) AND LLM_FILTER('narrow', y)"
+
+
+def answer(request: Request) -> str:
+    """'broad' accepts nine rows in ten, 'narrow' one in ten, each by its own hash."""
+    digest = hashlib.md5((request.instruction + request.fields).encode()).digest()
+    share = 0.9 if "broad" in request.instruction else 0.1
+    return "true" if int.from_bytes(digest[:4]) < share * 2**32 else "false"
+
+
+@pytest.fixture
+def fake() -> FakeProvider:
+    return FakeProvider(answer=answer)
+
+
+@pytest.fixture
+def con(fake: FakeProvider) -> Iterator[Connection]:
+    with quackllm.connect(provider=fake, progress=False) as connection:
+        connection.execute(
+            f"CREATE TABLE t AS SELECT 'a' || i AS x, 'b' || i AS y FROM range({ROWS}) r(i)"
+        )
+        yield connection
+
+
+def test_selective_predicate_comes_first_whatever_is_written_first(
+    con: Connection, fake: FakeProvider
+) -> None:
+    rows = con.execute(BOTH).fetchall()
+    assert rows
+    # The best order asks narrow of every row and broad of those that narrow accepted.
+    accepted = con.execute("SELECT count(*) FROM t WHERE LLM_FILTER('narrow', y)").fetchone()
+    assert accepted is not None
+    assert fake.calls <= 1.05 * (ROWS + accepted[0])
+
+
+def test_learned_order_makes_fewer_calls_and_the_same_rows() -> None:
+    calls = {}
+    for rules in ("", "order_predicates"):
+        provider = FakeProvider(answer=answer)
+        with quackllm.connect(provider=provider, progress=False, disabled_rules=rules) as con:
+            con.execute(
+                f"CREATE TABLE t AS SELECT 'a' || i AS x, 'b' || i AS y FROM range({ROWS}) r(i)"
+            )
+            con.execute(BOTH)
+            rows = con.fetchall()
+            calls[rules] = (provider.calls, sorted(rows))
+    assert calls[""][1] == calls["order_predicates"][1]
+    assert calls[""][0] < 0.65 * calls["order_predicates"][0]
+
+
+def test_a_sample_costs_no_more_than_its_size(con: Connection, fake: FakeProvider) -> None:
+    best = "SELECT * FROM t WHERE LLM_FILTER('narrow', y) AND LLM_FILTER('broad', x)"
+    con.execute("SET llm_disabled_rules = 'order_predicates'")
+    con.execute("SET llm_cache = false")
+    con.execute(best)
+    without = fake.calls
+    con.execute("RESET llm_disabled_rules")
+    con.execute(best)
+    assert fake.calls - without <= without + SAMPLE_ROWS
+
+
+def test_small_tables_are_not_sampled(con: Connection, fake: FakeProvider) -> None:
+    con.execute(BOTH.replace("FROM t", "FROM (SELECT * FROM t LIMIT 40)"))
+    assert sum(1 for r in fake.requests if "narrow" in r.instruction) <= 40
+    assert sum(1 for r in fake.requests if "broad" in r.instruction) == 40
+
+
+def test_explain_does_not_sample(con: Connection, fake: FakeProvider) -> None:
+    con.execute("EXPLAIN " + BOTH)
+    assert fake.calls == 0
+
+
+def test_explain_analyze_names_the_rule(con: Connection) -> None:
+    row = con.execute("EXPLAIN ANALYZE " + BOTH).fetchone()
+    assert row is not None
+    assert "order_predicates" in row[1]
