@@ -14,7 +14,7 @@ from quackllm.server.cli import build_parser
 from quackllm.udfs.registry import Functions
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")])
+DOCUMENTS = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/README.md")})
 
 
 def read(name: str) -> str:
