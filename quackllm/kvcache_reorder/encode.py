@@ -50,10 +50,10 @@ class Measure:
 
     With neither argument, in characters. With `chars_per_token`, in tokens of that
     many characters. With `counter` (list of texts → their token counts), in the
-    tokens it counts: per column at most 2,048 fragments are counted, evenly spaced in
-    sorted order, and the others scaled by their characters. With `squared`, whole
-    values only, each as its characters squared: the measure of the GGR paper, where a
-    value that is equal in part counts nothing.
+    tokens it counts: per column at most 2,048 fragments and as many prefixes are
+    counted, evenly spaced in sorted order, and the others scaled by their characters.
+    With `squared`, whole values only, each as its characters squared: the measure of
+    the GGR paper, where a value that is equal in part counts nothing.
     """
 
     chars_per_token: float | None = None
@@ -227,11 +227,7 @@ def _measure(
         return characters**2, np.zeros_like(common)
     if measure.counter is None:
         return _units(characters, measure), _units(common, measure)
-    tokens = _counted(item, pool, characters, measure.counter)
-    length = np.rint(tokens * _FINE).astype(np.int64)
-    # A token that two texts share in part is not shared.
-    shared = np.floor(tokens * common / np.maximum(characters, 1)).astype(np.int64) * _FINE
-    return length, shared
+    return _counted(item, pool, (characters, common), measure.counter)
 
 
 def _units(characters: NDArray[np.int64], measure: Measure) -> NDArray[np.int64]:
@@ -243,19 +239,32 @@ def _units(characters: NDArray[np.int64], measure: Measure) -> NDArray[np.int64]
 
 
 def _counted(
-    item: Field, pool: TextPool, characters: NDArray[np.int64], counter: TokenCounter
-) -> NDArray[np.float64]:
-    """Tokens of each fragment: counted for some, in proportion to characters for the rest."""
+    item: Field,
+    pool: TextPool,
+    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    counter: TokenCounter,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Lengths of fragments and of shared prefixes, in units, by counting tokens.
+
+    `sizes` are the same in characters. Some fragments and their prefixes are counted,
+    the rest scaled from them; a token that two texts share in part is not shared.
+    """
     total = len(pool)
     chosen = np.unique(np.linspace(0, total - 1, min(total, _COUNTED)).astype(np.int64))
     texts = [item.head + pool.text(index) + item.tail for index in chosen.tolist()]
-    counts = np.asarray(counter(texts) if texts else [], np.float64)
-    if counts.shape != chosen.shape:
-        raise ValueError(f"the token counter gave {counts.shape} counts for {len(texts)} texts")
-    rate = counts.sum() / max(int(characters[chosen].sum()), 1)
-    tokens: NDArray[np.float64] = characters * rate
-    tokens[chosen] = counts
-    return tokens
+    parts = [text[:end] for text, end in zip(texts, sizes[1][chosen].tolist(), strict=True)]
+    counts = np.asarray(counter(texts + parts) if texts else [], np.float64)
+    if counts.shape != (2 * len(texts),):
+        raise ValueError(f"the token counter gave {counts.shape} counts for {2 * len(texts)} texts")
+    result = []
+    for length, counted in zip(sizes, np.split(counts, 2), strict=True):
+        tokens = length * (counted.sum() / max(int(length[chosen].sum()), 1))
+        tokens[chosen] = counted
+        result.append(tokens)
+    whole, shared = result
+    # A prefix may end inside a token, or in shorter tokens than the whole text has there.
+    shared = np.floor(np.minimum(shared, whole))
+    return (np.rint(whole * _FINE).astype(np.int64), shared.astype(np.int64) * _FINE)
 
 
 def _same(a: str, b: str) -> int:

@@ -202,8 +202,8 @@ def test_a_counter_counts_fragments() -> None:
 
     table = {"a": ["one two three"] * 3, "b": ["x", "y", "z"]}
     ordering = order(table, "tokens", counter=words)
-    # `"a": "one two three", ` is four words; of `"b": "x", ` one whole word is shared.
-    assert ordering.score == 2 * 4 + 2 * 1
+    # `"a": "one two three", ` is four words; of `"b": "x", ` and the next, `"b": "`, two.
+    assert ordering.score == 2 * 4 + 2 * 2
     assert ordering.total == 3 * (4 + 2)
     with pytest.raises(ValueError, match="the token counter gave"):
         order(table, "tokens", counter=lambda texts: [1])
