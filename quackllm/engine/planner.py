@@ -79,7 +79,7 @@ class Planner:
         bound = Plan(root, calls)
         if ask is not None and order_predicates.__name__ not in disabled:
             self._learn(bound, catalog, run, ask)
-        plan = optimize(bound, catalog, disabled=disabled)
+        plan = optimize(bound, catalog, schema, disabled=disabled)
         return PlannedQuery(lower(plan, run), schema, plan)
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask) -> None:
@@ -89,7 +89,7 @@ class Planner:
                 continue
             schema = catalog.columns(sample.query)
             assert schema is not None
-            sampling = optimize(Plan(sample.query, plan.calls), catalog)
+            sampling = optimize(Plan(sample.query, plan.calls), catalog, schema)
             rows, accepted, characters = ask(PlannedQuery(lower(sampling, run), schema))
             tokens = (sample.instructions + (characters or 0) / max(rows, 1)) / CHARS_PER_TOKEN
             # Laplace's rule: neither "always" nor "never" follows from a few rows.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from sqlglot import exp
 
@@ -74,7 +75,7 @@ def _readable(plan: Plan, tree: exp.Expr) -> str:
 def bindable(plan: Plan) -> str:
     """Write a plan as one SELECT that binds before any stage has run."""
     blocks = {block.number: block for block in plan.blocks}
-    lowering = _Lowering(plan.calls, BINDING, blocks, stub=True)
+    lowering = _Lowering(plan.calls, BINDING, blocks, Purpose.BIND)
     return lowering.text(lowering.lower(plan.root))
 
 
@@ -86,9 +87,17 @@ def ceilings(plan: Plan) -> dict[int, str]:
     The columns are those of the stage's probe.
     """
     blocks = {block.number: block for block in plan.blocks}
-    lowering = _Lowering(plan.calls, BINDING, blocks, stub=True)
+    lowering = _Lowering(plan.calls, BINDING, blocks, Purpose.COUNT)
     lowering.lower(plan.root)
     return lowering.ceilings
+
+
+class Purpose(Enum):
+    """What a plan is written for."""
+
+    RUN = "stages and the final query"
+    BIND = "one query with the same columns, that binds before any stage has run"
+    COUNT = "queries of the tuples that stages ask for at most"
 
 
 @dataclass
@@ -96,7 +105,7 @@ class _Lowering:
     calls: Mapping[str, Call]
     run: str
     blocks: Mapping[int, Block]
-    stub: bool = False
+    purpose: Purpose = Purpose.RUN
     stages: list[MaterializeStage | BlockStage] = field(default_factory=list)
     ceilings: dict[int, str] = field(default_factory=dict)
     numbered: int = 0
@@ -113,7 +122,7 @@ class _Lowering:
             if number is not None:
                 assert isinstance(query, exp.Select)
                 lowered = self._block(query, self.blocks[number])
-            if kept and not self.stub:
+            if kept and self.purpose is Purpose.RUN:
                 self._materialize(lowered)
         return released(holder)
 
@@ -126,14 +135,15 @@ class _Lowering:
         stages = []
         for site in block.sites:
             self.numbered += 1
-            if self.stub:
+            if self.purpose is Purpose.COUNT:
                 self._ceiling(select, block, site)
-            stages.append(self._model_stage(select, block, site, self.numbered))
+            elif self.purpose is Purpose.RUN:
+                stages.append(self._model_stage(select, block, site, self.numbered))
         answered = self._with_answers(select, block, [site.column for site in block.sites])
         if block.stop_after is not None:
             answered = answered.where(self._decided(block), copy=False)
         select.replace(answered)
-        if not self.stub:
+        if self.purpose is Purpose.RUN:
             enough = block.stop_after
             count = self._count(answered, enough) if enough is not None else None
             self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
@@ -223,7 +233,8 @@ class _Lowering:
         return select
 
     def _join(self, block: Block, site: Site) -> exp.Join:
-        source = STUB if self.stub else quote(self._answers(block, site))
+        running = self.purpose is Purpose.RUN
+        source = quote(self._answers(block, site)) if running else STUB
         value = parse_type(site.call.declaration.returns).cast_sql("v")
         table = raw(
             f"(SELECT k AS {quote(_key_name(site))}, {value} AS {quote(site.column)} "

@@ -19,16 +19,18 @@ class RuleError(QuackLLMError):
 def optimize(
     plan: Plan,
     catalog: Catalog,
+    schema: tuple[tuple[str, str], ...] | None,
     *,
     rules: Sequence[Rule] = RULES,
     disabled: Collection[str] = (),
 ) -> Plan:
     """Run the rules; after each that changed the plan, compare the output's schema.
 
+    schema: names and types of the statement's columns, which no rule may change.
+
     Raises `RuleError` with the rule's name when names or types differ afterwards, in
     the manner of DataFusion's optimizer.
     """
-    schema = catalog.schema(bindable(plan))
     for rule in rules:
         name = rule.__name__
         if name in disabled:

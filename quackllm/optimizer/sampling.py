@@ -29,6 +29,7 @@ from quackllm.optimizer.sql import (
 from quackllm.udfs.base import Call
 
 SAMPLE_ROWS = 16
+SEED = 42
 SMALLEST_TABLE = 20 * SAMPLE_ROWS
 """Rows below which a sample would cost more than a good order saves."""
 
@@ -82,7 +83,8 @@ def _sampled(select: exp.Select, predicate: exp.Expr, free: exp.Expr | None) -> 
     if free is not None:
         inner.set("where", exp.Where(this=free.copy()))
     rows = exp.Select(expressions=[exp.Star()]).from_(inner.subquery("r"))
-    rows.set("sample", exp.TableSample(size=exp.Literal.number(SAMPLE_ROWS)))
+    size, seed = exp.Literal.number(SAMPLE_ROWS), exp.Literal.number(SEED)
+    rows.set("sample", exp.TableSample(size=size, seed=seed))
     accepted = exp.Filter(this=raw("count(*)"), expression=exp.Where(this=asked))
     length = " + ".join(f"length({part})" for part in fields) or "0"
     outer = exp.Select(expressions=[raw("count(*)"), accepted, raw(f"sum({length})")])

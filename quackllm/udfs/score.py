@@ -26,7 +26,7 @@ def declare(binding: Binding) -> Declaration:
             "Criterion",
         ),
         returns="DOUBLE",
-        answer=json_answer(Float("DOUBLE")),
+        answer=json_answer(Float("DOUBLE"), minimum=low, maximum=high),
         parse=partial(read_score, low=low, high=high),
         max_tokens=32,
     )
@@ -35,7 +35,7 @@ def declare(binding: Binding) -> Declaration:
 def read_score(text: str, low: float, high: float) -> str:
     """Return the number. Raises `InvalidAnswer`, also for one outside the range.
 
-    The range is checked here and not by decoding: strict JSON schemas have no ranges.
+    The range stands in the schema too, but not every server's decoding keeps to it.
     """
     read = read_typed(text, Float("DOUBLE"))
     if read is None or not low <= float(read) <= high:

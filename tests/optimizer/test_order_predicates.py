@@ -14,6 +14,7 @@ from quackllm.optimizer.sampling import SAMPLE_ROWS
 from quackllm.testing import FakeProvider
 
 ROWS = 2000
+TABLE = f"CREATE TABLE t AS SELECT 'a' || i AS x, 'b' || i AS y FROM range({ROWS}) r(i)"
 BOTH = "SELECT * FROM t WHERE LLM_FILTER('broad', x) AND LLM_FILTER('narrow', y)"
 
 
@@ -54,9 +55,7 @@ def test_learned_order_makes_fewer_calls_and_the_same_rows() -> None:
     for rules in ("", "order_predicates"):
         provider = FakeProvider(answer=answer)
         with quackllm.connect(provider=provider, progress=False, disabled_rules=rules) as con:
-            con.execute(
-                f"CREATE TABLE t AS SELECT 'a' || i AS x, 'b' || i AS y FROM range({ROWS}) r(i)"
-            )
+            con.execute(TABLE)
             con.execute(BOTH)
             rows = con.fetchall()
             calls[rules] = (provider.calls, sorted(rows))
