@@ -99,6 +99,12 @@ def test_links_to_files_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
+def test_every_document_is_in_the_index() -> None:
+    index = read("docs/README.md")
+    pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
+    assert [page for page in pages if f"]({page})" not in index] == []
+
+
 def test_the_examples_that_the_readme_names_exist() -> None:
     named = set(re.findall(r"sql_examples/[\w./]+\.sql", read("README.md")))
     assert named

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, RenderableType
@@ -106,8 +107,10 @@ class ProgressBar:
 
     @property
     def visible(self) -> bool:
-        """Whether anyone looks: a terminal or a notebook."""
-        return self._console.is_terminal or self._console.is_jupyter
+        """Whether anyone looks: a terminal, or a notebook that has ipywidgets to draw with."""
+        if self._console.is_jupyter:
+            return find_spec("ipywidgets") is not None
+        return self._console.is_terminal
 
     def __call__(self, event: Event) -> None:
         """Take one event."""

@@ -107,6 +107,15 @@ def test_nothing_is_drawn_and_nothing_kept_where_nobody_looks() -> None:
     assert screen.raw == ""
 
 
+def test_a_notebook_without_widgets_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rich would print a warning ten times a second instead of drawing."""
+    bar = ProgressBar(Console(force_jupyter=True))
+    monkeypatch.setattr("quackllm.engine.progress.find_spec", lambda name: None)
+    assert not bar.visible
+    monkeypatch.setattr("quackllm.engine.progress.find_spec", lambda name: object())
+    assert bar.visible
+
+
 def test_the_end_of_the_statement_wipes_the_display(bar: ProgressBar, screen: Screen) -> None:
     bar(STAGE)
     screen.wait_for("rows")
