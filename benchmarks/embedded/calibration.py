@@ -42,12 +42,14 @@ def main() -> None:
     options.add_argument("--data", type=Path, required=True, help="folder with the tables")
     options.add_argument("--rows", type=int, default=200)
     options.add_argument("--threads", type=int, default=2, help="threads of llama.cpp")
+    options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     options.add_argument("--model", help="path of a GGUF file; the packaged model without")
     chosen = options.parse_args()
     config = ProviderConfig(model=chosen.model)
     provider = asyncio.run(open_embedded(config, threads=chosen.threads))
     print(f"{'task':8} {'way':11} {'accuracy':>8} {'seconds':>8}  answers")
-    for name, task in TASKS.items():
+    for name in chosen.tasks:
+        task = TASKS[name]
         sample = requests(task, chosen.data, chosen.rows)
         right = [label for _, label in sample]
         calibrated = [request for request, _ in sample]

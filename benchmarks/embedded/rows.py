@@ -1,48 +1,69 @@
-"""Rows of two public data sets as requests of LLM_CLASSIFY, with the right answers."""
+"""Rows of two public data sets as requests of LLM functions, with the right answers."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from quackllm.engine.providers.base import Request
 from quackllm.udfs.base import Binding
 from quackllm.udfs.classify import CLASSIFY
+from quackllm.udfs.filter import FILTER
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from quackllm.udfs.base import Function
 
 
 @dataclass(frozen=True)
 class Task:
-    """A table, the expression that is classified, and the labels of its column `label`."""
+    """A call of a function on a table.
+
+    text: the expression that is asked about.
+    right: the expression of the right answer.
+    """
 
     file: str
     text: str
-    labels: tuple[str, ...]
+    right: str
+    function: Function
+    constants: Mapping[str, Any]
 
 
 TASKS = {
-    "sst2": Task("sst2.parquet", "sentence", ("POSITIVE", "NEGATIVE")),
+    "sst2": Task(
+        "sst2.parquet", "sentence", "label", CLASSIFY, {"labels": ["POSITIVE", "NEGATIVE"]}
+    ),
     "ag_news": Task(
         "ag_news_test.parquet",
         "title || '. ' || description",
-        ("World", "Sports", "Business", "Sci/Tech"),
+        "label",
+        CLASSIFY,
+        {"labels": ["World", "Sports", "Business", "Sci/Tech"]},
+    ),
+    "filter": Task(
+        "sst2.parquet",
+        "sentence",
+        "CASE label WHEN 'POSITIVE' THEN 'yes' ELSE 'no' END",
+        FILTER,
+        {"prompt": "Is this review positive?"},
     ),
 }
 
 
 def requests(task: Task, data: Path, count: int, seed: int = 3) -> list[tuple[Request, str]]:
-    """Return a repeatable sample of the table: (request, right label)."""
+    """Return a repeatable sample of the table: (request, right answer)."""
     query = f"""
-        SELECT {task.text}, label FROM read_parquet(?)
+        SELECT {task.text}, {task.right} FROM read_parquet(?)
         USING SAMPLE reservoir({count} ROWS) REPEATABLE ({seed})
     """
-    defaults = {option.name: option.default for option in CLASSIFY.options}
-    declared = CLASSIFY.declare(Binding({"labels": list(task.labels)}, defaults, ("text",)))
+    defaults = {option.name: option.default for option in task.function.options}
+    declared = task.function.declare(Binding(task.constants, defaults, ("text",)))
     return [
         (
             Request(

@@ -43,7 +43,7 @@ class FakeServer:
     """A real HTTP server on 127.0.0.1 in a thread of its own, for tests of clients.
 
         with FakeServer(flavor="vllm") as server:
-            con = quackllm.connect(llm_base_url=server.base_url)
+            con = quackllm.connect(base_url=server.base_url)
 
     Answers are those of `FakeProvider`: they depend on the seed, the system message
     and the user message only, and keep to the constraint of the request as far as

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from quackllm.engine.dispatch import dispatch
 from quackllm.engine.providers.base import Reply, Request, Usage
 from quackllm.engine.providers.config import ProviderConfig, Secret
 from quackllm.engine.providers.openai_compatible import OpenAICompatible, open_openai_compatible
@@ -392,6 +393,25 @@ def test_closing_leaves_no_connection_and_no_thread() -> None:
             time.sleep(0.01)
         assert server.connections == 0
     assert threading.active_count() == before
+
+
+def test_a_statement_that_stops_sends_nothing_more_and_leaves_nothing_open() -> None:
+    refused = HttpFault.failing(401, "the key was withdrawn", after=30)
+    delivered: list[int] = []
+    with FakeServer(faults=[refused], latency=0.005) as server:
+
+        async def many(provider: OpenAICompatible) -> None:
+            with pytest.raises(AuthenticationFailed, match="withdrawn"):
+                await dispatch(
+                    provider,
+                    ((number, ask(fields=f'{{"n": {number}}}')) for number in range(10_000)),
+                    concurrency=8,
+                    deliver=lambda index, _: delivered.append(index),
+                )
+
+        using(server, many)
+        assert 23 <= len(delivered) <= 30
+        assert server.calls <= 30 + 2 * 8
 
 
 def test_a_cancelled_call_gives_its_connection_back() -> None:
