@@ -29,8 +29,11 @@ from quackllm.kvcache_reorder.tree import Growth, Policy, roots
 CELLS_PER_SECOND = 25e6
 """Cells that a tree looks at in a second on a slow core; turns seconds into work."""
 
-_GGR_CELLS = 4.0
-"""What GGR costs per cell of the table, in cells of a tree."""
+_TREE_CELLS = 5.0
+"""What a tree looks at per cell of the table, where no audition has told."""
+
+_OTHERS_CELLS = 6.0
+"""What fixed, GGR and the audition cost per cell of the table, in cells of a tree."""
 
 _POLICIES = (
     Policy(0.5, leave=True),
@@ -101,10 +104,10 @@ def find_order(
 
     `pinned` columns stay in front, in that order. `seconds` are worth
     `CELLS_PER_SECOND` each; the default is 0.1 s and a microsecond per cell of the
-    table; with 0 one tree is grown and nothing else tried. `dependencies` (m, m) help
+    table. Too little for all others leaves one greedy tree. `dependencies` (m, m) help
     GGR; they are looked for when not given.
     """
-    as_given = pinned_first(original(table), np.asarray(pinned, np.int64))
+    as_given = _pinned(original(table), pinned)
     identity = np.arange(table.rows)
     rows, prefix = sorted_prefixes(table, as_given.orders, as_given.of)
     judge = _Judge(table, objective)
@@ -116,10 +119,9 @@ def find_order(
     # so that any part of them is a fair sample.
     rows = rows[np.random.default_rng(0).permutation(table.rows)]
     search = _Search(table.select(rows), objective, pinned)
-    search.add("sorted", as_given)
     if seconds is None:
         seconds = 0.1 + 1e-6 * table.rows * table.columns
-    search.run(Budget(seconds * CELLS_PER_SECOND), seconds > 0, dependencies)
+    search.run(Budget(seconds * CELLS_PER_SECOND), dependencies)
     best = search.best
     order = rows[best.rows]
     of = np.empty_like(best.layout.of)
@@ -130,6 +132,10 @@ def find_order(
         kept = neighbour_prefixes(table, as_given.orders, as_given.of, identity)
         return Found(identity, as_given, kept, baseline, baseline, "original", True)
     return Found(order, layout, best.prefix, reused, baseline, best.name, True)
+
+
+def _pinned(layout: Layout, pinned: Sequence[int]) -> Layout:
+    return pinned_first(layout, np.asarray(pinned, np.int64))
 
 
 def _may_reuse(table: Encoded, objective: Objective) -> bool:
@@ -216,28 +222,30 @@ class _Search:
         self.table = table
         self.objective = objective
         self.pinned = tuple(pinned)
-        self.best: _Candidate
+        self.best = self._judged("sorted", _pinned(original(table), self.pinned))
+
+    def _judged(self, name: str, layout: Layout) -> _Candidate:
+        rows, prefix = sorted_prefixes(self.table, layout.orders, layout.of)
+        reused = float(self.objective.reuse(prefix[1:]).sum())
+        return _Candidate(name, layout, rows, prefix, reused)
 
     def add(self, name: str, layout: Layout) -> None:
         """Judge this layout with its rows sorted; the earlier of two equals stays."""
-        rows, prefix = sorted_prefixes(self.table, layout.orders, layout.of)
-        reused = float(self.objective.reuse(prefix[1:]).sum())
-        if not hasattr(self, "best") or reused > self.best.reused:
-            self.best = _Candidate(name, layout, rows, prefix, reused)
+        candidate = self._judged(name, _pinned(layout, self.pinned))
+        if candidate.reused > self.best.reused:
+            self.best = candidate
 
-    def run(self, budget: Budget, compete: bool, dependencies: NDArray[np.bool_] | None) -> None:
+    def run(self, budget: Budget, dependencies: NDArray[np.bool_] | None) -> None:
         """Let the contenders compete while the budget lasts; one tree in any case."""
-        if not compete:
-            self._greedy(_POLICIES[0])
-            return
         size = float(self.table.rows * self.table.columns)
-        pins = np.asarray(self.pinned, np.int64)
-        self.add("fixed", pinned_first(fixed(self.table), pins))
-        if dependencies is None:
-            dependencies = find_dependencies(self.table)
-        self.add("ggr", pinned_first(ggr(self.table, dependencies), pins))
-        budget.spend(size * _GGR_CELLS)
-        policies, tree = self._audition(budget)
+        policies, tree = list(_POLICIES), size * _TREE_CELLS
+        if budget.cells >= size * _OTHERS_CELLS:
+            self.add("fixed", fixed(self.table))
+            if dependencies is None:
+                dependencies = find_dependencies(self.table)
+            self.add("ggr", ggr(self.table, dependencies))
+            budget.spend(size * _OTHERS_CELLS)
+            policies, tree = self._audition()
         grown = False
         for stage in _STAGES:
             if budget.cells > stage.trees * tree:
@@ -248,7 +256,7 @@ class _Search:
                 budget.spend(self._greedy(policy))
                 grown = True
 
-    def _audition(self, budget: Budget) -> tuple[list[Policy], float]:
+    def _audition(self) -> tuple[list[Policy], float]:
         """Policies by what they reach on some rows, best first, and the cells of one tree."""
         table, count = self.table, len(_POLICIES)
         sample = table
@@ -256,7 +264,6 @@ class _Search:
             sample = table.select(np.arange(_AUDITION))
         growth = Growth(sample, self.objective.reuse, _POLICIES, sample.rows * count, self.pinned)
         growth.run(roots(sample, count, self.pinned))
-        budget.spend(growth.cells)
         ranked = [_POLICIES[i] for i in np.argsort(-growth.worth, kind="stable").tolist()]
         if sample is table:
             winner = int(growth.worth.argmax())

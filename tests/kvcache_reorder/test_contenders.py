@@ -38,7 +38,7 @@ def shown(table: Encoded, layout: Layout) -> list[str]:
 
 
 @given(tables(most_rows=30), st.sampled_from(("characters", "squared_characters", "blocks")))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_never_worse_than_original_fixed_or_ggr(table: Table, name: object) -> None:
     objective = make_objective(name, chars_per_token=1)  # type: ignore[arg-type]
     data = encoded(table, objective.measure)

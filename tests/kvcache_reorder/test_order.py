@@ -32,7 +32,7 @@ def check(ordering: Ordering, rows: int, columns: int) -> None:
 
 
 @given(tables(), st.sampled_from(OBJECTIVES))
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_rows_and_fields_are_permutations_and_invert(table: Table, objective: Any) -> None:
     ordering = order(table, objective)
     rows = len(table["c0"])
@@ -42,7 +42,7 @@ def test_rows_and_fields_are_permutations_and_invert(table: Table, objective: An
 
 
 @given(tables())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_score_is_what_a_trie_of_the_prompts_counts(table: Table) -> None:
     ordering = order(table, "characters")
     texts = prompts(fields_of(table), ordering)
@@ -56,7 +56,7 @@ def test_the_score_is_what_a_trie_of_the_prompts_counts(table: Table) -> None:
 
 
 @given(tables(), st.integers(1, 9), st.integers(0, 20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_block_scores_count_whole_blocks_with_the_instruction(
     table: Table, block: int, instruction: int
 ) -> None:
@@ -67,7 +67,7 @@ def test_block_scores_count_whole_blocks_with_the_instruction(
 
 
 @given(tables(), st.sampled_from(("characters", "blocks")))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_the_baseline_is_the_order_of_the_input(table: Table, objective: Any) -> None:
     server = Server(block=4)
     ordering = order(table, objective, server=server, chars_per_token=1)
@@ -80,7 +80,7 @@ def test_the_baseline_is_the_order_of_the_input(table: Table, objective: Any) ->
 
 
 @given(tables(), st.sampled_from(OBJECTIVES), st.randoms(use_true_random=False))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_equal_input_gives_equal_output_and_shuffled_input_the_same_score(
     table: Table, objective: Any, random: Any
 ) -> None:
@@ -102,7 +102,7 @@ def test_a_shuffled_larger_table_has_the_same_score() -> None:
 
 
 @given(tables())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_score_exceeds_the_spanning_tree_of_agreement(table: Table) -> None:
     ordering = order(table, "characters", render="text")
     texts = {name: [v or "" for v in values] for name, values in table.items()}
@@ -118,7 +118,7 @@ def test_no_score_exceeds_the_bound_on_larger_tables(seed: int) -> None:
 
 
 @given(tables(most_columns=4), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_pinned_fields_stay_in_front(table: Table, data: st.DataObject) -> None:
     pin = data.draw(st.permutations(sorted(table)).map(lambda names: names[:2]))
     ordering = order(table, "characters", pin=pin)

@@ -32,7 +32,7 @@ def layouts(table: Table, data: st.DataObject) -> tuple[np.ndarray, np.ndarray, 
 
 
 @given(tables().map(marked), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_sorted_prefixes_are_those_of_a_trie(table: Table, data: st.DataObject) -> None:
     orders, of, texts = layouts(table, data)
     coded = encoded(table)
@@ -44,7 +44,7 @@ def test_sorted_prefixes_are_those_of_a_trie(table: Table, data: st.DataObject) 
 
 
 @given(tables().map(marked), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_neighbour_prefixes_look_back_one_row(table: Table, data: st.DataObject) -> None:
     orders, of, texts = layouts(table, data)
     coded = encoded(table)
@@ -72,7 +72,7 @@ def least_recently_used(texts: list[str], block: int, capacity: int) -> list[int
 
 
 @given(tables().map(marked), st.data(), st.integers(1, 5), st.integers(1, 60))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_bounded_cache_drops_the_least_recently_used_block(
     table: Table, data: st.DataObject, block: int, capacity: int
 ) -> None:

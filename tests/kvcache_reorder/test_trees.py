@@ -45,7 +45,7 @@ def grown(table: Encoded, policies: Sequence[Policy], reuse: Reuse) -> Growth:
 
 
 @given(tables(most_rows=20).filter(lambda t: len(t["c0"]) > 1), st.sampled_from((same, blocks)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_account_never_promises_more_than_the_exact_score(table: Table, reuse: Reuse) -> None:
     data = encoded(table)
     growth = grown(data, POLICIES, reuse)
@@ -59,7 +59,7 @@ def test_the_account_never_promises_more_than_the_exact_score(table: Table, reus
 
 
 @given(tables(most_rows=20).filter(lambda t: len(t["c0"]) > 1))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_every_row_gets_every_field(table: Table) -> None:
     data = encoded(table)
     growth = grown(data, POLICIES, same)
@@ -141,7 +141,7 @@ def test_roll_outs_without_budget_are_the_greedy_tree() -> None:
 
 
 @given(tables(most_rows=15).filter(lambda t: len(t["c0"]) > 1), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_splits_are_what_counting_finds(table: Table, data: st.DataObject) -> None:
     coded = encoded(table)
     n = coded.rows

