@@ -39,16 +39,18 @@ unit: venv ## run the tests, those on the embedded model included
 
 test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.x (in .venv-duckdb1)
 	$(BIN_DUCKDB1)/python -c 'import duckdb; print("DuckDB", duckdb.__version__)'
-	$(BIN_DUCKDB1)/pytest -n $(JOBS) -m "not slow and not local_model" tests/engine tests/optimizer tests/test_examples.py
+	$(BIN_DUCKDB1)/pytest -n $(JOBS) -m "not slow and not local_model" tests/engine tests/optimizer tests/server tests/test_examples.py
 
 test-slow: venv ## run the tests that are too heavy for make test
-	$(BIN)/pytest -n $(JOBS) -m slow
+	$(BIN)/pytest -n $(JOBS) -m slow || test $$? -eq 5 # 5: there is none
 
 demo: venv ## run LLM functions on the embedded model: rows, plan and cost
 	$(BIN)/quackllm --echo -f sql_examples/demo.sql
 
-bench: venv ## measure, and compare with the limits that benchmarks/README.md states
-	$(BIN)/python -m benchmarks
+bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
+	$(BIN)/python -m benchmarks.engine.overhead
+	$(BIN)/python -m benchmarks.http_client.compare
+	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
 	rm -rf $(VENV) $(VENV_DUCKDB1) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
