@@ -1,6 +1,6 @@
 """Accuracy of the embedded model on labels: generated under a grammar, and calibrated.
 
-python benchmarks/embedded/calibration.py --data DIR_WITH_THE_TABLES
+python -m benchmarks.embedded.calibration --data DIR_WITH_THE_TABLES
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rows import TASKS, requests
-
+from benchmarks.embedded.rows import TASKS, requests
 from quackllm.engine.dispatch import dispatch
 from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.embedded import open_embedded

@@ -3,7 +3,7 @@
 Both send the same prompts with the same grammar to servers of the same parameters,
 in the same order, as many at a time as there are slots. Rounds alternate; medians.
 
-    python benchmarks/embedded/throughput.py --data DIR_WITH_SST2
+    python -m benchmarks.embedded.throughput --data DIR_WITH_SST2
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import xllamacpp
-from rows import TASKS, requests
 
+from benchmarks.embedded.rows import TASKS, requests
 from quackllm.engine.dispatch import dispatch
 from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.constraints import ServerKind, constraint

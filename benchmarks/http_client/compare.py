@@ -4,7 +4,7 @@ The server is instant and runs in a process of its own, so what is measured is w
 client costs. Every way sends the same body on the same number of connections; rounds
 alternate between the ways, and the table shows medians of one run.
 
-    python benchmarks/http_client/compare.py
+    python -m benchmarks.http_client.compare
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -157,7 +156,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=3)
     chosen = options.parse_args()
     server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("instant_server.py"))],
+        [sys.executable, "-m", "benchmarks.http_client.instant_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -1,0 +1,1 @@
+"""The embedded model: its throughput, and how well it labels."""

@@ -1,0 +1,1 @@
+"""What a call over HTTP costs the client."""
