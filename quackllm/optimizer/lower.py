@@ -12,8 +12,9 @@ from quackllm.optimizer.guards import uses
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
+from quackllm.optimizer.readable import kept_rows, simplified
 from quackllm.optimizer.rules.stage_calls import is_comma
-from quackllm.optimizer.scope import in_scope, rows_of
+from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -63,13 +64,13 @@ def _readable(plan: Plan, tree: exp.Expr) -> str:
         if isinstance(node, exp.Column) and not node.table and node.name in names:
             return raw(names[node.name])
         if isinstance(node, exp.Query) and node.meta.get(MATERIALIZE) and node is not shown:
-            return exp.Select(expressions=[exp.Star()]).from_("kept_rows")
+            return kept_rows(node)
         if isinstance(node, ModelCall):
             return raw(f"{plan.calls[node.spec].function.upper()}(...)")
         return node
 
     shown = tree.copy()
-    return text(shown.transform(show, copy=False))
+    return text(simplified(shown.transform(show, copy=False)))
 
 
 def bindable(plan: Plan) -> str:
@@ -189,12 +190,22 @@ class _Lowering:
     def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
         fragments = [json_fragment(self.text(arg)) for arg in site.args]
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
-        probe = rows_of(select, columns or [raw("1 AS one")])
+        shown = columns or [raw("1 AS one")]
+        in_join = site.join is not None
+        if site.join is not None:
+            probe = pairs_of(select, site.join, shown)
+        else:
+            probe = rows_of(select, shown)
         needed = {other.column for other in _needed(block, site)}
         if block.stop_after is not None and site is not block.sites[0]:
             needed.add(block.sites[0].column)
-        probe = self._with_answers(probe, block, needed)
+        probe = self._with_answers(probe, block, needed, beside_joins=in_join)
         probe = probe.where(self._reached(site), copy=False)
+        outer = enclosing(select) if block.correlated else None
+        if outer is not None:
+            names = [raw(f"f{i}") for i in range(len(columns))] or [raw("one")]
+            probe = beside(outer, select, probe, names)
+            select = outer
         if block.stop_after is not None and site is not block.sites[0]:
             probe = probe.where(self._decided(block), copy=False)
         if columns:
@@ -215,11 +226,24 @@ class _Lowering:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
 
     def _with_answers(
-        self, select: exp.Select, block: Block, columns: Collection[str]
+        self,
+        select: exp.Select,
+        block: Block,
+        columns: Collection[str],
+        *,
+        beside_joins: bool = False,
     ) -> exp.Select:
-        """Join the answers of the named sites to the rows of a block."""
-        sites = [site for site in block.sites if site.column in columns]
+        """Join the answers of the named sites to the rows of a block.
+
+        beside_joins: answers that conditions of joins need are wanted as columns too.
+        """
+        sites = [
+            site
+            for site in block.sites
+            if site.column in columns and (site.join is None or beside_joins)
+        ]
         select = select.copy()
+        self._look_up_in_joins(select, block)
         if not sites:
             return select
         _hide_from_stars(select, sites)
@@ -233,16 +257,34 @@ class _Lowering:
         return select
 
     def _join(self, block: Block, site: Site) -> exp.Join:
+        table = raw(f"{self._answer_rows(block, site)} AS {quote(site.column + '_answers')}")
+        return exp.Join(this=table, side="LEFT", on=raw(self._key_equals(site)))
+
+    def _look_up_in_joins(self, select: exp.Select, block: Block) -> None:
+        """Put answers into the conditions of joins, where no further join can stand."""
+        for site in block.sites:
+            joins = select.args.get("joins", [])
+            if site.join is None or site.join >= len(joins):
+                continue
+            lookup = raw(
+                f"(SELECT {quote(site.column)} FROM {self._answer_rows(block, site)} AS t "
+                f"WHERE {self._key_equals(site)})"
+            )
+            for node in list(joins[site.join].find_all(exp.Column)):
+                if node.name == site.column and not node.table:
+                    node.replace(lookup.copy())
+
+    def _answer_rows(self, block: Block, site: Site) -> str:
         running = self.purpose is Purpose.RUN
         source = quote(self._answers(block, site)) if running else STUB
         value = parse_type(site.call.declaration.returns).cast_sql("v")
-        table = raw(
-            f"(SELECT k AS {quote(_key_name(site))}, {value} AS {quote(site.column)} "
-            f"FROM {source}) AS {quote(site.column + '_answers')}"
+        return (
+            f"(SELECT k AS {quote(_key_name(site))}, {value} AS {quote(site.column)} FROM {source})"
         )
+
+    def _key_equals(self, site: Site) -> str:
         fragments = [json_fragment(self.text(arg)) for arg in site.args]
-        on = raw(f"{quote(_key_name(site))} = {key(fragments)}")
-        return exp.Join(this=table, side="LEFT", on=on)
+        return f"{quote(_key_name(site))} = {key(fragments)}"
 
     def _readable(self, guard: exp.Expr, block: Block) -> str:
         """A guard with the names of calls in the place of answer columns."""

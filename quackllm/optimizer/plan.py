@@ -31,7 +31,8 @@ class Site:
     args: the fields' expressions, over the block's FROM and earlier sites' columns.
     guards: conditions over the same; a row reaches the call when all are TRUE. They
         may hold for more rows than the naive plan evaluates, never for fewer.
-    clause: where the call stands: 'where', 'select', 'group', 'having', ...
+    clause: where the call stands: 'where', 'expressions', 'group', 'having', ..., 'on'.
+    join: for 'on', the position of the join whose condition it stands in.
     """
 
     column: str
@@ -39,6 +40,7 @@ class Site:
     args: tuple[exp.Expr, ...]
     guards: tuple[exp.Expr, ...]
     clause: str
+    join: int | None = None
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,13 @@ class Block:
     number: the block's mark in the tree (see `BLOCK`).
     sites: in the order in which they are answered.
     stop_after: rows after which no further answer can change the result, or None.
+    correlated: whether the block reads columns of the SELECT around it.
     """
 
     number: int
     sites: tuple[Site, ...]
     stop_after: int | None = None
+    correlated: bool = False
 
 
 @dataclass(frozen=True)

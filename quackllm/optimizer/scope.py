@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.sql import ModelCall, own_nodes
+from quackllm.optimizer.sql import ModelCall, conjunction, conjuncts, has_calls, own_nodes
+
+ANSWER = "__llm_"
+"""Prefix of the names that the planner adds to a statement."""
 
 CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "order", "windows")
 """Where a call may stand in a block that can be staged, in order of evaluation."""
@@ -71,6 +74,60 @@ def rows_of(select: exp.Select, expressions: list[exp.Expr]) -> exp.Select:
     if query.args.get("from_") is None:
         query = query.from_("(SELECT 1 AS __llm_row)")
     return query
+
+
+def enclosing(select: exp.Select) -> exp.Select | None:
+    """The SELECT whose rows a nested query may read: the nearest one around it."""
+    return select.parent.find_ancestor(exp.Select) if select.parent else None
+
+
+def pairs_of(select: exp.Select, join: int, expressions: list[exp.Expr]) -> exp.Select:
+    """Select expressions from the pairs of rows that a join of a block may join."""
+    rows = rows_of(select, expressions)
+    joins = rows.args["joins"][: join + 1]
+    joins[-1] = exp.Join(this=joins[-1].this.copy(), kind="CROSS")
+    rows.set("joins", joins)
+    return rows
+
+
+def beside(
+    outer: exp.Select, place: exp.Select, inner: exp.Select, columns: list[exp.Expr]
+) -> exp.Select:
+    """Select columns of `inner`, evaluated for each row of `outer` around it.
+
+    `place` is where the nested query stands in `outer`: in FROM it reads what is left
+    of it, elsewhere all of FROM, and then only rows count that pass the conditions of
+    `outer` without calls and without nested queries.
+    """
+    rows = rows_of(outer, columns)
+    in_from = next(
+        (i for i, join in enumerate(outer.args.get("joins", [])) if _is_inside(place, join)), None
+    )
+    if in_from is not None:
+        rows.set("joins", rows.args["joins"][:in_from])
+    lateral = exp.Lateral(
+        this=exp.Subquery(this=inner), alias=exp.TableAlias(this=exp.to_identifier("__llm_inner"))
+    )
+    rows.append("joins", exp.Join(this=lateral, kind="CROSS"))
+    where = outer.args.get("where") if in_from is None else None
+    free = [
+        part
+        for part in conjuncts(where.this if where else None)
+        if not has_calls(part) and part.find(exp.Query) is None and not _answered(part)
+    ]
+    if free:
+        rows.set("where", exp.Where(this=conjunction(free)))
+    return rows
+
+
+def _is_inside(node: exp.Expr | None, tree: exp.Expr) -> bool:
+    while node is not None and node is not tree:
+        node = node.parent
+    return node is tree
+
+
+def _answered(tree: exp.Expr) -> bool:
+    return any(node.name.startswith(ANSWER) for node in tree.find_all(exp.Column))
 
 
 def is_aggregate(node: exp.Expr, catalog: Catalog) -> bool:

@@ -115,11 +115,37 @@ STAGED = [
 ]
 """Staged whole, and equal to the naive plan as they stand."""
 
-SCALAR = [
+STAGED_ON_DUCKDB_2 = [
     "SELECT title FROM movies m WHERE EXISTS (SELECT 1 FROM reviews r WHERE r.movie_id = m.id "
     "AND LLM_FILTER('a', r.body, m.title))",
+    "SELECT title FROM movies m WHERE year > 2000 AND NOT EXISTS (SELECT 1 FROM reviews r "
+    "WHERE r.movie_id = m.id AND LLM_FILTER('a', r.body))",
+    "SELECT title, (SELECT max(LLM('x', body)) FROM reviews r WHERE r.movie_id = m.id) AS x "
+    "FROM movies m WHERE year > 2000",
+    "SELECT title FROM movies m WHERE id IN (SELECT movie_id FROM reviews r WHERE r.stars > 2 "
+    "AND LLM_FILTER('a', r.body, m.title))",
+    "SELECT title, t.x FROM movies m, LATERAL (SELECT LLM('x', m.title, r.body) AS x "
+    "FROM reviews r WHERE r.movie_id = m.id) t",
     "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
     "AND LLM_FILTER('a', r.body)",
+    "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
+    "AND LLM_FILTER('a', r.body, m.title) WHERE m.year > 2005",
+    "SELECT * FROM movies m RIGHT JOIN reviews r ON LLM_FILTER('a', m.title, r.body) "
+    "AND r.movie_id = m.id",
+    "SELECT m.title FROM movies m SEMI JOIN reviews r ON r.movie_id = m.id AND LLM_FILTER('a', body)",
+    "SELECT m.title FROM movies m ANTI JOIN reviews r ON r.movie_id = m.id AND LLM_FILTER('a', body)",
+]
+"""Staged whole where DuckDB can plan the rewritten form; 1.x cannot."""
+
+OUTER_JOIN_AND_MORE = [
+    "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
+    "AND LLM_FILTER('a', r.body, m.title) WHERE LLM_FILTER('b', r.body)",
+    "SELECT m.title, r.body FROM movies m FULL JOIN reviews r ON LLM_FILTER('a', m.title) "
+    "AND r.movie_id = m.id AND LLM_FILTER('b', r.body)",
+]
+"""Equal, but DuckDB's own plan may ask less: it pushes one condition below the other."""
+
+SCALAR = [
     "SELECT list_transform([title, genre], x -> LLM('x', x)) FROM movies",
     "WITH RECURSIVE c AS (SELECT 'a' AS t, 1 AS n UNION ALL SELECT LLM('more', t), n + 1 "
     "FROM c WHERE n < 3) SELECT * FROM c",

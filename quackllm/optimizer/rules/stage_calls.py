@@ -20,20 +20,38 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import BLOCK, Block, Plan, Site
 from quackllm.optimizer.scope import (
+    ANSWER,
     after_grouping,
+    beside,
     calls_of,
     clause_parts,
+    enclosing,
     in_recursive_cte,
     in_scope,
     is_aggregate,
+    pairs_of,
     rows_of,
     selects,
     source_parts,
 )
-from quackllm.optimizer.sql import ModelCall, column, own_calls, own_nodes
+from quackllm.optimizer.sql import (
+    ModelCall,
+    column,
+    conjuncts,
+    has_calls,
+    own_calls,
+    own_nodes,
+)
 
-ANSWER = "__llm_"
-"""Prefix of the names that the planner adds to a statement."""
+SUBQUERY_IN_JOIN = (
+    "SELECT 1 FROM (SELECT 1 AS i) a LEFT JOIN (SELECT 1 AS i) b "
+    "ON (SELECT true FROM (SELECT 1 AS k) c WHERE k = a.i + b.i)"
+)
+CORRELATED_JOIN = (
+    "SELECT (SELECT max(b.i) FROM (SELECT 1 AS i) b LEFT JOIN (SELECT 1 AS k) c "
+    "ON c.k = a.i + b.i) FROM (SELECT 1 AS i) a"
+)
+"""Two forms that the rewriting needs and that DuckDB 1.x refuses to plan."""
 
 
 def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
@@ -47,6 +65,9 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
         if calls
     ]
     unstaged = [reason for _, reason in obstacles if reason is not None]
+    correlated = {
+        id(select) for select, reason in obstacles if not reason and _reads_outer(select, catalog)
+    }
     blocks: list[Block] = []
     sites = 0
     for select, reason in obstacles:
@@ -54,9 +75,9 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
             continue
         number = len(blocks) + 1
         select.meta[BLOCK] = number
-        found = tuple(_sites(select, plan, sites))
+        found = tuple(_sites(select, plan, sites, catalog))
         sites += len(found)
-        blocks.append(Block(number=number, sites=found))
+        blocks.append(Block(number=number, sites=found, correlated=id(select) in correlated))
     if root.find(ModelCall) is not None and not unstaged:
         unstaged.append("the call is not in a SELECT")
     if not blocks and not unstaged:
@@ -64,9 +85,15 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=root, blocks=tuple(blocks), unstaged=tuple(unstaged))
 
 
-def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
+def _sites(select: exp.Select, plan: Plan, start: int, catalog: Catalog) -> Iterator[Site]:
     """Take the calls out of a block; the same call in two places is one site."""
     names: dict[exp.Expr, str] = {}
+    for position, join in enumerate(select.args.get("joins", [])):
+        if own_calls(join.args.get("on")):
+            before = _decided_left(select, position, catalog)
+            yield from _join_sites(join, position, plan, names, start, before)
+    start += len(names)
+    names = {}
     for clause, part in list(clause_parts(select)):
         for node in own_calls(part):
             known = names.get(node)
@@ -82,11 +109,64 @@ def _sites(select: exp.Select, plan: Plan, start: int) -> Iterator[Site]:
             node.replace(column(name))
 
 
+def _join_sites(
+    join: exp.Join,
+    position: int,
+    plan: Plan,
+    names: dict[exp.Expr, str],
+    start: int,
+    before: list[exp.Expr],
+) -> Iterator[Site]:
+    """Take the calls out of a join's condition; they are asked of pairs that it may join."""
+    for part in sorted(conjuncts(join.args.get("on")), key=has_calls):
+        for node in own_calls(part):
+            name = names.setdefault(node.copy(), f"{ANSWER}{start + len(names) + 1}")
+            yield Site(
+                column=name,
+                call=plan.calls[node.spec],
+                args=tuple(arg.copy() for arg in node.expressions),
+                guards=tuple(guard.copy() for guard in before),
+                clause="on",
+                join=position,
+            )
+            replacement = column(name)
+            if node is part:
+                part = replacement
+            node.replace(replacement)
+        before.append(part)
+
+
+def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[exp.Expr]:
+    """Conditions of WHERE that reject rows of a join's left side, whatever is joined to them.
+
+    A RIGHT or FULL join, this one or a later one, keeps rows of the other side that
+    found no partner, so that a rejected row on the left still counts.
+    """
+    where = select.args.get("where")
+    joins = select.args["joins"]
+    if where is None or any((j.side or "").upper() in ("RIGHT", "FULL") for j in joins[position:]):
+        return []
+    left = rows_of(select, [])
+    left.set("joins", left.args["joins"][:position])
+    found = []
+    for part in conjuncts(where.this):
+        if has_calls(part) or part.find(exp.Query) is not None:
+            continue
+        left.set("expressions", [part.copy()])
+        if catalog.columns(in_scope(select, left)) is not None:
+            found.append(part.copy())
+    return found
+
+
 def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> Iterator[str]:
     """Yield what keeps a block from being staged, the cheapest checks first."""
     stageable = {id(n) for _, part in clause_parts(select) for n in own_calls(part)}
-    if any(id(call) not in stageable for call in calls):
-        yield "the call is in FROM, in the condition of an outer join, or in LIMIT"
+    joins = select.args.get("joins", [])
+    in_joins = [call for join in joins for call in own_calls(join.args.get("on"))]
+    if any(id(call) not in stageable for call in calls if call not in in_joins):
+        yield "the call is in FROM or in LIMIT"
+    if any(join.method and own_calls(join.args.get("on")) for join in joins):
+        yield "the call is in the condition of an ASOF join"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
     if select.args.get("sample") or any(
@@ -110,16 +190,46 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         is_row_call(call, select, catalog) for call in calls
     ):
         yield "the call is made after grouping"
+    for position, join in enumerate(joins):
+        asked = [call.copy() for call in own_calls(join.args.get("on"))]
+        pairs = pairs_of(select, position, asked) if asked else None
+        if pairs is not None and catalog.columns(in_scope(select, pairs)) is None:
+            yield "the call is in the condition of a join in a correlated query"
+    calls = [call for call in calls if call not in in_joins]
     if catalog.columns(_bound_alone(select, calls)) is None:
-        yield "the arguments depend on an enclosing query"
+        beside = _bound_beside(select, calls)
+        if beside is None or catalog.columns(beside) is None:
+            yield "the arguments depend on an enclosing query"
+        elif catalog.schema(CORRELATED_JOIN) is None:
+            yield "this version of DuckDB has no outer joins on columns of an enclosing query"
+    if in_joins and catalog.schema(SUBQUERY_IN_JOIN) is None:
+        yield "this version of DuckDB has no subqueries in the conditions of outer joins"
 
 
 def _bound_alone(select: exp.Select, calls: list[ModelCall]) -> exp.Query:
-    rows = rows_of(select, [call.copy() for call in calls])
+    """Select the calls from the rows of a block; binds when it reads nothing outside."""
+    return in_scope(select, _called(select, calls))
+
+
+def _bound_beside(select: exp.Select, calls: list[ModelCall]) -> exp.Query | None:
+    """The same for each row of the SELECT around it."""
+    outer = enclosing(select)
+    if outer is None:
+        return None
+    return in_scope(outer, beside(outer, select, _called(select, calls), [exp.Star()]))
+
+
+def _called(select: exp.Select, calls: list[ModelCall]) -> exp.Select:
+    rows = rows_of(select, [call.copy() for call in calls] or [exp.Literal.number(1)])
     where = select.args.get("where")
     if where is not None:
         rows.set("where", where.copy())
-    return in_scope(select, rows)
+    return rows
+
+
+def _reads_outer(select: exp.Select, catalog: Catalog) -> bool:
+    in_clauses = [call for _, part in clause_parts(select) for call in own_calls(part)]
+    return catalog.columns(_bound_alone(select, in_clauses)) is None
 
 
 def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> str | None:
