@@ -113,25 +113,29 @@ def find_order(
     judge = _Judge(table, objective)
     baseline = judge.in_order(as_given, identity, rows, prefix)
     if not _may_reuse(table, objective):
-        none = np.zeros(table.rows, np.int64)
-        return Found(identity, as_given, none, baseline, baseline, "original", False)
+        kept = neighbour_prefixes(table, as_given.orders, as_given.of, identity)
+        return Found(identity, as_given, kept, baseline, baseline, "original", False)
     # The search sees the same rows whatever the order of the input: sorted, then mixed
     # so that any part of them is a fair sample.
-    rows = rows[np.random.default_rng(0).permutation(table.rows)]
-    search = _Search(table.select(rows), objective, pinned)
+    mixed = np.random.default_rng(0).permutation(table.rows)
+    order = rows[mixed]
+    reused = float(objective.reuse(prefix[1:]).sum())
+    first = _Candidate(
+        "sorted", Layout(as_given.orders, as_given.of[order]), np.argsort(mixed), prefix, reused
+    )
+    search = _Search(table.select(order), objective, pinned, first)
     if seconds is None:
         seconds = 0.1 + 1e-6 * table.rows * table.columns
     search.run(Budget(seconds * CELLS_PER_SECOND), dependencies)
     best = search.best
-    order = rows[best.rows]
     of = np.empty_like(best.layout.of)
-    of[rows] = best.layout.of
-    layout = Layout(best.layout.orders, of)
-    reused = judge.in_order(layout, order, order, best.prefix)
+    of[order] = best.layout.of
+    layout, sent = Layout(best.layout.orders, of), order[best.rows]
+    reused = judge.in_order(layout, sent, sent, best.prefix)
     if reused < baseline:
         kept = neighbour_prefixes(table, as_given.orders, as_given.of, identity)
         return Found(identity, as_given, kept, baseline, baseline, "original", True)
-    return Found(order, layout, best.prefix, reused, baseline, best.name, True)
+    return Found(sent, layout, best.prefix, reused, baseline, best.name, True)
 
 
 def _pinned(layout: Layout, pinned: Sequence[int]) -> Layout:
@@ -218,22 +222,21 @@ class _Candidate:
 class _Search:
     """The competition: `add` judges an order, `best` is the best so far."""
 
-    def __init__(self, table: Encoded, objective: Objective, pinned: Sequence[int]) -> None:
+    def __init__(
+        self, table: Encoded, objective: Objective, pinned: Sequence[int], first: _Candidate
+    ) -> None:
         self.table = table
         self.objective = objective
         self.pinned = tuple(pinned)
-        self.best = self._judged("sorted", _pinned(original(table), self.pinned))
-
-    def _judged(self, name: str, layout: Layout) -> _Candidate:
-        rows, prefix = sorted_prefixes(self.table, layout.orders, layout.of)
-        reused = float(self.objective.reuse(prefix[1:]).sum())
-        return _Candidate(name, layout, rows, prefix, reused)
+        self.best = first
 
     def add(self, name: str, layout: Layout) -> None:
         """Judge this layout with its rows sorted; the earlier of two equals stays."""
-        candidate = self._judged(name, _pinned(layout, self.pinned))
-        if candidate.reused > self.best.reused:
-            self.best = candidate
+        layout = _pinned(layout, self.pinned)
+        rows, prefix = sorted_prefixes(self.table, layout.orders, layout.of)
+        reused = float(self.objective.reuse(prefix[1:]).sum())
+        if reused > self.best.reused:
+            self.best = _Candidate(name, layout, rows, prefix, reused)
 
     def run(self, budget: Budget, dependencies: NDArray[np.bool_] | None) -> None:
         """Let the contenders compete while the budget lasts; one tree in any case."""
