@@ -8,10 +8,17 @@ from enum import Enum
 
 from sqlglot import exp
 
+from quackllm.optimizer.bounds import arguments_asked, row_ceiling
 from quackllm.optimizer.guards import uses
-from quackllm.optimizer.naive import BINDING, naive_text
+from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
-from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
+from quackllm.optimizer.program import (
+    BlockStage,
+    Ceiling,
+    MaterializeStage,
+    ModelStage,
+    Program,
+)
 from quackllm.optimizer.readable import kept_rows, simplified
 from quackllm.optimizer.rules.stage_calls import is_comma
 from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, rows_of
@@ -80,17 +87,16 @@ def bindable(plan: Plan) -> str:
     return lowering.text(lowering.lower(plan.root))
 
 
-def ceilings(plan: Plan) -> dict[int, str]:
-    """SQL of the tuples, by stage number, that a stage asks for at most.
+def ceilings(plan: Plan) -> tuple[Ceiling, ...]:
+    """Say of each stage, in order, which tuples it asks for at most.
 
-    Only of stages that can be told before anything is answered: guards that need an
-    answer are left out, and blocks that stand on other staged blocks are not told.
-    The columns are those of the stage's probe.
+    Guards that need an answer are left out; what stands on other staged blocks, or on
+    calls that are not staged, is not told.
     """
     blocks = {block.number: block for block in plan.blocks}
     lowering = _Lowering(plan.calls, BINDING, blocks, Purpose.COUNT)
     lowering.lower(plan.root)
-    return lowering.ceilings
+    return tuple(lowering.ceilings)
 
 
 class Purpose(Enum):
@@ -108,7 +114,7 @@ class _Lowering:
     blocks: Mapping[int, Block]
     purpose: Purpose = Purpose.RUN
     stages: list[MaterializeStage | BlockStage] = field(default_factory=list)
-    ceilings: dict[int, str] = field(default_factory=dict)
+    ceilings: list[Ceiling] = field(default_factory=list)
     numbered: int = 0
 
     def text(self, tree: exp.Expr) -> str:
@@ -146,31 +152,69 @@ class _Lowering:
         select.replace(answered)
         if self.purpose is Purpose.RUN:
             enough = block.stop_after
-            count = self._count(answered, enough) if enough is not None else None
+            count = self._count(answered, block, enough) if enough is not None else None
             self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
         return answered
 
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
-        answers = {other.column for other in block.sites}
-        on_answers = any(uses(arg, answers) for arg in site.args)
-        if on_answers:
-            return
-        free = tuple(guard for guard in site.guards if not uses(guard, answers))
-        alone = replace(block, sites=(replace(site, guards=free),), stop_after=None)
-        probe = self._model_stage(select, alone, alone.sites[0], self.numbered).probe
-        if STUB not in probe:  # else the rows depend on answers of an inner block
-            self.ceilings[self.numbered] = probe
+        found = Ceiling(self.numbered, block, site, None, (), row_ceiling(select))
+        asked = arguments_asked(block, site)
+        if asked is not None:
+            columns, args = asked
+            answers = {other.column for other in block.sites}
+            free = tuple(guard for guard in site.guards if not uses(guard, answers))
+            bare = replace(site, args=args, guards=free)
+            sites = tuple(bare if other is site else other for other in block.sites)
+            alone = replace(block, sites=sites, stop_after=None)
+            probe = self._model_stage(select, alone, bare, self.numbered).probe
+            if STUB not in probe and FUNCTION not in probe:  # else its rows need answers
+                found = replace(found, sql=probe, columns=columns)
+        self.ceilings.append(found)
 
-    def _count(self, select: exp.Select, enough: int) -> str:
-        """Count the rows that are certain, up to enough."""
+    def _count(self, select: exp.Select, block: Block, enough: int) -> str:
+        """Count the rows that are certain to be among the first, up to enough."""
         rows = select.copy()
-        rows.set("expressions", [exp.Literal.number(1)])
-        rows.set("offset", None)
-        rows.set("order", None)
-        rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
-        rows.set("with_", None)
-        counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
+        for clause in ("offset", "order", "with_", "limit"):
+            rows.set(clause, None)
+        if block.order:
+            counted = self._certain_in_order(rows, block)
+        else:
+            rows.set("expressions", [exp.Literal.number(1)])
+            rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
+            counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
         return self.text(in_scope(select, counted))
+
+    def _certain_in_order(self, rows: exp.Select, block: Block) -> exp.Select:
+        """Count accepted rows that sort no later than the first row that is still open."""
+        accepted, decided = rows.args["where"].this, self._decided(block)
+        rows.set("where", None)
+        order = ", ".join(self.text(key) for key in block.order)
+        rows.set(
+            "expressions",
+            [
+                exp.Alias(this=exp.paren(decided), alias=exp.to_identifier("d")),
+                exp.Alias(this=exp.paren(accepted), alias=exp.to_identifier("p")),
+                raw(f"rank() OVER (ORDER BY {order}) AS r"),
+            ],
+        )
+        counted = exp.Select(expressions=[raw("count(*)")]).from_("ranked")
+        counted.set(
+            "where",
+            exp.Where(
+                this=raw("d AND p AND r <= coalesce((SELECT min(r) FROM ranked WHERE NOT d), r)")
+            ),
+        )
+        return counted.with_("ranked", rows, copy=False)
+
+    def _in_order(self, probe: exp.Select, block: Block, fields: int) -> exp.Select:
+        """Let a probe give its tuples in the order in which their rows are wanted."""
+        names = ", ".join(f"f{i}" for i in range(fields))
+        order = ", ".join(self.text(key) for key in block.order)
+        probe.append("expressions", raw(f"rank() OVER (ORDER BY {order}) AS r"))
+        ordered = exp.Select(expressions=[raw(names)]).from_(probe.subquery("t"))
+        ordered.set("group", exp.Group(expressions=[raw(names)]))
+        ordered.set("order", exp.Order(expressions=[raw("min(r)")]))
+        return ordered
 
     def _decided(self, block: Block) -> exp.Expr:
         """Whether a row's first call is answered, or was never to be asked."""
@@ -208,7 +252,12 @@ class _Lowering:
             select = outer
         if block.stop_after is not None and site is not block.sites[0]:
             probe = probe.where(self._decided(block), copy=False)
-        if columns:
+        if self.purpose is Purpose.COUNT:
+            probe.select(raw("count(*) AS n"), copy=False)
+            probe.set("group", exp.Group(all=True))
+        elif columns and block.order and site is block.sites[0]:
+            probe = self._in_order(probe, block, len(columns))
+        elif columns:
             probe.set("distinct", exp.Distinct())
         else:
             probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))

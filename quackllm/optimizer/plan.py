@@ -50,12 +50,14 @@ class Block:
     number: the block's mark in the tree (see `BLOCK`).
     sites: in the order in which they are answered.
     stop_after: rows after which no further answer can change the result, or None.
+    order: with stop_after, the keys in whose order rows are wanted; empty for any rows.
     correlated: whether the block reads columns of the SELECT around it.
     """
 
     number: int
     sites: tuple[Site, ...]
     stop_after: int | None = None
+    order: tuple[exp.Ordered, ...] = ()
     correlated: bool = False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from quackllm.optimizer.plan import Block, Site
 from quackllm.udfs.base import Call
 
 
@@ -35,6 +36,27 @@ class ModelStage:
     probe: str
     clause: str
     guard: str
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """What is known of a stage's argument tuples before anything is answered.
+
+    number: the stage's. block, site: where its call stands.
+    sql: SELECT of the tuples that it asks for at most: one VARCHAR column per entry of
+        `columns`, then the number of rows of each tuple. None when the rows depend on
+        answers of an inner block.
+    columns: position of the call's field that a column holds; None for an argument of
+        an earlier call whose answer is a field of this one.
+    rows: where there is no `sql`, the rows that a LIMIT leaves at most.
+    """
+
+    number: int
+    block: Block
+    site: Site
+    sql: str | None
+    columns: tuple[int | None, ...] = ()
+    rows: int | None = None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,30 @@ def is_star(node: exp.Expr) -> bool:
     )
 
 
+def order_keys(select: exp.Select) -> list[exp.Ordered] | None:
+    """The keys of ORDER BY as expressions over FROM: positions and aliases resolved.
+
+    None when that cannot be done, and when a key calls a model.
+    """
+    order = select.args.get("order")
+    if order is None:
+        return []
+    items = [item.unalias() for item in select.expressions]
+    aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+    keys = []
+    for key in order.expressions:
+        node = key.this
+        if isinstance(node, exp.Literal) and node.is_int and 0 < int(node.this) <= len(items):
+            node = items[int(node.this) - 1]
+        elif isinstance(node, exp.Column) and not node.table:
+            node = aliases.get(node.name.lower(), node)
+        is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"
+        if is_all or isinstance(node, exp.Star) or has_calls(node):
+            return None
+        keys.append(exp.Ordered(**{**key.copy().args, "this": node.copy()}))
+    return keys
+
+
 class Split:
     """Collects what the inner SELECT carries; `alias` names the derived table."""
 

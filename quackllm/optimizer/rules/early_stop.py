@@ -1,12 +1,13 @@
-"""LIMIT without an order is satisfied by the first rows that pass.
+"""LIMIT is satisfied by the first rows that pass.
 
 Argument tuples are asked in batches that double, and asking stops when enough rows
 are certain. At most as many tuples are asked in vain as were asked before the last
-batch, plus the first batch. Compare "fetch first n rows" processing in Carey and
-Kossmann, "On Saying 'Enough Already!' in SQL" (SIGMOD 1997).
+batch, plus the first batch. With ORDER BY over columns that need no answer, tuples
+are asked in that order, and a row is certain when no row that sorts before it is open.
+Compare Carey and Kossmann, "On Saying 'Enough Already!' in SQL" (SIGMOD 1997).
 
-Before: SELECT * FROM x WHERE LLM_FILTER('...', body) LIMIT 10, all rows of x asked
-After:  rows asked until 10 passed
+Before: SELECT * FROM x WHERE LLM_FILTER('...', body) ORDER BY year LIMIT 10, all rows of x asked
+After:  rows asked in the order of year until the first 10 that pass are known
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
 from quackllm.optimizer.scope import after_grouping
+from quackllm.optimizer.split import order_keys
 
-UNORDERED = ("order", "group", "having", "qualify", "distinct", "windows")
+REDUCING = ("group", "having", "qualify", "distinct", "windows")
 """Clauses under which the first rows that pass are not simply kept."""
 
 
@@ -32,11 +35,17 @@ def early_stop(plan: Plan, catalog: Catalog) -> Plan:
 def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     wanted = row_limit(select, catalog)
     filters = block.sites and all(site.clause == "where" for site in block.sites)
-    if wanted is None or not filters or any(select.args.get(name) for name in UNORDERED):
+    if wanted is None or not filters or block.correlated:
+        return block
+    if any(select.args.get(name) for name in REDUCING):
         return block
     if any(after_grouping(item, catalog) for item in select.expressions):
         return block
-    return replace(block, stop_after=wanted)
+    keys = order_keys(select)
+    answers = {site.column for site in block.sites}
+    if keys is None or any(uses(key, answers) or after_grouping(key, catalog) for key in keys):
+        return block
+    return replace(block, stop_after=wanted, order=tuple(keys))
 
 
 def row_limit(select: exp.Select, catalog: Catalog) -> int | None:

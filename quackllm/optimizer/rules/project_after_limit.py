@@ -14,7 +14,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.scope import in_scope, selects
-from quackllm.optimizer.split import Split, names_of
+from quackllm.optimizer.split import Split, names_of, order_keys
 from quackllm.optimizer.sql import has_calls, held, own_calls, released
 
 BLOCKING = ("group", "having", "qualify", "distinct", "windows")
@@ -44,7 +44,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     if any(has_calls(part) for call in in_items for part in call.find_all(exp.Query)):
         return None
     names = names_of(select, catalog)
-    ordered = _order_expressions(select)
+    ordered = order_keys(select)
     if names is None or ordered is None or in_scope(select, select.copy()) is None:
         return None
     split = Split("__llm_rows")
@@ -65,24 +65,3 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
             key.set("this", kept)
         outer.set("order", exp.Order(expressions=again))
     return outer
-
-
-def _order_expressions(select: exp.Select) -> list[exp.Ordered] | None:
-    """The order keys as expressions over FROM; None when one cannot be carried."""
-    order = select.args.get("order")
-    if order is None:
-        return []
-    items = [item.unalias() for item in select.expressions]
-    aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
-    keys = []
-    for key in order.expressions:
-        node = key.this
-        if isinstance(node, exp.Literal) and node.is_int and 0 < int(node.this) <= len(items):
-            node = items[int(node.this) - 1]
-        elif isinstance(node, exp.Column) and not node.table:
-            node = aliases.get(node.name.lower(), node)
-        is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"
-        if is_all or isinstance(node, exp.Star) or has_calls(node):
-            return None
-        keys.append(exp.Ordered(**{**key.copy().args, "this": node.copy()}))
-    return keys
