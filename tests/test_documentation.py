@@ -99,6 +99,14 @@ def test_links_to_files_lead_somewhere(document: Path) -> None:
     assert missing == []
 
 
+def test_the_session_of_the_readme_is_the_one_that_make_demo_runs() -> None:
+    session = read("README.md").split("## A first session")[1].split("\n## ")[0]
+    statements = re.findall(r"```sql\n(.*?)\n```", session, re.DOTALL)
+    assert len(statements) >= 3
+    demo = read("sql_examples/demo.sql")
+    assert [statement for statement in statements if statement not in demo] == []
+
+
 def test_every_document_is_in_the_index() -> None:
     index = read("docs/README.md")
     pages = [path.name for path in (ROOT / "docs").glob("*.md") if path.name != "README.md"]
