@@ -36,7 +36,8 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = read("docs/settings.md")
     for name, default, description in Settings().rows():
         shown = f"`{default}`" if default else ""
-        assert f"| `{name}` | {shown} | {description} |" in text, f"{name} is not as it is"
+        line = f"| `{name}` | {shown} | {description} |"
+        assert line in text, f"docs/settings.md should have the line: {line}"
 
 
 def test_no_setting_is_documented_that_does_not_exist() -> None:
