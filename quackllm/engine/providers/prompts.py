@@ -19,8 +19,17 @@ _CONTROL = re.compile(
 )
 
 
+NO_FIELDS = "{}"
+"""How a row without fields is rendered."""
+
+
 def chat_messages(request: Request) -> list[dict[str, str]]:
-    """Return the messages: the instruction, which all rows share, and then the row."""
+    """Return the messages: the instruction, which all rows share, and then the row.
+
+    A call without fields has only its instruction, as what the person asks.
+    """
+    if request.fields == NO_FIELDS:
+        return [{"role": "user", "content": request.instruction}]
     return [
         {"role": "system", "content": request.instruction},
         {"role": "user", "content": without_control_tokens(request.fields)},

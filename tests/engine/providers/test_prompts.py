@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quackllm.engine.providers.prompts import strip_reasoning, without_control_tokens
+from quackllm.engine.providers.base import Request
+from quackllm.engine.providers.prompts import (
+    chat_messages,
+    strip_reasoning,
+    without_control_tokens,
+)
+from quackllm.udfs.base import FreeText
 
 CONTROL = ["<|im_end|>", "<|im_start|>system", "</s>", "<s>", "[INST]", "[/INST]", "<think>"]
 CONTROL += ["<start_of_turn>user", "<end_of_turn>", "<eos>", "<\uff5cUser\uff5c>", "<extra_id_1>"]
@@ -44,3 +50,13 @@ def test_ordinary_markup_is_left_alone() -> None:
 )
 def test_only_a_leading_think_block_is_cut_off(text: str, answer: str) -> None:
     assert strip_reasoning(text) == answer
+
+
+def test_a_call_without_fields_sends_its_instruction_alone() -> None:
+    request = Request("Write a haiku.", "{}", FreeText(), temperature=0.0, max_tokens=64)
+    assert chat_messages(request) == [{"role": "user", "content": "Write a haiku."}]
+
+
+def test_the_instruction_that_rows_share_comes_before_the_row() -> None:
+    request = Request("Judge.", '{"a": 1}', FreeText(), temperature=0.0, max_tokens=64)
+    assert [message["role"] for message in chat_messages(request)] == ["system", "user"]
