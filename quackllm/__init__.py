@@ -8,6 +8,7 @@ con.sql("SELECT title FROM movies WHERE LLM_FILTER('Is it a comedy?', synopsis)"
 
 from __future__ import annotations
 
+import weakref
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ from quackllm.engine.progress import ProgressBar
 from quackllm.engine.settings import settings_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from quackllm.engine.events import Event, Listener
     from quackllm.engine.providers.base import Provider
 
 __version__ = _version("quackllm")
@@ -57,10 +61,23 @@ def wrap(
     chosen = settings_from({**settings, "provider": named})
     engine = Engine(provider=given)
     engine.events.listeners.append(log_notices)
-    wrapped = Connection(connection, engine, chosen, owner=True)
+    wrapped = Connection(connection, engine, chosen)
     bar = ProgressBar()
-    engine.events.listeners.append(lambda event: wrapped.llm_settings.progress and bar(event))
+    this = weakref.ref(wrapped)  # the engine must not keep its connection alive
+    engine.events.listeners.append(_when(lambda: _wants_progress(this()), bar))
     return wrapped
+
+
+def _wants_progress(connection: Connection | None) -> bool:
+    return connection is not None and connection.llm_settings.progress
+
+
+def _when(wanted: Callable[[], bool], listener: Listener) -> Listener:
+    def listen(event: Event) -> None:
+        if wanted():
+            listener(event)
+
+    return listen
 
 
 __all__ = ["Connection", "__version__", "connect", "wrap"]

@@ -8,23 +8,28 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+from sqlglot.tokenizer_core import TokenType
+
 from quackllm.engine.engine import NamedModel
 from quackllm.engine.providers.config import Secret
-from quackllm.engine.settings import PREFIX, Settings
+from quackllm.engine.settings import PREFIX, Settings, price
 from quackllm.engine.statement import Statement
 from quackllm.errors import BindError
+from quackllm.optimizer.sql import literal
 
 SET = re.compile(
     rf"\s*(?:SET\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?|PRAGMA\s+)({PREFIX}\w+)\s*(?:=|\bTO\b)\s*(.+)",
     re.IGNORECASE | re.DOTALL,
 )
 RESET = re.compile(rf"\s*RESET\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?({PREFIX}\w+)\s*$", re.IGNORECASE)
+NAME = r'("(?:[^"]|"")+"|\w+)'
 CREATE_MODEL = re.compile(
-    r"\s*CREATE\s+(OR\s+REPLACE\s+)?MODEL\s+(IF\s+NOT\s+EXISTS\s+)?(\"[^\"]+\"|\w+)\s*\((.*)\)\s*$",
+    rf"\s*CREATE\s+(OR\s+REPLACE\s+)?MODEL\s+(IF\s+NOT\s+EXISTS\s+)?{NAME}\s*\((.*)\)\s*$",
     re.IGNORECASE | re.DOTALL,
 )
-DROP_MODEL = re.compile(r"\s*DROP\s+MODEL\s+(IF\s+EXISTS\s+)?(\"[^\"]+\"|\w+)\s*$", re.IGNORECASE)
+DROP_MODEL = re.compile(rf"\s*DROP\s+MODEL\s+(IF\s+EXISTS\s+)?{NAME}\s*$", re.IGNORECASE)
 CURRENT_SETTING = re.compile(rf"\bcurrent_setting\s*\(\s*'({PREFIX}\w+)'\s*\)", re.IGNORECASE)
+MEMBER = re.compile(r"\s*(\w+)\s*('(?:[^']|'')*'|\$\w+)\s*(?:,(?!\s*$)|$)")
 OURS = re.compile(
     rf"^\s*(?:(?:SET|RESET|PRAGMA)\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?{PREFIX}"
     r"|(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)MODEL\b)",
@@ -35,71 +40,122 @@ Evaluate = Callable[[str], Any]
 """Evaluates a constant SQL expression."""
 
 
-def changed_settings(sql: str, settings: Settings, evaluate: Evaluate) -> Settings | None:
+def is_command(statement: Statement) -> bool:
+    """Whether a statement is one of ours."""
+    return bool(OURS.match(statement.without_comments))
+
+
+def changed_settings(
+    statement: Statement, settings: Settings, evaluate: Evaluate
+) -> Settings | None:
     """Return the settings after a SET or RESET of ours; None for any other statement."""
+    sql = statement.without_comments
     found = SET.match(sql)
     if found:
-        written = found[2].strip()
-        bare = re.fullmatch(r"[A-Za-z_]\w*", written)
-        value = written if bare else evaluate(written)
-        if value is None or (bare and written.lower() == "default"):
-            return settings.reset(found[1])
-        return settings.set(found[1], value)
+        value = _value(found[2].strip(), evaluate)
+        return settings.reset(found[1]) if value is None else settings.set(found[1], value)
     found = RESET.match(sql)
     return settings.reset(found[1]) if found else None
 
 
-def changed_models(statement: Statement, models: dict[str, NamedModel], evaluate: Evaluate) -> bool:
-    """Carry out CREATE MODEL or DROP MODEL; False for any other statement."""
-    created = CREATE_MODEL.match(statement.sql)
-    dropped = DROP_MODEL.match(statement.sql)
+def _value(written: str, evaluate: Evaluate) -> Any:
+    """Read a value: a name stands for itself, DEFAULT and NULL for no value."""
+    if written.upper() in ("DEFAULT", "NULL"):
+        return None
+    if re.fullmatch(r"[A-Za-z_]\w*", written):
+        return written
+    if re.fullmatch(r'"(?:[^"]|"")+"', written):
+        return written[1:-1].replace('""', '"')
+    return evaluate(written)
+
+
+def change_models(statement: Statement, models: dict[str, NamedModel], evaluate: Evaluate) -> None:
+    """Carry out CREATE MODEL or DROP MODEL.
+
+    Raises `BindError` for what is neither; it repeats nothing that may be a key.
+    """
+    sql = statement.without_comments
+    created = CREATE_MODEL.match(sql)
+    dropped = DROP_MODEL.match(sql)
     if created:
         replace_it, if_missing, written, body = created.groups()
-        name = written.strip('"')
+        name = _unquoted(written)
         if name.lower() in models and not replace_it:
             if if_missing:
-                return True
+                return
             raise BindError(f'Catalog Error: Model with name "{name}" already exists!')
         models[name.lower()] = _model(name, body, evaluate)
     elif dropped:
-        name = dropped[2].strip('"')
+        name = _unquoted(dropped[2])
         if models.pop(name.lower(), None) is None and not dropped[1]:
             raise BindError(f'Catalog Error: Model with name "{name}" does not exist!')
-    elif re.match(r"\s*(CREATE|DROP)\b.*\bMODEL\b", statement.sql, re.IGNORECASE | re.DOTALL):
+    elif statement.first_word in ("CREATE", "DROP"):
         raise BindError(
             "Parser Error: expected CREATE MODEL name (model '...', base_url '...', "
             "api_key '...') or DROP MODEL name"
         )
-    return bool(created or dropped)
+    else:
+        raise BindError(
+            f"Parser Error: expected SET {PREFIX}name = value or RESET {PREFIX}name; "
+            f"FROM {PREFIX}settings() lists the settings"
+        )
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _model(name: str, body: str, evaluate: Evaluate) -> NamedModel:
     known = [f.name for f in fields(NamedModel) if f.name != "name"]
     model = NamedModel(name)
-    members = re.compile(r"\s*(\w+)\s+('(?:[^']|'')*')\s*(?:,|$)")
     at = 0
     while at < len(body.rstrip()):
-        found = members.match(body, at)
+        found = MEMBER.match(body, at)
         if found is None:
+            word = re.match(r"\s*(\w*)", body[at:])
+            place = f" at {word[1]}" if word and word[1] else ""
             raise BindError(
-                f"Parser Error: in CREATE MODEL {name}: expected key 'value' pairs at "
-                f"{body[at:].strip()[:40]!r}"
+                f"Parser Error: in CREATE MODEL {name}: expected key 'value' pairs, "
+                f"separated by commas{place}"
             )
         key, value = found[1].lower(), evaluate(found[2])
         if key not in known:
             close = get_close_matches(key, known, n=1)
             hint = f", did you mean {close[0]}?" if close else ""
             raise BindError(
-                f"Binder Error: CREATE MODEL {name}: unknown key {key}{hint} "
-                f"Keys: {', '.join(known)}"
+                f"Binder Error: CREATE MODEL {name}: unknown key {key}{hint}; "
+                f"keys are {', '.join(known)}"
             )
-        model = replace(model, **{key: Secret(value) if key == "api_key" else value})
+        model = replace(model, **{key: _member(name, key, value)})
         at = found.end()
     return model
 
 
-def with_current_settings(sql: str, settings: Settings) -> str:
-    """Replace current_setting('llm_...') by its value."""
-    return CURRENT_SETTING.sub(
-        lambda found: "'" + settings.shown(found[1]).replace("'", "''") + "'", sql
-    )
+def _member(name: str, key: str, value: Any) -> Any:
+    if key == "api_key":
+        return Secret(value)
+    if not key.endswith("_price"):
+        return value
+    try:
+        return price(value)
+    except ValueError as error:
+        raise BindError(f"Binder Error: CREATE MODEL {name}: {key} {error}") from None
+
+
+def with_current_settings(statement: Statement, settings: Settings) -> str:
+    """Return the statement's text with current_setting('llm_...') replaced by the value."""
+    sql, tokens = statement.sql, statement.tokens
+    if not CURRENT_SETTING.search(sql):
+        return sql
+    parts: list[str] = []
+    at = 0
+    for index, token in enumerate(tokens[:-3]):
+        start = token.start - statement.offset
+        end = tokens[index + 3].end + 1 - statement.offset
+        if token.token_type == TokenType.VAR:
+            found = CURRENT_SETTING.fullmatch(sql[start:end])
+            if found:
+                value = literal(settings.shown(found[1]))
+                parts.extend((sql[at:start], value))
+                at = end
+    return "".join([*parts, sql[at:]])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-import weakref
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -15,8 +13,9 @@ import duckdb
 
 from quackllm.engine import commands
 from quackllm.engine.engine import Engine
-from quackllm.engine.executor import drop_temporary
-from quackllm.engine.introspection import provide_tables
+from quackllm.engine.introspection import NAMED, provide_tables
+from quackllm.engine.leftovers import Leftovers
+from quackllm.engine.lifetime import Household
 from quackllm.engine.parameters import named_parameters
 from quackllm.engine.relation import Relation
 from quackllm.engine.scalar import register_scalar_function
@@ -30,11 +29,23 @@ from quackllm.engine.statement import (
     inner_query,
     is_query,
     split,
-    unknown_calls,
 )
-from quackllm.engine.variables import call_in_frame, native, registered, table_variables
+from quackllm.engine.suggestions import suggesting
+from quackllm.engine.transactions import finish
+from quackllm.engine.variables import (
+    call_in_frame,
+    is_one_shot,
+    native,
+    registered,
+    scannable,
+    table_names,
+    table_variables,
+)
 from quackllm.errors import BindError
-from quackllm.optimizer.naive import FUNCTION
+from quackllm.optimizer.sql import quote
+
+NOTHING_DONE = "DROP TABLE IF EXISTS temp.__llm_none"
+"""A statement whose result is that of a SET, and that changes nothing."""
 
 
 class Connection:
@@ -45,204 +56,270 @@ class Connection:
     """
 
     def __init__(
-        self, raw: duckdb.DuckDBPyConnection, engine: Engine, settings: Settings, *, owner: bool
+        self,
+        raw: duckdb.DuckDBPyConnection,
+        engine: Engine,
+        settings: Settings,
+        household: Household | None = None,
     ) -> None:
-        """Wrap a connection. `owner` closes the engine together with the connection."""
+        """Wrap a connection; a cursor belongs to the household of the first connection."""
         self._raw = raw
         self._engine = engine
         self._settings = settings
-        self._owner = owner
         self._session = Session(raw, engine)
-        self._garbage: list[str] = []
-        if owner:
-            this = weakref.ref(self)  # the function must not keep its connection alive
-            register_scalar_function(raw, engine, lambda: _settings_of(this))
-            # DuckDB complains at exit about functions of connections that are still open.
-            weakref.finalize(self, _release, raw, engine)
+        self._leftovers = Leftovers(raw)
+        self._one_shot: dict[str, Any] = {}
+        self._closed = False
+        self._is_first = household is None
+        if household is None:
+            household = Household(raw, engine, settings)
+            register_scalar_function(raw, engine, household.current_settings())
+        self._household = household
+        household.enter()
 
     # Statements
 
     def execute(
         self, query: Any, parameters: Any = None, *, multiple_parameter_sets: bool = False
-    ) -> Self:
+    ) -> Any:
         """Run one statement or a script; the result of the last is there to be fetched."""
         frame = sys._getframe(1)
         if multiple_parameter_sets:
-            return self.executemany(query, parameters)
-        if not isinstance(query, str) or not OURS.search(query):
-            self._plain(frame, "execute", query, *([] if parameters is None else [parameters]))
-            return self
-        statements = split(query)
-        for statement in statements:
-            self._execute(statement, parameters, frame)
+            return self._execute_many(query, parameters, frame)
+        statements = self._ours(query)
+        if statements is None:
+            given = [] if parameters is None else [parameters]
+            return self._wrap(self._plain(frame, "execute", query, *given))
+        *before, last = statements
+        for statement in before:
+            self._statement(statement, None, frame)
+        self._statement(last, parameters, frame)
         return self
 
-    def executemany(self, query: Any, parameters: Any = None) -> Self:
+    def executemany(self, query: Any, parameters: Any = None) -> Any:
         """Run a statement once for each set of parameters."""
-        frame = sys._getframe(1)
-        if not isinstance(query, str) or not OURS.search(query):
-            self._plain(frame, "executemany", query, parameters)
-            return self
-        for values in parameters or []:
-            for statement in split(query):
-                self._execute(statement, values, frame)
+        return self._execute_many(query, parameters, sys._getframe(1))
+
+    def _execute_many(self, query: Any, parameters: Any, frame: FrameType) -> Any:
+        statements = self._ours(query)
+        if statements is None or not parameters:
+            return self._wrap(self._plain(frame, "executemany", query, parameters))
+        *before, last = statements
+        for statement in before:
+            self._statement(statement, None, frame)
+        for values in parameters:
+            self._statement(last, values, frame)
         return self
 
     def sql(self, query: Any, *, alias: str = "", params: Any = None) -> Any:
-        """Make a relation of a query, or run any other statement and return None."""
+        """Make a relation of a query, or run any other statement as duckdb's `sql` does."""
         frame = sys._getframe(1)
         given = {"alias": alias} if alias else {}
-        if params is not None:
-            given["params"] = params
-        if not isinstance(query, str) or not OURS.search(query):
+        statements = self._ours(query)
+        if statements is None:
+            if params is not None:
+                given["params"] = params
             return self._wrap(self._plain(frame, "sql", query, **given))
-        *before, last = split(query) or [None]
+        *before, last = statements
         for statement in before:
-            self._execute(statement, params, frame)
-        if last is None:
-            return self._wrap(self._plain(frame, "sql", query, **given))
+            self._statement(statement, None, frame)
         if not (is_query(last) and calls_in(last, self._engine.functions)):
-            if explain_of(last) is None and not commands.OURS.match(last.sql):
-                provide_tables(self._raw, last.sql, self._engine, self._settings)
-                text = commands.with_current_settings(last.sql, self._settings)
-                self._check_names(last)
-                if not calls_in(last, self._engine.functions):
-                    return self._wrap(self._plain(frame, "sql", text, **given))
-            self._execute(last, params, frame)
-            return None
-        sql, values = named_parameters(last, params)
-        if values:
-            result = self._query(sql, values, frame)
-            return self._relation_of(result)
-        text = self._session.naive_query(sql)
-        return self._wrap(
-            self._plain(frame, "sql", text, **({"alias": alias} if alias else {})), frame
-        )
+            return self._wrap(self._statement(last, params, frame, "sql"))
+        self._leftovers.drop()
+        with suggesting(self._engine.functions):
+            provide_tables(self._raw, last, self._engine, self._settings)
+            sql, values = named_parameters(self._raw, last, params)
+            sql = commands.with_current_settings(split(sql)[0], self._settings)
+            if values:
+                stored = self._query(sql, values, frame)
+                return Relation(self, self._raw.sql(stored.sql, **given), stored=stored)
+            return self._relation(sql, frame, given)
 
     query = sql
     from_query = sql
 
-    def _execute(self, statement: Statement, parameters: Any, frame: FrameType) -> None:
-        self._forget_result()
-        if commands.OURS.match(statement.sql):
-            self._command(statement)
-            return
-        provide_tables(self._raw, statement.sql, self._engine, self._settings)
+    def _ours(self, query: Any) -> list[Statement] | None:
+        """Split a script of which at least one statement is ours; None for any other.
+
+        None also for what cannot be read: DuckDB says best what is wrong with it.
+        """
+        if isinstance(query, duckdb.Statement):
+            query = query.query
+        if not isinstance(query, str) or not OURS.search(query):
+            return None
+        try:
+            statements = split(query)
+            ours = any(self._is_ours(statement) for statement in statements)
+        except BindError:
+            return None
+        return statements if ours else None
+
+    def _is_ours(self, statement: Statement) -> bool:
+        return bool(
+            commands.is_command(statement)
+            or calls_in(statement, self._engine.functions)
+            or NAMED.search(statement.sql)
+            or commands.CURRENT_SETTING.search(statement.sql)
+        )
+
+    def _statement(
+        self, statement: Statement, parameters: Any, frame: FrameType, method: str = "execute"
+    ) -> Any:
+        """Run one statement; `method` of DuckDB's connection gives its result."""
+        self._leftovers.drop()
+        if commands.is_command(statement):
+            return self._command(statement, parameters, method)
+        with suggesting(self._engine.functions):
+            provide_tables(self._raw, statement, self._engine, self._settings)
+            sql = commands.with_current_settings(statement, self._settings)
+            if not calls_in(statement, self._engine.functions):
+                given = {} if parameters is None else {_keyword(method): parameters}
+                return self._plain(frame, method, sql, **given)
+            if statement.first_word == "PREPARE":
+                return self._session.other(sql, {}, self._settings, method)
+            sql, values = named_parameters(self._raw, split(sql)[0], parameters)
+            return self._with_calls(split(sql)[0], values, frame, method)
+
+    def _with_calls(
+        self, statement: Statement, values: Mapping[str, Any], frame: FrameType, method: str
+    ) -> Any:
+        sql = statement.sql
         explain = explain_of(statement)
-        found = calls_in(statement, self._engine.functions)
-        if not found:
-            self._check_names(statement)
-            text = commands.with_current_settings(statement.sql, self._settings)
-            self._plain(frame, "execute", text, *([] if parameters is None else [parameters]))
-            return
-        sql, values = named_parameters(statement, parameters)
-        sql = commands.with_current_settings(sql, self._settings)
-        if explain is not None:
-            inner = split(sql[explain.length :])[0] if sql[explain.length :].strip() else None
-            if inner is not None and is_query(inner):
-                self._explain(
-                    inner.sql, values, frame, analyze=explain.analyze, as_json=explain.json
+        if explain is not None and sql[explain.length :].strip():
+            inner = split(sql[explain.length :])[0]
+            span = None if explain.analyze else inner_query(inner)
+            text = inner.sql if span is None else inner.sql[span[0] : span[1]]
+            if span is not None or is_query(inner):
+                return self._explain(
+                    text,
+                    values,
+                    frame,
+                    method,
+                    analyze=explain.analyze,
+                    as_json=explain.json,
                 )
-                return
         if is_query(statement):
-            self._pend(self._query(sql, values, frame))
-            return
-        self._other(split(sql)[0], values, frame)
+            stored = self._query(sql, values, frame)
+            self._raw.execute(stored.sql)
+            self._leftovers.add_table(stored.table)
+            return self._raw
+        return self._other(statement, values, frame, method)
 
     def _query(self, sql: str, values: Mapping[str, Any], frame: FrameType) -> StoredResult:
-        with registered(self._raw, table_variables(self._raw, split(sql)[0].tokens, frame)):
+        with registered(self._raw, self._variables(sql, frame)):
             return self._session.query(sql, values, self._settings)
 
-    def _other(self, statement: Statement, values: Mapping[str, Any], frame: FrameType) -> None:
+    def _other(
+        self, statement: Statement, values: Mapping[str, Any], frame: FrameType, method: str
+    ) -> Any:
         sql = statement.sql
         span = inner_query(statement)
-        if span is None or not calls_in(split(sql[span[0] : span[1]])[0], self._engine.functions):
-            with registered(self._raw, table_variables(self._raw, split(sql)[0].tokens, frame)):
-                self._session.other(sql, values, self._settings)
-            return
-        stored = self._query(sql[span[0] : span[1]], values, frame)
-        try:
-            text = sql[: span[0]] + " " + stored.sql + " " + sql[span[1] :]
-            self._session.other(text, values, self._settings)
-        finally:
-            self._garbage.append(stored.table)
+        if span is not None and calls_in(split(sql[span[0] : span[1]])[0], self._engine.functions):
+            stored = self._query(sql[span[0] : span[1]], values, frame)
+            self._leftovers.add_table(stored.table)
+            sql = sql[: span[0]] + " " + stored.sql + " " + sql[span[1] :]
+        variables = self._variables(sql, frame)
+        for name, value in variables.items():
+            self._raw.register(name, scannable(value))
+        self._leftovers.add_views(tuple(variables))
+        return self._session.other(sql, values, self._settings, method)
 
     def _explain(
-        self, sql: str, values: Mapping[str, Any], frame: FrameType, *, analyze: bool, as_json: bool
-    ) -> None:
-        with registered(self._raw, table_variables(self._raw, split(sql)[0].tokens, frame)):
+        self,
+        sql: str,
+        values: Mapping[str, Any],
+        frame: FrameType,
+        method: str,
+        *,
+        analyze: bool,
+        as_json: bool,
+    ) -> Any:
+        with registered(self._raw, self._variables(sql, frame)):
             entries, text = self._session.explain(sql, values, self._settings, analyze=analyze)
         shown = json.dumps(entries, ensure_ascii=False, indent=2) if as_json else text
         name = "analyzed_plan" if analyze else "llm_plan"
-        self._raw.execute(
-            "SELECT $name AS explain_key, $plan AS explain_value", {"name": name, "plan": shown}
+        given = {"name": name, "plan": shown}
+        return getattr(self._raw, method)(
+            "SELECT $name AS explain_key, $plan AS explain_value", **{_keyword(method): given}
         )
 
-    def _command(self, statement: Statement) -> None:
-        changed = commands.changed_settings(statement.sql, self._settings, self._evaluate)
+    def _command(self, statement: Statement, parameters: Any, method: str) -> Any:
+        sql, values = named_parameters(self._raw, statement, parameters)
+        [statement] = split(sql)
+
+        def evaluate(expression: str) -> Any:
+            return self._session.evaluate(expression, values)
+
+        changed = commands.changed_settings(statement, self._settings, evaluate)
         if changed is not None:
             self._settings = changed
-        elif not commands.changed_models(statement, self._engine.models, self._evaluate):
-            raise BindError(f"Parser Error: cannot read {statement.sql}")
-        self._raw.execute("SELECT 1 WHERE false")
+            if self._is_first:
+                self._household.settings = changed
+        else:
+            commands.change_models(statement, self._engine.models, evaluate)
+        return getattr(self._raw, method)(NOTHING_DONE)
 
-    def _evaluate(self, expression: str) -> Any:
-        row = self._raw.execute(f"SELECT {expression}").fetchone()
-        return None if row is None else row[0]
-
-    def _check_names(self, statement: Statement) -> None:
-        for name, close in unknown_calls(statement, self._engine.functions):
-            known = self._raw.execute(
-                "SELECT count(*) FROM duckdb_functions() WHERE function_name = lower($name)",
-                {"name": name},
-            ).fetchone()
-            if known is not None and not known[0]:
-                raise BindError(
-                    f"Catalog Error: Scalar Function with name {name.lower()} does not exist!\n"
-                    f'Did you mean "{close}"?'
-                )
+    def _variables(self, sql: str, frame: FrameType) -> dict[str, Any]:
+        """Find what a statement reads from Python; make one-shot streams of it readable."""
+        tokens = split(sql)[0].tokens
+        for name in table_names(tokens):
+            if name in self._one_shot:
+                self._raw.register(name, self._one_shot.pop(name).read_all())
+        return table_variables(self._raw, tokens, frame)
 
     # Results
 
-    def _pend(self, result: StoredResult) -> None:
-        self._raw.execute(result.sql)
-        self._garbage.append(result.table)
+    def _relation(self, sql: str, frame: FrameType, given: Mapping[str, Any]) -> Relation:
+        """Make a relation of a query with calls; DuckDB binds it now, models run later."""
+        variables = self._variables(sql, frame)
+        sources = self._leftovers.register_sources(variables)
+        with registered(self._raw, variables):
+            naive = self._session.naive_query(sql)
+        shown = ", ".join(f'{quote(name)} AS (FROM "{source}")' for name, source in sources.items())
+        finish(self._raw)
+        text = f"WITH {shown} SELECT * FROM ({naive}\n)" if sources else naive
+        return Relation(self, self._raw.sql(text, **given), sources=tuple(sources.values()))
 
-    def _forget_result(self) -> None:
-        """Drop the rows of results that nothing refers to any more."""
-        while self._garbage:
-            drop_temporary(self._raw, self._garbage.pop())
-
-    def _relation_of(self, result: StoredResult) -> Relation:
-        return Relation(self, self._raw.sql(result.sql), None, result)
-
-    def _wrap(self, value: Any, frame: FrameType | None = None) -> Any:
-        if not isinstance(value, duckdb.DuckDBPyRelation):
-            return value
-        variables: dict[str, Any] = {}
-        if frame is not None:
-            variables = table_variables(self._raw, split(value.sql_query())[0].tokens, frame)
-        return Relation(self, value, variables)
+    def _wrap(self, value: Any) -> Any:
+        if isinstance(value, duckdb.DuckDBPyRelation):
+            return Relation(self, value)
+        return self if value is self._raw else value
 
     def _plain(self, frame: FrameType, method: str, *args: Any, **options: Any) -> Any:
         """Hand a call to DuckDB as if the user's frame had made it."""
-        if self._garbage:
-            self._forget_result()
-        return call_in_frame(frame, functools.partial(getattr(self._raw, method), *args, **options))
+        self._leftovers.drop()
+        with suggesting(self._engine.functions):
+            call = functools.partial(getattr(self._raw, method), *args, **options)
+            return call_in_frame(frame, args[0], call)
 
     # The rest of duckdb's connection
 
+    def register(self, view_name: str, python_object: Any, **options: Any) -> Self:
+        """Make a Python object a table, as duckdb does.
+
+        A RecordBatchReader, which can be read once, is read into memory by the first
+        statement that needs it more often.
+        """
+        self._raw.register(view_name, native(python_object), **options)
+        self._one_shot.pop(view_name, None)
+        if is_one_shot(python_object):
+            self._one_shot[view_name] = python_object
+        return self
+
     def cursor(self) -> Connection:
         """Make a second connection to the same database, with the same settings and engine."""
-        return Connection(self._raw.cursor(), self._engine, self._settings, owner=False)
+        return Connection(self._raw.cursor(), self._engine, self._settings, self._household)
 
     duplicate = cursor
 
     def close(self) -> None:
-        """Close the connection; the first one also ends outstanding calls."""
-        self._forget_result()
-        if self._owner:
-            self._engine.close()
+        """Close the connection; the last one of a database also ends outstanding calls."""
+        if self._closed:
+            self._raw.close()
+            return
+        self._closed = True
+        self._leftovers.drop()
+        self._household.leave()
         self._raw.close()
 
     def __enter__(self) -> Self:
@@ -275,8 +352,6 @@ class Connection:
         def delegate(*args: Any, **options: Any) -> Any:
             given = [native(argument) for argument in args]
             result = getattr(self._raw, name)(*given, **{k: native(v) for k, v in options.items()})
-            if result is self._raw:
-                return self
             return self._wrap(result)
 
         return delegate
@@ -285,12 +360,6 @@ class Connection:
         return sorted({*super().__dir__(), *dir(self._raw)})
 
 
-def _settings_of(this: weakref.ref[Connection]) -> Settings:
-    connection = this()
-    return Settings() if connection is None else connection.llm_settings
-
-
-def _release(raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
-    engine.close()
-    with suppress(duckdb.Error):
-        raw.remove_function(FUNCTION)
+def _keyword(method: str) -> str:
+    """What DuckDB's method calls the values of parameters."""
+    return "params" if method == "sql" else "parameters"

@@ -1,21 +1,25 @@
 """llm_functions(), llm_queries(), ...: what the engine knows, as tables for SELECT.
 
-DuckDB has no table functions in Python. When a statement names one of these, its rows
-are registered and a temporary macro of that name selects from them.
+DuckDB has no table functions in Python. When a statement names one of these, a temporary
+macro of that name is made that holds the rows of this moment.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import duckdb
-import pyarrow as pa
+from sqlglot.tokenizer_core import TokenType
 
 from quackllm.engine.engine import Engine
 from quackllm.engine.settings import Settings
+from quackllm.engine.statement import Statement
+from quackllm.optimizer.sql import literal, quote
 from quackllm.udfs.registry import options_of
 
 Rows = list[tuple[Any, ...]]
@@ -23,11 +27,11 @@ Rows = list[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class TableFunction:
-    """One table: name, description, columns with their Arrow types, and its rows."""
+    """One table: name, description, columns with their DuckDB types, and its rows."""
 
     name: str
     doc: str
-    columns: tuple[tuple[str, pa.DataType], ...]
+    columns: tuple[tuple[str, str], ...]
     rows: Callable[[Engine, Settings], Rows]
 
 
@@ -82,6 +86,7 @@ def _queries(engine: Engine, settings: Settings) -> Rows:
             stats.cached_tokens,
             stats.completion_tokens,
             sum(stats.failures.values()),
+            stats.cost,
             stats.seconds,
             stats.error,
         )
@@ -96,7 +101,7 @@ def _errors(engine: Engine, settings: Settings) -> Rows:
     ]
 
 
-_TEXT, _NUMBER, _TEXTS = pa.string(), pa.int64(), pa.list_(pa.string())
+_TEXT, _NUMBER, _TEXTS, _REAL, _TRUTH = "VARCHAR", "BIGINT", "VARCHAR[]", "DOUBLE", "BOOLEAN"
 
 TABLES: tuple[TableFunction, ...] = (
     TableFunction(
@@ -126,7 +131,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("model", _TEXT),
             ("endpoint", _TEXT),
             ("constrained", _TEXTS),
-            ("logprobs", pa.bool_()),
+            ("logprobs", _TRUTH),
             ("context_window", _NUMBER),
             ("prefix_granularity", _NUMBER),
             ("concurrency", _NUMBER),
@@ -146,7 +151,8 @@ TABLES: tuple[TableFunction, ...] = (
             ("cached_tokens", _NUMBER),
             ("completion_tokens", _NUMBER),
             ("failures", _NUMBER),
-            ("seconds", pa.float64()),
+            ("cost", _REAL),
+            ("seconds", _REAL),
             ("error", _TEXT),
         ),
         _queries,
@@ -172,24 +178,29 @@ NAMED = re.compile(r"\b(" + "|".join(table.name for table in TABLES) + r")\s*\("
 
 
 def provide_tables(
-    connection: duckdb.DuckDBPyConnection, sql: str, engine: Engine, settings: Settings
+    connection: duckdb.DuckDBPyConnection, statement: Statement, engine: Engine, settings: Settings
 ) -> None:
     """Make the tables that a statement names selectable, with their rows of this moment."""
-    wanted = {name.lower() for name in NAMED.findall(sql)}
+    if not NAMED.search(statement.sql):
+        return
+    wanted = {
+        token.text.lower()
+        for token, following in pairwise(statement.tokens)
+        if following.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR
+    }
     for table in TABLES:
         if table.name in wanted:
-            connection.register(f"__{table.name}", arrow_of(table, engine, settings))
-            connection.execute(
-                f"CREATE OR REPLACE TEMP MACRO {table.name}() AS TABLE FROM __{table.name}"
-            )
+            query = query_of(table, engine, settings)
+            connection.execute(f"CREATE OR REPLACE TEMP MACRO {table.name}() AS TABLE {query}")
 
 
-def arrow_of(table: TableFunction, engine: Engine, settings: Settings) -> pa.Table:
-    """Return the rows of a table."""
-    rows: Sequence[tuple[Any, ...]] = table.rows(engine, settings)
-    return pa.table(
-        {
-            name: pa.array([row[i] for row in rows], type_)
-            for i, (name, type_) in enumerate(table.columns)
-        }
+def query_of(table: TableFunction, engine: Engine, settings: Settings) -> str:
+    """Write a SELECT that gives the rows of a table, independent of anything else."""
+    names = [name for name, _ in table.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in table.rows(engine, settings)]
+    document = json.dumps(rows, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    types = ", ".join(f"{quote(name)} {type_}" for name, type_ in table.columns)
+    return (
+        f"SELECT r.* FROM (SELECT unnest(CAST(CAST({literal(document)} AS JSON) "
+        f"AS STRUCT({types})[])) AS r)"
     )

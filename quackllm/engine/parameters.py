@@ -6,68 +6,67 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import duckdb
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.engine.statement import Statement
 
 
-def named_parameters(statement: Statement, given: Any) -> tuple[str, dict[str, Any]]:
-    """Rewrite `?` and `$1` to `$p1`, ...; return the text and the values by name.
+def named_parameters(
+    connection: duckdb.DuckDBPyConnection, statement: Statement, given: Any
+) -> tuple[str, dict[str, Any]]:
+    """Rewrite `?`, `?2` and `$1` to `$p1`, ...; return the text and the values by name.
 
-    Raises DuckDB's error for a number of values that does not fit.
+    Raises DuckDB's own error for values that do not fit the parameters.
     """
-    edits: list[tuple[int, int, str]] = []
-    names: list[str] = []
+    places = _places(statement)
+    if places or given:
+        _check(connection, [statement.sql[start:end] for start, end, _ in places], given)
+    if isinstance(given, Mapping):
+        named = {_name(str(key)): value for key, value in given.items()}
+    else:
+        named = {f"p{i}": value for i, value in enumerate(given or (), 1)}
+    edits = [(start, end, f"${name}") for start, end, name in places]
+    return _edited(statement.sql, edits), {name: named[name] for _, _, name in places}
+
+
+def _places(statement: Statement) -> list[tuple[int, int, str]]:
+    """Find the parameters: start, end (exclusive) and name of each."""
+    places: list[tuple[int, int, str]] = []
+    unnumbered = 0
     tokens = statement.tokens
     for index, token in enumerate(tokens):
-        start = token.start - statement.offset
+        start, end = token.start - statement.offset, token.end + 1 - statement.offset
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        adjacent = following is not None and following.start == token.end + 1
         if token.token_type == TokenType.PLACEHOLDER and token.text == "?":
-            names.append(f"p{len(names) + 1}")
-            edits.append((start, start + 1, f"${names[-1]}"))
-        elif token.token_type == TokenType.PARAMETER and index + 1 < len(tokens):
-            following = tokens[index + 1]
-            end = following.end + 1 - statement.offset
-            name = f"p{following.text}" if following.text.isdigit() else following.text
-            if name not in names:
-                names.append(name)
-            edits.append((start, end, f"${name}"))
-    if not names:
-        if given:
-            _refuse(f"Values were not provided for any parameter, but {len(given)} were given")
-        return statement.sql, {}
-    return _edited(statement.sql, edits), _values(names, given)
+            if adjacent and following is not None and following.text.isdigit():
+                places.append((start, _end(following, statement), _name(following.text)))
+            else:
+                unnumbered += 1
+                places.append((start, end, f"p{unnumbered}"))
+        elif token.token_type == TokenType.PARAMETER and adjacent and following is not None:
+            places.append((start, _end(following, statement), _name(following.text)))
+    return places
 
 
-def _values(names: Sequence[str], given: Any) -> dict[str, Any]:
-    if given is None:
-        _refuse(
-            f"Values were not provided for the following prepared statement parameters: {_list(names)}"
-        )
-    if isinstance(given, Mapping):
-        values = {str(name): value for name, value in given.items()}
-        values.update({f"p{name}": value for name, value in values.items() if name.isdigit()})
-    else:
-        values = {f"p{i}": value for i, value in enumerate(given, 1)}
-        if len(values) != len(names):
-            _refuse(f"Prepared statement needs {len(names)} parameters, {len(values)} given")
-    missing = [name for name in names if name not in values]
-    if missing:
-        _refuse(
-            f"Values were not provided for the following prepared statement parameters: {_list(missing)}"
-        )
-    return {name: values[name] for name in names}
+def _end(token: Token, statement: Statement) -> int:
+    end: int = token.end + 1 - statement.offset
+    return end
 
 
-def _list(names: Sequence[str]) -> str:
-    return ", ".join(name.removeprefix("p") if name[1:].isdigit() else name for name in names)
+def _name(written: str) -> str:
+    """DuckDB reads names of parameters in any case, and takes '1' for a number."""
+    return f"p{written}" if written.isdigit() else written.lower()
 
 
-def _refuse(message: str) -> None:
-    raise duckdb.InvalidInputException(f"Invalid Input Error: {message}")
+def _check(connection: duckdb.DuckDBPyConnection, written: Sequence[str], given: Any) -> None:
+    values = ", ".join(written) or "NULL"
+    connection.execute(f"SELECT {values}", given).fetchall()
 
 
 def _edited(sql: str, edits: list[tuple[int, int, str]]) -> str:
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for start, end, text in edits:
         parts.extend((sql[at:start], text))
         at = end

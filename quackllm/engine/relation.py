@@ -4,57 +4,30 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from quackllm.engine.session import StoredResult
-from quackllm.engine.statement import holds_calls
-from quackllm.engine.variables import native, registered
+from quackllm.engine.statement import OURS, holds_calls
+from quackllm.engine.transactions import finish
+from quackllm.engine.variables import native
 from quackllm.optimizer.naive import FUNCTION
 
 if TYPE_CHECKING:
     from quackllm.engine.connection import Connection
 
 RUNNING = frozenset(
-    [
-        "__arrow_c_stream__",
-        "__len__",
-        "__repr__",
-        "__str__",
-        "arrow",
-        "create",
-        "describe",
-        "df",
-        "execute",
-        "fetch_arrow_reader",
-        "fetch_arrow_table",
-        "fetch_df_chunk",
-        "fetch_record_batch",
-        "fetchall",
-        "fetchdf",
-        "fetchmany",
-        "fetchnumpy",
-        "fetchone",
-        "insert_into",
-        "pl",
-        "record_batch",
-        "show",
-        "shape",
-        "tf",
-        "to_arrow_reader",
-        "to_arrow_table",
-        "to_csv",
-        "to_df",
-        "to_parquet",
-        "to_table",
-        "torch",
-        "write_csv",
-        "write_parquet",
-    ]
+    {"arrow", "create", "df", "execute", "fetch_arrow_reader", "fetch_arrow_table"}
+    | {"fetch_df_chunk", "fetch_record_batch", "fetchall", "fetchdf", "fetchmany", "fetchnumpy"}
+    | {"fetchone", "insert_into", "iter_rows", "map", "materialize", "pl", "preview"}
+    | {"record_batch", "shape", "show", "tf", "to_arrow_reader", "to_arrow_table", "to_csv"}
+    | {"to_df", "to_dicts", "to_parquet", "to_table", "torch", "write_csv", "write_parquet"}
 )
-"""Methods of a DuckDB relation that run it."""
+"""Methods and properties of a DuckDB relation that run it."""
+
+IN_PLACE = frozenset({"execute", "materialize"})
+"""Those that give the relation itself, its rows at hand."""
 
 
 class Relation:
@@ -69,14 +42,23 @@ class Relation:
         self,
         connection: Connection,
         relation: duckdb.DuckDBPyRelation,
-        variables: Mapping[str, Any] | None = None,
+        *,
         stored: StoredResult | None = None,
+        sources: tuple[str, ...] = (),
+        parents: tuple[Relation, ...] = (),
     ) -> None:
-        """Wrap a relation. `variables` are the Python variables that it reads."""
+        """Wrap a relation.
+
+        stored: its rows, when it has run. sources: names under which Python variables
+        were registered for it. parents: relations that it was made of.
+        """
         self._connection = connection
         self._relation = relation
-        self._variables = variables or {}
+        self._parents = parents
         self._kept: duckdb.DuckDBPyRelation | None = None
+        if sources:
+            forget = connection._leftovers.add_views
+            weakref.finalize(self, forget, sources).atexit = False
         if stored is not None:
             self._keep(stored)
 
@@ -84,27 +66,32 @@ class Relation:
         """Return DuckDB's relation, its calls by the scalar function."""
         return self._relation
 
-    def _run(self) -> duckdb.DuckDBPyRelation:
+    def quackllm_finished(self) -> duckdb.DuckDBPyRelation:
         """Return a relation over finished rows."""
         if self._kept is None:
             sql = self._relation.sql_query()
             if FUNCTION not in sql:
                 return self._relation
             connection = self._connection
-            with registered(connection._raw, self._variables):
-                stored = connection._session.query(sql, {}, connection._settings)
-            self._keep(stored)
+            connection._leftovers.drop()
+            if _can_be_read_back(connection._raw, sql):
+                self._keep(connection._session.query(sql, {}, connection._settings))
+            else:
+                table = self._relation.to_arrow_table()
+                self._kept = connection._raw.from_arrow(table)
         assert self._kept is not None
         return self._kept
 
     def _keep(self, stored: StoredResult) -> None:
-        raw = self._connection._raw
-        self._kept = raw.sql(stored.sql)
-        # Dropped before the next statement: a reader may still be open on the rows.
-        weakref.finalize(self, self._connection._garbage.append, stored.table).atexit = False
+        finish(self._connection._raw)
+        self._kept = self._connection._raw.sql(stored.sql)
+        drop = self._connection._leftovers.add_table
+        weakref.finalize(self, drop, stored.table).atexit = False
 
     def _argument(self, value: Any, method: str) -> Any:
         session = self._connection._session
+        if isinstance(value, duckdb.Expression):
+            value = str(value) if OURS.search(str(value)) else value
         if isinstance(value, str) and holds_calls(value, self._connection._engine.functions):
             if method in ("project", "select", "aggregate"):
                 return session.naive_items(value)
@@ -114,11 +101,11 @@ class Relation:
     def explain(self, type: Any = "standard") -> str:
         """Return the plan; of calls, how they will be made."""
         sql = self._relation.sql_query()
-        if FUNCTION not in sql:
-            return str(self._relation.explain(type))
         connection = self._connection
-        with registered(connection._raw, self._variables):
-            return connection._session.explain(sql, {}, connection._settings, analyze=False)[1]
+        if FUNCTION not in sql or not _can_be_read_back(connection._raw, sql):
+            return str(self._relation.explain(type))
+        connection._leftovers.drop()
+        return connection._session.explain(sql, {}, connection._settings, analyze=False)[1]
 
     def __getattr__(self, name: str) -> Any:
         if name in RUNNING:
@@ -134,40 +121,57 @@ class Relation:
             result = attribute(*given, **named)
             if not isinstance(result, duckdb.DuckDBPyRelation):
                 return result
-            inherited = dict(self._variables)
-            for argument in [*args, *options.values()]:
-                if isinstance(argument, Relation):
-                    inherited.update(argument._variables)
-            return Relation(self._connection, result, inherited)
+            others = [v for v in (*args, *options.values()) if isinstance(v, Relation)]
+            return Relation(self._connection, result, parents=(self, *others))
 
         return delegate
 
     def _runner(self, name: str) -> Any:
-        finished = getattr(self._run(), name)
-        if not callable(finished):
-            return finished
+        attribute = getattr(type(self._relation), name, None)
+        if attribute is None:
+            return getattr(self._relation, name)  # raises DuckDB's error
+        if not callable(attribute):
+            return getattr(self.quackllm_finished(), name)
 
-        @functools.wraps(finished)
         def fetch(*args: Any, **options: Any) -> Any:
-            kept = self._run()  # and self with it, while this runs
-            return getattr(kept, name)(*args, **options)
+            result = getattr(self.quackllm_finished(), name)(*args, **options)
+            if not isinstance(result, duckdb.DuckDBPyRelation):
+                return result
+            if name in IN_PLACE:
+                return self
+            return Relation(self._connection, result, parents=(self,))
 
+        fetch.__name__ = name
+        fetch.__doc__ = attribute.__doc__
         return fetch
 
     def __getitem__(self, name: str) -> Any:
-        return Relation(self._connection, self._relation[name], self._variables)
+        return Relation(self._connection, self._relation[name], parents=(self,))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._relation
+        return isinstance(name, str) and name in self._relation
 
     def __len__(self) -> int:
-        return len(self._run())
+        return len(self.quackllm_finished())
 
     def __repr__(self) -> str:
-        return repr(self._run())
+        return repr(self.quackllm_finished())
 
     def __str__(self) -> str:
-        return str(self._run())
+        return str(self.quackllm_finished())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> Any:
-        return self._run().to_arrow_table().__arrow_c_stream__(requested_schema)
+        return self.quackllm_finished().to_arrow_table().__arrow_c_stream__(requested_schema)
+
+
+def _can_be_read_back(raw: duckdb.DuckDBPyConnection, sql: str) -> bool:
+    """Whether the text of a relation says all of it.
+
+    DuckDB 1.x writes addresses of Python objects, DuckDB 2 leaves out the values of
+    parameters; such relations run as they are.
+    """
+    try:
+        statements = raw.extract_statements(sql)
+    except duckdb.Error:
+        return False
+    return not any(statement.named_parameters for statement in statements)

@@ -149,7 +149,10 @@ class Session:
         calls = {stage.number: stage.call for stage in planned.program.model_stages}
         estimates: dict[int, Estimate | None] = {}
         with transaction(self._raw):
-            for number, sql in ceilings(planned.plan).items():
+            for ceiling in ceilings(planned.plan):
+                number, sql = ceiling.number, ceiling.sql
+                if sql is None or None in ceiling.columns:
+                    continue
                 given = used_parameters(self._raw, sql, parameters)
                 tuples = self._raw.sql(sql, params=given).to_arrow_table()
                 columns = string_columns(tuples, len(calls[number].fields))

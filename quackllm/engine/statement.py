@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.errors import BindError
 from quackllm.optimizer.sql import DIALECT
@@ -22,8 +22,12 @@ OPENING = (TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE)
 CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE)
 NAMES_BEFORE = frozenset(
     {"INTO", "TABLE", "VIEW", "MACRO", "FUNCTION", "WITH", "RECURSIVE", "AS", "UPDATE", "TYPE"}
+    | {"EXISTS", "COPY", "REFERENCES", "EXECUTE"}
 )
 """Words after which a name and a parenthesis are not a call."""
+
+CALLS_AFTER = frozenset({"BY", "RETURN", "CHECK", "TOP", "SAMPLE", "PRECEDING", "LAST"})
+"""Words that sqlglot takes for names; after any other name there is no call."""
 
 QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "VALUES", "("})
 
@@ -40,6 +44,18 @@ class Statement:
     def first_word(self) -> str:
         """First token in upper case, '' for an empty statement."""
         return self.tokens[0].text.upper() if self.tokens else ""
+
+    @property
+    def without_comments(self) -> str:
+        """The statement with one space for whatever stands between two tokens."""
+        parts: list[str] = []
+        end = self.offset
+        for token in self.tokens:
+            if token.start > end:
+                parts.append(" ")
+            parts.append(self.sql[token.start - self.offset : token.end + 1 - self.offset])
+            end = token.end + 1
+        return "".join(parts)
 
 
 @dataclass(frozen=True)
@@ -85,13 +101,15 @@ def split(sql: str) -> list[Statement]:
 def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
     """Find the outermost calls of a statement, in order."""
     calls: list[CallText] = []
-    tokens, at = statement.tokens, 0
+    tokens = statement.tokens
+    at = begin = _begin(tokens)
     while at < len(tokens):
-        function = _function_at(tokens, at, functions)
-        if function is None:
+        before = tokens[at - 1] if at > begin else None
+        function = _function_at(tokens, at, before, functions)
+        end = _closing(tokens, at + 1) if function is not None else at
+        if function is None or _names_columns(tokens, end):
             at += 1
             continue
-        end = _closing(tokens, at + 1)
         first = tokens[at].start - statement.offset
         last = tokens[end].end + 1 - statement.offset
         spans = tuple(_arguments(tokens, at + 1, end, statement.offset))
@@ -100,29 +118,39 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
     return calls
 
 
-def _function_at(tokens: Sequence[Token], at: int, functions: Functions) -> Function | None:
+def _begin(tokens: Sequence[Token]) -> int:
+    """Where calls may begin: in CREATE MACRO and CREATE INDEX behind the name."""
+    words = [token.text.upper() for token in tokens]
+    if words[:1] != ["CREATE"]:
+        return 0
+    if {"MACRO", "FUNCTION"} & set(words[1:4]):
+        start = _first(words, _depths(tokens), {"AS"}, 0)
+        return 0 if start is None else start + 1
+    return len(tokens) if "INDEX" in words[1:4] else 0
+
+
+def _function_at(
+    tokens: Sequence[Token], at: int, before: Token | None, functions: Functions
+) -> Function | None:
     token = tokens[at]
     if at + 1 >= len(tokens) or tokens[at + 1].token_type != TokenType.L_PAREN:
         return None
     if token.token_type == TokenType.STRING:
         return None
-    before = tokens[at - 1] if at else None
-    if before is not None and (
-        before.token_type == TokenType.DOT or before.text.upper() in NAMES_BEFORE
-    ):
-        return None
+    if before is not None:
+        word = before.text.upper()
+        is_name = before.token_type in (TokenType.VAR, TokenType.IDENTIFIER)
+        if before.token_type == TokenType.DOT or word in NAMES_BEFORE:
+            return None
+        if is_name and word not in CALLS_AFTER:
+            return None
     return functions.get(token.text)
 
 
-def unknown_calls(statement: Statement, functions: Functions) -> list[tuple[str, str]]:
-    """List (name, close match) of calls whose names look like ours and are not."""
-    found = []
-    for token, following in zip(statement.tokens, statement.tokens[1:], strict=False):
-        if following.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR:
-            close = functions.suggest(token.text)
-            if close is not None:
-                found.append((token.text, close))
-    return found
+def _names_columns(tokens: Sequence[Token], closing: int) -> bool:
+    """Whether AS and a query follow: a name in WITH and the names of its columns."""
+    words = [token.text.upper() for token in tokens[closing + 1 : closing + 3]]
+    return words in (["AS", "("], ["AS", "MATERIALIZED"], ["AS", "NOT"])
 
 
 def _closing(tokens: Sequence[Token], at: int) -> int:
@@ -172,6 +200,7 @@ class Explain:
 
     analyze: bool
     json: bool
+    verbose: bool
     length: int
 
 
@@ -182,7 +211,8 @@ def explain_of(statement: Statement) -> Explain | None:
         return None
     options = (found["options"] or "").lower()
     analyze = bool(found["analyze"]) or "analyze" in options
-    return Explain(analyze, "json" in options, found.end())
+    verbose = bool(found["verbose"]) or "verbose" in options
+    return Explain(analyze, "json" in options, verbose, found.end())
 
 
 def inner_query(statement: Statement) -> tuple[int, int] | None:

@@ -1,0 +1,59 @@
+"""The end of an engine: with the last of the connections that share it."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from threading import Lock
+
+import duckdb
+
+from quackllm.engine.engine import Engine
+from quackllm.engine.settings import Settings
+from quackllm.optimizer.naive import FUNCTION
+
+
+class Household:
+    """The engine of a connection and its cursors, and how many of them are open.
+
+    settings: what calls go by that belong to no statement of ours, such as those of a
+        view: the settings of the first connection.
+    """
+
+    def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine, settings: Settings) -> None:
+        self.engine = engine
+        self.settings = settings
+        self._open = 0
+        self._lock = Lock()
+        # DuckDB complains at exit about functions of connections that are still open.
+        self._release = weakref.finalize(self, _release, raw, engine)
+
+    def current_settings(self) -> Callable[[], Settings]:
+        """Return a way to the settings that does not keep the household alive."""
+        this = weakref.ref(self)
+
+        def settings() -> Settings:
+            household = this()
+            return Settings() if household is None else household.settings
+
+        return settings
+
+    def enter(self) -> None:
+        """Count a connection in."""
+        with self._lock:
+            self._open += 1
+
+    def leave(self) -> None:
+        """Count a connection out; the last one ends outstanding calls and the engine."""
+        with self._lock:
+            self._open -= 1
+            last = self._open == 0
+        if last:
+            self._release()
+
+
+def _release(raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
+    engine.close()
+    with suppress(duckdb.Error):
+        raw.remove_function(FUNCTION)
