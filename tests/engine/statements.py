@@ -101,6 +101,11 @@ STAGED = [
     "SELECT c, count(*) FROM c GROUP BY c HAVING LLM_FILTER('z', c)",
     "SELECT s, LLM_SENTIMENT(s) FROM (SELECT LLM_SUMMARIZE(body) AS s FROM reviews)",
     "SELECT LLM_SENTIMENT(LLM_SUMMARIZE(body)) FROM reviews",
+    "SELECT id FROM (SELECT id, LLM('x', body) AS unused FROM reviews) WHERE id > 3",
+    "SELECT count(*) FROM (SELECT LLM('x', body) FROM reviews)",
+    "WITH c AS (SELECT id, LLM('x', body) AS x, LLM('y', body) AS y FROM reviews) "
+    "SELECT a.id, b.y FROM c a JOIN c b ON a.id = b.id",
+    "SELECT t FROM (SELECT id, LLM('x', body) AS x FROM reviews) AS t",
     "SELECT LLM_SUMMARIZE(body) AS s, LLM_SENTIMENT(s) FROM reviews",
     "SELECT title FROM movies WHERE id IN (SELECT movie_id FROM reviews WHERE LLM_FILTER('a', body))",
     "SELECT title, LLM('x', title) FROM movies WHERE LLM_FILTER('q', title) "

@@ -18,6 +18,7 @@ from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
+from quackllm.optimizer.rules.prune_columns import prune_columns
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.short_circuit import short_circuit
@@ -28,6 +29,7 @@ Rule = Callable[[Plan, Catalog], Plan]
 
 RULES: tuple[Rule, ...] = (
     inline_aliases,
+    prune_columns,
     filter_join_in_where,
     split_aggregate,
     project_after_limit,

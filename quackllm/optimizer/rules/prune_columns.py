@@ -1,0 +1,109 @@
+"""A column that nobody reads is not asked for.
+
+Before: SELECT title FROM (SELECT title, LLM('...', body) AS why FROM x)
+After:  SELECT title FROM (SELECT title, NULL AS why FROM x)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.scope import in_scope, selects
+from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sql import has_calls, raw
+
+DECIDING = ("distinct", "group", "having", "qualify")
+"""Clauses through which a select item decides which rows there are."""
+
+
+def prune_columns(plan: Plan, catalog: Catalog) -> Plan:
+    """Replace items with calls by NULL in derived tables and CTEs that do not show them."""
+    root = plan.root.copy()
+    pruned = [_prune(select, root, catalog) for select in selects(root)]
+    return replace(plan, root=root) if any(pruned) else plan
+
+
+def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
+    if any(select.args.get(name) for name in DECIDING) or not any(map(has_calls, _items(select))):
+        return False
+    readers = _readers(select, root)
+    if readers is None or any(is_star(item.unalias()) for item in select.expressions):
+        return False
+    columns = catalog.columns(in_scope(select, select.copy()))
+    if columns is None or len(columns) != len(select.expressions):
+        return False
+    pruned = False
+    for item, (name, type_) in zip(list(select.expressions), columns, strict=True):
+        value = item.unalias()
+        if has_calls(value) and value.find(exp.Query) is None and not _is_read(name, readers):
+            empty = raw(f"CAST(NULL AS {type_})")
+            item.replace(exp.Alias(this=empty, alias=exp.to_identifier(name, quoted=True)))
+            pruned = True
+    return pruned
+
+
+def _items(select: exp.Select) -> list[exp.Expr]:
+    return [item.unalias() for item in select.expressions]
+
+
+def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
+    """The trees in which a column of the query may be named; None when that is open."""
+    parent = select.parent
+    own = [part for part in (select.args.get("order"), select.args.get("where")) if part]
+    if isinstance(parent, exp.CTE):
+        uses = [table for table in root.find_all(exp.Table) if table.name == parent.alias]
+        with_ = parent.parent
+        if parent.args["alias"].columns or (with_ is not None and with_.args.get("recursive")):
+            return None
+    elif isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.From | exp.Join):
+        alias = parent.args.get("alias")
+        if alias is not None and alias.columns:
+            return None
+        uses = [parent]
+    else:
+        return None
+    readers = list(own)
+    for use in uses:
+        reader = use.find_ancestor(exp.Select)
+        if reader is None or not _names_its_columns(reader):
+            return None
+        readers.append(_without(reader, select))
+    return readers
+
+
+def _without(reader: exp.Select, select: exp.Select) -> exp.Expr:
+    """The reading SELECT, the query that is read taken out."""
+
+    def cut(node: exp.Expr) -> exp.Expr:
+        return exp.Select(expressions=[exp.null()]) if node == select else node
+
+    return reader.copy().transform(cut)
+
+
+def _names_its_columns(reader: exp.Select) -> bool:
+    """Whether a SELECT reads columns by name only: no star, no USING, no whole rows."""
+    if any(is_star(item.unalias()) for item in reader.expressions):
+        return False
+    named = [source.alias_or_name.lower() for source in reader.find_all(exp.Table, exp.Subquery)]
+    for node in reader.walk():
+        if isinstance(node, exp.Columns) or (
+            isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
+        ):
+            return False
+        if isinstance(node, exp.Column) and node.name.lower() in named:
+            return False  # the alias as a value is the whole row
+        if is_star(node) and not isinstance(node.parent, exp.Anonymous):
+            return False
+    return not any(join.args.get("using") or join.method for join in reader.args.get("joins", []))
+
+
+def _is_read(name: str, readers: list[exp.Expr]) -> bool:
+    return any(
+        node.name.lower() == name.lower()
+        for reader in readers
+        for node in reader.find_all(exp.Column, exp.Identifier)
+    )
