@@ -12,13 +12,13 @@ from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import ModelCall, column, text
+from quackllm.optimizer.sql import ModelCall, column, held, released, text
 from quackllm.udfs.base import Call, Function, Kind, Parameter
 from quackllm.udfs.registry import Functions
 from quackllm.udfs.type_parser import parse_type
 from quackllm.udfs.types import SqlType
 
-Fold = Callable[[exp.Expression], Any]
+Fold = Callable[[exp.Expr], Any]
 """Evaluates an expression without columns to a Python value."""
 
 Columns = Callable[[exp.Query], tuple[tuple[str, str], ...] | None]
@@ -34,7 +34,7 @@ class Field:
     """
 
     name: str
-    node: exp.Expression
+    node: exp.Expr
     argument: int
     member: str | None = None
 
@@ -55,9 +55,9 @@ class Binder:
         self._fold = fold
         self._columns = columns
 
-    def bind_tree(self, root: exp.Expression, calls: dict[str, Call]) -> exp.Expression:
+    def bind_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace every call in a tree by a `ModelCall`; add the bound calls to `calls`."""
-        holder = exp.Paren(this=root)
+        holder = held(root)
         nodes = [
             node
             for node in holder.find_all(exp.Anonymous)
@@ -68,11 +68,11 @@ class Binder:
             calls[bound.call.spec] = bound.call
             fields = [field.node.copy() for field in bound.fields]
             node.replace(ModelCall(this=bound.call.spec, expressions=fields))
-        return holder.this.pop()
+        return released(holder)
 
-    def restore_tree(self, root: exp.Expression, calls: dict[str, Call]) -> exp.Expression:
+    def restore_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace calls in naive form, as a relation's text holds them, by `ModelCall`s."""
-        holder = exp.Paren(this=root)
+        holder = held(root)
         naive = [node for node in holder.find_all(exp.Anonymous) if node.name.lower() == FUNCTION]
         for node in reversed(naive):
             _, spec, *fragments = node.expressions
@@ -81,7 +81,7 @@ class Binder:
             casts = _casts(parse_type(call.declaration.returns))
             fields = [_unrendered(fragment) for fragment in fragments]
             _without_casts(node, casts).replace(ModelCall(this=call.spec, expressions=fields))
-        return holder.this.pop()
+        return released(holder)
 
     def bind(self, node: exp.Anonymous) -> BoundCall:
         """Bind one call. Raises `BindError` with what was wrong and what would be right."""
@@ -94,17 +94,25 @@ class Binder:
         position = 0
         for index, argument in enumerate(node.expressions):
             if isinstance(argument, exp.PropertyEQ | exp.Kwarg):
-                name, value = argument.this.name, self._constant(argument.expression, written)
+                name = argument.this.name
+                value = self._constant(argument.expression, written, f"option {name}")
                 if name.lower() in (known.lower() for known in options):
-                    raise BindError(f"{written.upper()}: option {name} is given twice")
+                    raise BindError(
+                        f"Binder Error: {written.upper()}: option {name} is given twice"
+                    )
                 options[name] = value
                 continue
+            if isinstance(argument, exp.Distinct | exp.Order):
+                raise BindError(
+                    f"Binder Error: {written.upper()}: DISTINCT and ORDER BY are for aggregate "
+                    "functions; this one is called for each row"
+                )
             parameter = _parameter(function, position, written)
             position += 1
             if parameter.kind is Kind.CONSTANT or (
                 parameter.kind is Kind.PROMPT and is_constant(argument)
             ):
-                constants[parameter.name] = self._constant(argument, written, parameter)
+                constants[parameter.name] = self._constant(argument, written, parameter.name)
             elif parameter.kind is Kind.PROMPT:
                 fields.append(Field(parameter.name, argument, index))
             else:
@@ -113,11 +121,8 @@ class Binder:
         call = self._functions.bind(written, constants, options, [field.name for field in fields])
         return BoundCall(call, tuple(fields))
 
-    def _constant(
-        self, node: exp.Expression, function: str, parameter: Parameter | None = None
-    ) -> Any:
+    def _constant(self, node: exp.Expr, function: str, what: str) -> Any:
         if not is_constant(node):
-            what = parameter.name if parameter else "an option"
             raise BindError(
                 f"Binder Error: {function.upper()}: {what} must be a constant, "
                 f"not {text(node.copy())}, which can differ from row to row"
@@ -126,7 +131,7 @@ class Binder:
             return node.this
         return self._fold(node)
 
-    def _fields(self, node: exp.Expression, index: int, call: exp.Expression) -> Iterable[Field]:
+    def _fields(self, node: exp.Expr, index: int, call: exp.Expr) -> Iterable[Field]:
         if isinstance(node, exp.Struct) and all(
             isinstance(member, exp.PropertyEQ) for member in node.expressions
         ):
@@ -138,7 +143,7 @@ class Binder:
             return
         yield Field(_name_of(node), node, index)
 
-    def _star(self, node: exp.Expression, index: int, call: exp.Expression) -> Iterable[Field]:
+    def _star(self, node: exp.Expr, index: int, call: exp.Expr) -> Iterable[Field]:
         select = call.find_ancestor(exp.Select)
         table = node.table if isinstance(node, exp.Column) else None
         columns = None
@@ -153,7 +158,7 @@ class Binder:
             yield Field(name, column(name, table), index)
 
 
-def name_items(root: exp.Expression, functions: Functions) -> None:
+def name_items(root: exp.Expr, functions: Functions) -> None:
     """Give select items that hold a call and have no name the name that DuckDB would give.
 
     That is the text of the expression; the text that runs is another.
@@ -176,14 +181,14 @@ def _casts(type_: SqlType) -> int:
     return type_.cast_sql("").upper().count("CAST(")
 
 
-def _without_casts(node: exp.Expression, casts: int) -> exp.Expression:
+def _without_casts(node: exp.Expr, casts: int) -> exp.Expr:
     while isinstance(node.parent, exp.Paren) or (casts and isinstance(node.parent, exp.Cast)):
         node = node.parent
         casts -= isinstance(node, exp.Cast)
     return node
 
 
-def _unrendered(fragment: exp.Expression) -> exp.Expression:
+def _unrendered(fragment: exp.Expr) -> exp.Expr:
     """From the rendering of a field back to the field: see `json_fragment`."""
     inner = fragment.unnest()
     inner = inner.expressions[0].unnest() if isinstance(inner, exp.Anonymous) else inner
@@ -192,7 +197,7 @@ def _unrendered(fragment: exp.Expression) -> exp.Expression:
     return inner.expressions[0].copy()
 
 
-def is_constant(node: exp.Expression) -> bool:
+def is_constant(node: exp.Expr) -> bool:
     """Whether an expression has one value for the whole statement."""
     rowwise = (exp.Column, exp.Query, ModelCall, exp.Star)
     return node.find(*rowwise) is None
@@ -207,7 +212,7 @@ def _parameter(function: Function, position: int, written: str) -> Parameter:
     raise BindError(f"Binder Error: {written.upper()}: too many arguments: {function.signature()}")
 
 
-def _name_of(node: exp.Expression) -> str:
+def _name_of(node: exp.Expr) -> str:
     if isinstance(node, exp.Column | exp.Dot) and node.name:
         return str(node.name)
     return text(node.copy()) if node.find(ModelCall) is None else "value"

@@ -23,6 +23,7 @@ from quackllm.engine.session import Session, StoredResult
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import (
     OURS,
+    Explain,
     Statement,
     calls_in,
     explain_of,
@@ -30,7 +31,6 @@ from quackllm.engine.statement import (
     is_query,
     split,
 )
-from quackllm.engine.suggestions import suggesting
 from quackllm.engine.transactions import finish
 from quackllm.engine.variables import (
     call_in_frame,
@@ -41,6 +41,7 @@ from quackllm.engine.variables import (
     table_names,
     table_variables,
 )
+from quackllm.engine.wording import in_our_words
 from quackllm.errors import BindError
 from quackllm.optimizer.sql import quote
 
@@ -126,7 +127,8 @@ class Connection:
         if not (is_query(last) and calls_in(last, self._engine.functions)):
             return self._wrap(self._statement(last, params, frame, "sql"))
         self._leftovers.drop()
-        with suggesting(self._engine.functions):
+        with in_our_words(self._engine.functions):
+            self._raw.extract_statements(last.sql)  # what is wrong with it, in DuckDB's words
             provide_tables(self._raw, last, self._engine, self._settings)
             sql, values = named_parameters(self._raw, last, params)
             sql = commands.with_current_settings(split(sql)[0], self._settings)
@@ -169,7 +171,8 @@ class Connection:
         self._leftovers.drop()
         if commands.is_command(statement):
             return self._command(statement, parameters, method)
-        with suggesting(self._engine.functions):
+        with in_our_words(self._engine.functions):
+            self._raw.extract_statements(statement.sql)
             provide_tables(self._raw, statement, self._engine, self._settings)
             sql = commands.with_current_settings(statement, self._settings)
             if not calls_in(statement, self._engine.functions):
@@ -190,14 +193,7 @@ class Connection:
             span = None if explain.analyze else inner_query(inner)
             text = inner.sql if span is None else inner.sql[span[0] : span[1]]
             if span is not None or is_query(inner):
-                return self._explain(
-                    text,
-                    values,
-                    frame,
-                    method,
-                    analyze=explain.analyze,
-                    as_json=explain.json,
-                )
+                return self._explain(explain, text, values, frame, method)
         if is_query(statement):
             stored = self._query(sql, values, frame)
             self._raw.execute(stored.sql)
@@ -226,18 +222,18 @@ class Connection:
 
     def _explain(
         self,
+        explain: Explain,
         sql: str,
         values: Mapping[str, Any],
         frame: FrameType,
         method: str,
-        *,
-        analyze: bool,
-        as_json: bool,
     ) -> Any:
         with registered(self._raw, self._variables(sql, frame)):
-            entries, text = self._session.explain(sql, values, self._settings, analyze=analyze)
-        shown = json.dumps(entries, ensure_ascii=False, indent=2) if as_json else text
-        name = "analyzed_plan" if analyze else "llm_plan"
+            data, text = self._session.explain(
+                sql, values, self._settings, analyze=explain.analyze, verbose=explain.verbose
+            )
+        shown = json.dumps(data, ensure_ascii=False, indent=2) if explain.json else text
+        name = "analyzed_plan" if explain.analyze else "llm_plan"
         given = {"name": name, "plan": shown}
         return getattr(self._raw, method)(
             "SELECT $name AS explain_key, $plan AS explain_value", **{_keyword(method): given}
@@ -288,7 +284,7 @@ class Connection:
     def _plain(self, frame: FrameType, method: str, *args: Any, **options: Any) -> Any:
         """Hand a call to DuckDB as if the user's frame had made it."""
         self._leftovers.drop()
-        with suggesting(self._engine.functions):
+        with in_our_words(self._engine.functions):
             call = functools.partial(getattr(self._raw, method), *args, **options)
             return call_in_frame(frame, args[0], call)
 
@@ -351,8 +347,9 @@ class Connection:
         @functools.wraps(attribute)
         def delegate(*args: Any, **options: Any) -> Any:
             given = [native(argument) for argument in args]
-            result = getattr(self._raw, name)(*given, **{k: native(v) for k, v in options.items()})
-            return self._wrap(result)
+            named = {key: native(value) for key, value in options.items()}
+            with in_our_words(self._engine.functions):
+                return self._wrap(getattr(self._raw, name)(*given, **named))
 
         return delegate
 

@@ -12,6 +12,7 @@ from quackllm.engine.session import StoredResult
 from quackllm.engine.statement import OURS, holds_calls
 from quackllm.engine.transactions import finish
 from quackllm.engine.variables import native
+from quackllm.engine.wording import in_our_words
 from quackllm.optimizer.naive import FUNCTION
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ class Relation:
             if _can_be_read_back(connection._raw, sql):
                 self._keep(connection._session.query(sql, {}, connection._settings))
             else:
-                table = self._relation.to_arrow_table()
+                with in_our_words(connection._engine.functions):
+                    table = self._relation.to_arrow_table()
                 self._kept = connection._raw.from_arrow(table)
         assert self._kept is not None
         return self._kept

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import duckdb
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 
 from quackllm.engine.engine import Engine
 from quackllm.engine.settings import Settings
+from quackllm.errors import QuackLLMError
 from quackllm.optimizer.naive import BINDING, FUNCTION
 
 Texts = pa.Array | pa.ChunkedArray
@@ -27,13 +29,29 @@ def register_scalar_function(
 
     settings: the settings of calls that belong to no running statement, such as those
         of a view that plain DuckDB evaluates.
+
+    DuckDB has one set of functions for all connections of the process to one database.
+    A connection that had the function gets it anew; raises `QuackLLMError` when another
+    one has it, whose model would answer in the place of this one's.
     """
+    with suppress(duckdb.Error):
+        connection.remove_function(FUNCTION)
 
     def llm_call(*columns: Texts) -> pa.Array:
         runs, specs, *fields = (_flat(column) for column in columns)
         rows = max(len(column) for column in (runs, specs, *fields))
         return _answer(engine, settings, runs, specs, [_spread(f, rows) for f in fields], rows)
 
+    try:
+        _create(connection, llm_call)
+    except duckdb.CatalogException:
+        raise QuackLLMError(
+            "Catalog Error: another quackllm connection of this process has the database open; "
+            "use its cursor()"
+        ) from None
+
+
+def _create(connection: duckdb.DuckDBPyConnection, llm_call: Callable[..., pa.Array]) -> None:
     connection.create_function(
         FUNCTION,
         llm_call,
