@@ -21,6 +21,7 @@ from quackllm.engine.providers.registry import Providers
 from quackllm.engine.run import Run
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings
+from quackllm.optimizer.cost import Price
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
@@ -37,6 +38,9 @@ class NamedModel:
     base_url: str | None = None
     api_key: Secret | None = None
     provider: str | None = None
+    input_price: float | None = None
+    cached_input_price: float | None = None
+    output_price: float | None = None
 
 
 class Engine:
@@ -124,6 +128,21 @@ class Engine:
             provider=named.provider if own_place else config.provider,
         )
 
+    def price(self, settings: Settings, model: str | None) -> Price | None:
+        """Return the price of a model's tokens, None unless that of input and output is given.
+
+        A named model has the prices that CREATE MODEL gave it, the model of the settings
+        those of the settings; of any other model no price is known.
+        """
+        wanted = model or settings.model
+        named = None if wanted is None else self.models.get(wanted.lower())
+        if named is None and model is not None and model != settings.model:
+            return None
+        given = settings if named is None else named
+        if given.input_price is None or given.output_price is None:
+            return None
+        return Price(given.input_price, given.output_price, given.cached_input_price)
+
     def begin(self, settings: Settings, sql: str) -> Run:
         """Begin a statement."""
         with self._lock:
@@ -162,9 +181,13 @@ class Engine:
         self, settings: Settings, call: Call, columns: Sequence[pa.Array]
     ) -> SendingOrder:
         """Decide it for EXPLAIN: by what is known of the provider without opening it."""
-        provider = self._given or self._opened.get(self.provider_config(settings, call.model))
-        orderer = self._orderer if settings.reorder else as_given
-        return orderer(call, columns, provider.capabilities if provider else Capabilities())
+        provider = self.opened_provider(settings, call.model)
+        order = self._orderer(call, columns, provider.capabilities if provider else Capabilities())
+        return order if settings.reorder else replace(order, reused=order.reused_unordered)
+
+    def opened_provider(self, settings: Settings, model: str | None) -> Provider | None:
+        """Return the provider that answers for a model, if it has been used already."""
+        return self._given or self._opened.get(self.provider_config(settings, model))
 
     def close(self) -> None:
         """Release providers and the background thread. May be called twice."""

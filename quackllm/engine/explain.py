@@ -1,141 +1,298 @@
-"""EXPLAIN and EXPLAIN ANALYZE of statements that call a model."""
+"""EXPLAIN and EXPLAIN ANALYZE of statements that call a model: as data, and drawn as text.
+
+The data are described in docs/explain.md: their keys are kept.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from quackllm.engine.history import StageStats, StatementStats
+from quackllm.engine.alternatives import Alternative
+from quackllm.engine.estimates import Estimates, StageEstimate
+from quackllm.engine.history import StageStats, StatementStats, money
+from quackllm.optimizer.cost import Cost, total
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
+from quackllm.optimizer.sampling import SAMPLE_ROWS
 
-WIDTH = 100
+WIDTH = 96
+"""Characters of a line."""
+LABEL = 12
+"""Characters of the column that names things."""
+LONGEST = 12
+"""Lines of a text that are shown."""
 
+PLACES = {"expressions": "SELECT", "group": "GROUP BY", "order": "ORDER BY"}
+"""What the clauses are called whose names in the tree are not those in SQL."""
 
-@dataclass(frozen=True)
-class Estimate:
-    """What a stage costs at most: calls, prompt tokens (4 characters each), and reuse.
-
-    reused, reused_unordered: tokens that the server's prefix cache is expected to serve
-    in the sending order, and in the order of the rows as they are.
-    """
-
-    calls: int
-    tokens: int
-    reused: int
-    reused_unordered: int
+Entry = dict[str, Any]
 
 
 def explained(
     program: Program,
-    estimates: Mapping[int, Estimate | None],
+    estimates: Estimates,
     actual: StatementStats | None = None,
-) -> list[dict[str, Any]]:
-    """Describe a program, one entry per stage, as data."""
-    entries: list[dict[str, Any]] = []
+    alternatives: Sequence[Alternative] | None = None,
+    *,
+    undecided: bool = False,
+) -> Entry:
+    """Describe a program as data.
+
+    alternatives: when they were asked for. undecided: whether a sample may still change
+        the order of predicates.
+    """
+    stages: list[Entry] = []
+    shown: set[str] = set()
     for stage in program.stages:
         if isinstance(stage, MaterializeStage):
-            entries.append({"stage": "kept rows", "sql": stage.shown})
+            stages.append({"stage": "kept rows", "sql": stage.shown})
             continue
-        entries.extend(_model_entry(part, stage, estimates, actual) for part in stage.stages)
-    entries.append({"stage": "result", "sql": program.shown or program.final})
-    staged = {stage.call.spec for stage in program.model_stages}
-    entries.extend({"stage": "scalar function", "reason": reason} for reason in program.unstaged)
+        for part in stage.stages:
+            entry = _model_entry(part, stage)
+            entry.update(_estimated(estimates.get(part.number)))
+            if actual is not None and part.call.spec not in shown:
+                entry.update(_happened(actual.stages.get(part.call.spec)))
+                shown.add(part.call.spec)
+            stages.append(entry)
+    stages.append({"stage": "result", "sql": program.shown or program.final})
+    stages.extend({"stage": "scalar function", "reason": reason} for reason in program.unstaged)
     for spec, stats in actual.stages.items() if actual else ():
-        if spec not in staged:
-            entries.append(
-                {"stage": "scalar function", "function": stats.function.upper(), **_actual(stats)}
-            )
-    return entries
+        if spec not in shown:
+            entry = {"stage": "scalar function", "function": stats.function.upper()}
+            stages.append({**entry, **_happened(stats)})
+    described: Entry = {"stages": stages, "total": _totals(estimates, actual)}
+    if alternatives is not None:
+        described["alternatives"] = [
+            {"name": other.name, "expected": asdict(other.cost)} for other in alternatives
+        ]
+    described["order_from_sample"] = undecided
+    described["rules"] = list(program.applied)
+    return described
 
 
-def _model_entry(
-    stage: ModelStage,
-    block: BlockStage,
-    estimates: Mapping[int, Estimate | None],
-    actual: StatementStats | None,
-) -> dict[str, Any]:
-    spec = json.loads(stage.call.spec)
-    entry: dict[str, Any] = {
-        "stage": f"model {stage.number}",
+def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
+    entry = {
+        "stage": "model",
+        "number": stage.number,
         "function": stage.call.function.upper(),
-        "clause": stage.clause,
-        "constants": spec["constants"],
+        "clause": PLACES.get(stage.clause, stage.clause.upper()),
+        "constants": json.loads(stage.call.spec)["constants"],
         "fields": list(stage.call.fields),
         "model": stage.call.model,
-        "for rows where": stage.guard or None,
-        "stops after rows": block.stop_after,
+        "rows_where": stage.guard or None,
+        "stop_after_rows": block.stop_after,
     }
-    estimate = estimates.get(stage.number)
-    if estimate is not None:
-        entry["calls at most"] = estimate.calls
-        entry["tokens in at most"] = estimate.tokens
-        if estimate.tokens:
-            entry["prefix reuse"] = (
-                f"{estimate.reused / estimate.tokens:.0%} of tokens in, "
-                f"{estimate.reused_unordered / estimate.tokens:.0%} without reordering"
-            )
-    if actual is not None and stage.call.spec in actual.stages:
-        entry.update(_actual(actual.stages[stage.call.spec]))
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def _actual(stats: StageStats) -> dict[str, Any]:
+def _estimated(estimate: StageEstimate | None) -> Entry:
+    if estimate is None or estimate.demand is None:
+        return {"at_most": None, "expected": None}
+    assert estimate.at_most is not None and estimate.expected is not None
+    measured = estimate.measured
     return {
-        "answered by": f"{stats.model} ({stats.endpoint})",
-        "tuples": stats.tuples,
-        "from cache": stats.cached,
-        "calls": stats.calls,
-        "tokens in": stats.prompt_tokens,
-        "tokens cached": stats.cached_tokens,
-        "tokens out": stats.completion_tokens,
-        "failures": dict(stats.failures),
-        "seconds": round(stats.seconds, 3),
+        "tuples": estimate.demand.tuples,
+        "remembered": estimate.demand.remembered,
+        "at_most": asdict(estimate.at_most),
+        "expected": asdict(estimate.expected),
+        "basis": {
+            "share": estimate.share,
+            "share_from_answers": estimate.answers,
+            "tokens_out_per_call": measured.output,
+            "measured_calls": measured.calls,
+            "tokens_in_factor": measured.prompt,
+            "tokens_cached_factor": measured.reuse,
+        },
     }
 
 
-def as_text(
-    entries: list[dict[str, Any]], program: Program, actual: StatementStats | None = None
-) -> str:
-    """Draw the entries for a person, first stage first."""
-    lines = []
-    for entry in entries:
-        entry = dict(entry)
-        lines.append(_headline(entry))
-        for name, value in entry.items():
-            lines.extend(_detail(name, value))
-    if program.applied:
-        lines.append("rules: " + ", ".join(program.applied))
+def _happened(stats: StageStats | None) -> Entry:
+    if stats is None:
+        return {"actual": asdict(Cost(0))}
+    return {
+        "actual": asdict(_cost_of(stats)),
+        "answered_by": {"model": stats.model, "endpoint": stats.endpoint},
+        "answered_from_cache": stats.cached,
+        "failures": dict(stats.failures),
+    }
+
+
+def _cost_of(stats: StageStats | StatementStats) -> Cost:
+    return Cost(
+        calls=stats.calls,
+        tokens_in=stats.prompt_tokens,
+        tokens_cached=stats.cached_tokens,
+        tokens_out=stats.completion_tokens,
+        dollars=stats.cost,
+        seconds=round(stats.seconds, 6),
+    )
+
+
+def _totals(estimates: Estimates, actual: StatementStats | None) -> Entry:
+    told = [estimate for estimate in estimates.values() if estimate.demand is not None]
+    totals: Entry = {
+        "not_told": [number for number, one in estimates.items() if one.demand is None],
+        "at_most": asdict(total(e.at_most for e in told if e.at_most is not None)),
+        "expected": asdict(total(e.expected for e in told if e.expected is not None)),
+    }
+    if not told:
+        totals["at_most"] = totals["expected"] = None
     if actual is not None:
-        lines.append("total: " + actual.summary())
+        totals["actual"] = asdict(_cost_of(actual))
+    return totals
+
+
+# As text
+
+COLUMNS: Mapping[str, str] = {
+    "calls": "calls",
+    "tokens_in": "tokens in",
+    "tokens_cached": "cached",
+    "tokens_out": "tokens out",
+    "dollars": "dollars",
+    "seconds": "seconds",
+}
+"""The columns of a table of costs, by the name of the figure."""
+
+
+def as_text(described: Entry) -> str:
+    """Draw the data of `explained` for a person, first stage first."""
+    columns = _columns(described)
+    lines: list[str] = []
+    for entry in described["stages"]:
+        lines.append(_headline(entry))
+        lines.extend(_details(entry))
+        lines.extend(_table(_costs(entry), columns))
+        lines.extend(_remarks(entry))
+    totals = described["total"]
+    if _costs(totals):
+        lines.append("● total")
+        lines.extend(_table(_costs(totals), columns))
+        lines.extend(_remarks_on_total(totals))
+    others = described.get("alternatives")
+    if others:
+        lines.append("● alternatives rejected (expected)")
+        width = max(len(other["name"]) for other in others)
+        rows = [(other["name"], other["expected"]) for other in others]
+        lines.extend(_table([("this plan", totals["expected"]), *rows], columns, width))
+    elif others is not None:
+        lines.append("● alternatives rejected: none that costs something else")
+    if described["order_from_sample"]:
+        lines.append(
+            f"order of predicates: as written; a sample of {SAMPLE_ROWS} rows may change it"
+        )
+    if described["rules"]:
+        lines.append("rules: " + ", ".join(described["rules"]))
     return "\n".join(lines)
 
 
-def _headline(entry: dict[str, Any]) -> str:
-    stage = entry.pop("stage")
-    function = entry.pop("function", "")
-    clause = entry.pop("clause", "")
-    place = {"expressions": "SELECT", "group": "GROUP BY", "order": "ORDER BY"}.get(
-        clause, clause.upper()
-    )
-    return f"● {stage}" + (f": {function}" if function else "") + (f" in {place}" if place else "")
+def _columns(described: Entry) -> list[str]:
+    """The figures that are known of anything; money and time are not, as a rule."""
+    costs = [cost for entry in described["stages"] for _, cost in _costs(entry)]
+    costs += [cost for _, cost in _costs(described["total"])]
+    return [name for name in COLUMNS if any(cost[name] is not None for cost in costs)]
 
 
-def _detail(name: str, value: Any) -> list[str]:
-    if value is None or value in ({}, [], ""):
+def _costs(entry: Entry) -> list[tuple[str, Entry]]:
+    named = [("at most", "at_most"), ("expected", "expected"), ("actual", "actual")]
+    return [(label, entry[key]) for label, key in named if entry.get(key) is not None]
+
+
+def _headline(entry: Entry) -> str:
+    number = f" {entry['number']}" if "number" in entry else ""
+    function = f": {entry['function']}" if "function" in entry else ""
+    clause = f" in {entry['clause']}" if "clause" in entry else ""
+    return f"● {entry['stage']}{number}{function}{clause}"
+
+
+def _details(entry: Entry) -> list[str]:
+    lines: list[str] = []
+    for name, value in entry.get("constants", {}).items():
+        lines.extend(_detail(name, json.dumps(value, ensure_ascii=False)))
+    lines.extend(_detail("fields", ", ".join(entry.get("fields", []))))
+    lines.extend(_detail("model", entry.get("model")))
+    lines.extend(_detail("rows where", entry.get("rows_where")))
+    if "stop_after_rows" in entry:
+        lines.extend(_detail("stops after", f"{entry['stop_after_rows']:,} rows"))
+    lines.extend(_detail("sql", entry.get("sql")))
+    lines.extend(_detail("reason", entry.get("reason")))
+    if "answered_by" in entry:
+        by = entry["answered_by"]
+        lines.extend(_detail("answered by", f"{by['model']} ({by['endpoint']})"))
+    return lines
+
+
+def _detail(name: str, value: str | None) -> list[str]:
+    """Write a name and its text, wrapped between words, cut when it is very long."""
+    if not value:
         return []
-    if isinstance(value, dict):
-        value = ", ".join(
-            f"{key}: {json.dumps(item, ensure_ascii=False)}" for key, item in value.items()
-        )
-    elif isinstance(value, list):
-        value = ", ".join(map(str, value))
-    elif isinstance(value, int):
-        value = f"{value:,}"
-    shown = " ".join(str(value).split())
-    if len(shown) > 3 * WIDTH:
-        shown = shown[: 3 * WIDTH - 1] + "…"
-    first, *rest = [shown[i : i + WIDTH] for i in range(0, len(shown), WIDTH)]
-    indent = "│   " + " " * 20
-    return [f"│   {name:<19} {first}", *(indent + part for part in rest)]
+    wrapped = textwrap.wrap(
+        " ".join(value.split()),
+        WIDTH - LABEL - 5,
+        break_long_words=False,
+        break_on_hyphens=False,
+        max_lines=LONGEST,
+        placeholder=" …",
+    )
+    names = [name, *[""] * (len(wrapped) - 1)]
+    return [f"│   {label:<{LABEL}} {line}" for label, line in zip(names, wrapped, strict=True)]
+
+
+def _table(
+    rows: Sequence[tuple[str, Entry]], columns: Sequence[str], width: int = LABEL
+) -> list[str]:
+    if not rows:
+        return []
+    head = "".join(f"{COLUMNS[name]:>12}" for name in columns)
+    lines = [f"│   {'':<{width}}{head}"]
+    for label, cost in rows:
+        cells = "".join(f"{_cell(name, cost[name]):>12}" for name in columns)
+        lines.append(f"│   {label:<{width}}{cells}")
+    return lines
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name == "dollars":
+        return money(value)
+    return f"{value:,.2f}" if name == "seconds" else f"{value:,}"
+
+
+def _remarks(entry: Entry) -> list[str]:
+    """Say what the estimates rest on, and what went wrong."""
+    if entry["stage"] == "model" and entry["at_most"] is None:
+        return _remark("its arguments stand on earlier answers: not told beforehand")
+    remarks: list[str] = []
+    basis = entry.get("basis")
+    if entry.get("remembered"):
+        remarks.append(f"{entry['remembered']:,} of {entry['tuples']:,} answers are there already")
+    if basis is not None and basis["share_from_answers"] is not None:
+        seen = basis["share_from_answers"]
+        source = f"as of {seen:,} answers seen" if seen else "assumed"
+        remarks.append(f"{basis['share']:.0%} of the calls expected ({source})")
+    if basis is not None and basis["measured_calls"]:
+        calls = basis["measured_calls"]
+        remarks.append(f"{basis['tokens_out_per_call']:.1f} tokens out per call (of {calls:,})")
+    elif basis is not None:
+        remarks.append("tokens out: at most, none measured yet")
+    if entry.get("answered_from_cache"):
+        remarks.append(f"{entry['answered_from_cache']:,} answers from the cache")
+    for cause, count in entry.get("failures", {}).items():
+        remarks.append(f"{count:,} failed: {cause}")
+    return _remark(" · ".join(remarks))
+
+
+def _remarks_on_total(totals: Entry) -> list[str]:
+    missing = totals["not_told"]
+    if not missing:
+        return []
+    return _remark("estimates without model " + ", ".join(map(str, missing)))
+
+
+def _remark(text: str) -> list[str]:
+    lines = textwrap.wrap(text, WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return [f"│   {line}" for line in lines]

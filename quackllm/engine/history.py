@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from quackllm.engine.providers.base import Usage
+from quackllm.optimizer.cost import Price
 
 PREVIEW = 120
 """Characters of a failed row's fields that llm_errors() shows."""
@@ -38,6 +39,15 @@ def failure_of(
     return Failure(statement, stage, function, model, cause, message, digest, preview)
 
 
+def money(dollars: float) -> str:
+    """Write dollars for people, a small sum with more digits."""
+    if dollars == 0 or dollars >= 1:
+        return f"${dollars:,.2f}"
+    if dollars < 1e-6:
+        return "<$0.000001"
+    return f"${dollars:.4f}" if dollars >= 0.01 else f"${dollars:.6f}"
+
+
 @dataclass
 class StageStats:
     """Running totals of one model stage. Tokens are counts, seconds are of the wall clock.
@@ -49,6 +59,8 @@ class StageStats:
         the order of the rows as they came would.
     cached_tokens: prompt tokens that the server took from its prefix cache, None while
         no reply has said.
+    answers: how often each label was answered, of calls that answer with a label.
+    price: of the model's tokens, None when nobody has said.
     """
 
     number: int
@@ -66,6 +78,16 @@ class StageStats:
     expected_reuse_unordered: int = 0
     expected_tokens: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    price: Price | None = None
+
+    @property
+    def cost(self) -> float | None:
+        """Dollars paid for the answers, None when there is no price."""
+        if self.price is None:
+            return None
+        cached = self.cached_tokens or 0
+        return self.price.dollars(self.prompt_tokens, cached, self.completion_tokens)
 
     def expect(self, reused: int, reused_unordered: int, total: int) -> None:
         """Add what the sending order of a round of questions is expected to reuse."""
@@ -127,6 +149,13 @@ class StatementStats:
         return sum(known) if known else None
 
     @property
+    def cost(self) -> float | None:
+        """Dollars paid for the answers, None when a stage's price is not known."""
+        costs = [stage.cost for stage in self.stages.values()]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if known and len(known) == len(costs) else None
+
+    @property
     def failures(self) -> Counter[str]:
         """Failed calls by cause."""
         total: Counter[str] = Counter()
@@ -142,6 +171,8 @@ class StatementStats:
         cached = f" ({self.cached_tokens:,} cached)" if self.cached_tokens is not None else ""
         parts.append(f"{self.prompt_tokens:,} tokens in{cached}")
         parts.append(f"{self.completion_tokens:,} out")
+        if self.cost is not None:
+            parts.append(money(self.cost))
         parts.append(f"{self.seconds:.1f} s")
         if self.failures:
             causes = ", ".join(f"{n:,} {cause}" for cause, n in self.failures.most_common())

@@ -27,6 +27,16 @@ SEPARATOR = "\x1f"
 """Joins rendered fields to a key, as `quackllm.optimizer.sql.key` does in SQL."""
 
 
+def answer_keys(call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
+    """Return the key of each row's answer: its rendered fields in the order of their names."""
+    if not fields:
+        return [""] * rows
+    ordered = sorted(range(len(fields)), key=lambda position: call.fields[position])
+    joined = pc.binary_join_element_wise(*(fields[i] for i in ordered), SEPARATOR)
+    keys: list[str] = joined.to_pylist()
+    return keys
+
+
 class Run:
     """Answers the model stages of one statement; used from DuckDB's threads too."""
 
@@ -44,7 +54,13 @@ class Run:
         stages = self.stats.stages
         if call.spec not in stages:
             number = self._numbers.get(call.spec, len(stages) + 1)
-            stages[call.spec] = StageStats(number, call.function, provider.model, provider.endpoint)
+            stages[call.spec] = StageStats(
+                number,
+                call.function,
+                provider.model,
+                provider.endpoint,
+                price=self._engine.price(self._settings, call.model),
+            )
         return stages[call.spec]
 
     def number_stages(self, numbers: Mapping[str, int]) -> None:
@@ -68,18 +84,10 @@ class Run:
             provider = self._engine.provider(self._settings, call.model)
             question = Question(call.identity, provider.endpoint, provider.model)
             known = self._answers.setdefault(question, {})
-            keys = self._keys(call, fields, rows)
+            keys = answer_keys(call, fields, rows)
             self._ask_missing(call, provider, question, known, keys, fields)
             empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
             return pa.array([None if key == empty else known.get(key) for key in keys], pa.string())
-
-    def _keys(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
-        if not fields:
-            return [""] * rows
-        ordered = sorted(range(len(fields)), key=lambda position: call.fields[position])
-        joined = pc.binary_join_element_wise(*(fields[i] for i in ordered), SEPARATOR)
-        keys: list[str] = joined.to_pylist()
-        return keys
 
     def _ask_missing(
         self,
@@ -119,6 +127,9 @@ class Run:
             if wanted:
                 batch = _Batch(self._engine, self._settings, self.stats.number, stats, call)
                 batch.ask(provider, question, known, wanted, fields, use_cache)
+            if isinstance(call.declaration.answer, Choice):
+                answers = [known.get(key) for key in first_row]
+                stats.answers.update(answer for answer in answers if answer is not None)
         finally:
             seconds = time.monotonic() - started
             stats.seconds += seconds

@@ -6,20 +6,21 @@ import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
 
+from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
 from quackllm.engine.engine import Engine
-from quackllm.engine.executor import Executor, drop_temporary, string_columns
-from quackllm.engine.explain import Estimate, as_text, explained
+from quackllm.engine.estimates import Estimates, Estimator, undecided
+from quackllm.engine.executor import Executor, drop_temporary
+from quackllm.engine.explain import as_text, explained
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
-from quackllm.engine.transactions import transaction
-from quackllm.optimizer.lower import ceilings
+from quackllm.engine.wording import in_our_words
 from quackllm.optimizer.sql import quote
 
 LOGGER = logging.getLogger("quackllm")
@@ -103,24 +104,55 @@ class Session:
             raise relocated(error, sql) from None
 
     def explain(
-        self, sql: str, parameters: Mapping[str, Any], settings: Settings, *, analyze: bool
-    ) -> tuple[list[dict[str, Any]], str]:
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        *,
+        analyze: bool,
+        verbose: bool = False,
+    ) -> tuple[dict[str, Any], str]:
         """Describe how a SELECT runs, as data and as text; with `analyze`, run it first.
 
-        Without `analyze` no model is called: only DuckDB counts argument tuples.
+        Without `analyze` no model is called: only DuckDB counts argument tuples. With
+        `verbose`, the ways that were not taken are planned and costed too.
         """
         if not analyze:
             planned = self._planned(sql, parameters, settings, None)
-            estimates = self._estimates(planned, parameters, settings)
-            entries = explained(planned.program, estimates)
-            return entries, as_text(entries, planned.program)
+            estimates, others = self._estimated(planned, sql, parameters, settings, None, verbose)
+            open_ = undecided(planned, estimates, settings)
+            described = explained(planned.program, estimates, None, others, undecided=open_)
+            return described, as_text(described)
         with self._running(sql, settings) as run:
             planned = self._planned(sql, parameters, settings, run)
-            estimates = self._estimates(planned, parameters, settings)
+            estimates, others = self._estimated(planned, sql, parameters, settings, run, verbose)
             table = self._executor.execute(planned.program, planned.schema, parameters, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
-        entries = explained(planned.program, estimates, run.stats)
-        return entries, as_text(entries, planned.program, run.stats)
+        described = explained(planned.program, estimates, run.stats, others)
+        return described, as_text(described)
+
+    def _estimated(
+        self,
+        planned: PlannedQuery,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run | None,
+        verbose: bool,
+    ) -> tuple[Estimates, list[Alternative] | None]:
+        """Estimate a plan before it runs and, with `verbose`, the ways not taken."""
+        running = None if run is None else run.stats
+        estimator = Estimator(self._raw, self._engine, settings, parameters, running)
+        estimates = estimator.stages(planned)
+        if not verbose:
+            return estimates, None
+
+        def plan_without(rules: frozenset[str]) -> PlannedQuery:
+            disabled = ", ".join(sorted({settings.disabled_rules, *rules} - {""}))
+            others = replace(settings, disabled_rules=disabled)
+            return self._planned(sql, parameters, others, run)
+
+        return estimates, alternatives(estimator, planned, estimates, plan_without)
 
     def _planned(
         self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: Run | None
@@ -140,34 +172,13 @@ class Session:
             return self._planner.query(sql, parameters, "", disabled)
         return self._planner.query(sql, parameters, run.id, disabled, ask)
 
-    def _estimates(
-        self, planned: PlannedQuery, parameters: Mapping[str, Any], settings: Settings
-    ) -> dict[int, Estimate | None]:
-        """Count what each stage can ask at most, where that does not need an answer."""
-        if planned.plan is None:
-            return {}
-        calls = {stage.number: stage.call for stage in planned.program.model_stages}
-        estimates: dict[int, Estimate | None] = {}
-        with transaction(self._raw):
-            for ceiling in ceilings(planned.plan):
-                number, sql = ceiling.number, ceiling.sql
-                if sql is None or None in ceiling.columns:
-                    continue
-                given = used_parameters(self._raw, sql, parameters)
-                tuples = self._raw.sql(sql, params=given).to_arrow_table()
-                columns = string_columns(tuples, len(calls[number].fields))
-                order = self._engine.expected_order(settings, calls[number], columns)
-                estimates[number] = Estimate(
-                    tuples.num_rows, order.total, order.reused, order.reused_unordered
-                )
-        return estimates
-
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:
         run = self._engine.begin(settings, sql)
         started = time.monotonic()
         try:
-            yield run
+            with in_our_words(self._engine.functions):
+                yield run
         except BaseException as error:
             self._engine.end(run, time.monotonic() - started, error)
             raise

@@ -63,6 +63,14 @@ def _number(value: Any) -> float | None:
         return None
 
 
+def price(value: Any) -> float:
+    """Read dollars per million tokens. Raises `ValueError` with what would be right."""
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not 0 <= number < 1e9:
+        raise ValueError("must be a number of dollars per million tokens, 0 or more")
+    return number
+
+
 def _rules(value: Any) -> str:
     names = [name.strip() for name in str(value).split(",") if name.strip()]
     return ", ".join(names)
@@ -114,6 +122,19 @@ class Settings:
     )
     disabled_rules: str = _setting(
         "", _rules, "names of optimizer rules that are left out, separated by commas"
+    )
+
+    input_price: float | None = _setting(
+        None, price, "dollars per million prompt tokens of llm_model; 0 if they cost nothing"
+    )
+    cached_input_price: float | None = _setting(
+        None,
+        price,
+        "dollars per million prompt tokens that come from the server's prefix cache; "
+        "as llm_input_price when not set",
+    )
+    output_price: float | None = _setting(
+        None, price, "dollars per million tokens of llm_model's answers"
     )
 
     def set(self, name: str, value: Any) -> Settings:

@@ -139,7 +139,8 @@ class Demand:
     tokens: prompt tokens of the others by estimate, None when their texts are not
         known yet.
     reused, reused_unordered: of the tokens, those that the prefix cache is expected to
-        serve in the sending order, and in the order of the rows as they are.
+        serve in the sending order, and in the order of the rows as they are; None when
+        that is not predicted.
     row_tokens: prompt tokens of a call for every row, remembered or not.
     """
 
@@ -147,8 +148,8 @@ class Demand:
     rows: int | None
     remembered: int = 0
     tokens: int | None = None
-    reused: int = 0
-    reused_unordered: int = 0
+    reused: int | None = None
+    reused_unordered: int | None = None
     row_tokens: int | None = None
 
     @property
@@ -199,10 +200,11 @@ def cost_expected(
     share = calls / demand.calls if demand.calls else 0.0
     tokens_in = _scaled(demand.tokens, share * (measured.prompt or 1.0))
     reuse = 1.0 if measured.reuse is None else measured.reuse
-    cached = _scaled(demand.reused, share * (measured.prompt or 1.0) * reuse) or 0
-    cached = min(cached, tokens_in or 0)
+    cached = _scaled(demand.reused, share * (measured.prompt or 1.0) * reuse)
+    if cached is not None and tokens_in is not None:
+        cached = min(cached, tokens_in)
     tokens_out = round(calls * (max_tokens if measured.output is None else measured.output))
-    cost = Cost(calls, tokens_in, None if tokens_in is None else cached, tokens_out)
+    cost = Cost(calls, tokens_in, cached, tokens_out)
     return priced(cost, measured.speed, price)
 
 

@@ -1,0 +1,282 @@
+"""What a planned statement will cost: DuckDB counts, the connection remembers, nobody is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from quackllm.engine.cache import Question
+from quackllm.engine.catalog import used_parameters
+from quackllm.engine.engine import Engine
+from quackllm.engine.executor import FIRST_BATCH, string_columns
+from quackllm.engine.experience import Experience, experience
+from quackllm.engine.history import StatementStats
+from quackllm.engine.planner import PlannedQuery
+from quackllm.engine.run import answer_keys
+from quackllm.engine.sending_order import estimated_tokens
+from quackllm.engine.settings import Settings
+from quackllm.engine.transactions import transaction
+from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
+from quackllm.optimizer.cost import (
+    Cost,
+    Demand,
+    Measured,
+    Spread,
+    cost_at_most,
+    cost_expected,
+    probability,
+    share_until,
+)
+from quackllm.optimizer.guards import uses
+from quackllm.optimizer.lower import ceilings
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.program import Ceiling
+from quackllm.optimizer.rules.order_predicates import order_predicates
+from quackllm.optimizer.sampling import SMALLEST_TABLE
+from quackllm.optimizer.sql import conjuncts
+from quackllm.udfs.base import Call
+
+
+@dataclass(frozen=True)
+class StageEstimate:
+    """What a stage will cost. demand and costs are None when it cannot be told.
+
+    share: part of the calls that is expected to be made; answers: how many answers that
+        rests on, 0 when it is assumed, None when nothing had to be known.
+    unordered: `expected`, with the rows sent as they come. per_row: with a call for
+        every row, equal ones too. None where that is not known.
+    """
+
+    demand: Demand | None = None
+    at_most: Cost | None = None
+    expected: Cost | None = None
+    share: float = 1.0
+    answers: int | None = None
+    measured: Measured = field(default_factory=Measured)
+    unordered: Cost | None = None
+    per_row: Cost | None = None
+
+
+Estimates = Mapping[int, StageEstimate]
+"""By the number of the stage."""
+
+
+class Estimator:
+    """Estimates the stages of planned queries of one statement."""
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        engine: Engine,
+        settings: Settings,
+        parameters: Mapping[str, Any],
+        running: StatementStats | None = None,
+    ) -> None:
+        """Make an estimator; `running` is the statement, when samples were asked for it."""
+        self._connection = connection
+        self._engine = engine
+        self._settings = settings
+        self._parameters = parameters
+        self._paid = Counter[str]()
+        for spec, stage in running.stages.items() if running else ():
+            self._paid[spec] = stage.calls
+
+    def stages(self, planned: PlannedQuery) -> Estimates:
+        """Estimate every stage of a plan. Calls no model and opens no provider."""
+        plan = planned.plan
+        if plan is None:
+            return {}
+        with transaction(self._connection):
+            found = ceilings(plan)
+            asked: dict[str, set[str]] = {}
+            estimates: dict[int, StageEstimate] = {}
+            stops: dict[int, float] = {}
+            for ceiling in found:
+                block, call = ceiling.block, ceiling.site.call
+                share, answers = self._reach(ceiling)
+                demand, keys = self._demand(ceiling, asked.get(call.identity, set()))
+                if block.number not in stops:
+                    stops[block.number] = self._stop(plan, ceiling, demand)
+                share *= stops[block.number]
+                if stops[block.number] < 1:
+                    answers = min(self._seen(ceiling), 10**9 if answers is None else answers)
+                if share == 1:
+                    asked.setdefault(call.identity, set()).update(keys)
+                estimates[ceiling.number] = self._estimate(call, demand, share, answers)
+        return estimates
+
+    def _experience(self, call: Call) -> Experience:
+        provider = self._engine.opened_provider(self._settings, call.model)
+        return experience(self._engine.history, provider)
+
+    def _estimate(
+        self, call: Call, demand: Demand | None, share: float, answers: int | None
+    ) -> StageEstimate:
+        if demand is None:
+            return StageEstimate(share=share, answers=answers)
+        measured = self._experience(call).measured(call)
+        price = self._engine.price(self._settings, call.model)
+        limit = call.max_tokens
+        expected = cost_expected(demand, share, limit, measured, price)
+        unordered = replace(demand, reused=demand.reused_unordered)
+        per_row = None
+        if demand.rows is not None and demand.row_tokens is not None and demand.tokens is not None:
+            again = demand.row_tokens - demand.tokens  # a prompt sent again is reused whole
+            rows = Demand(
+                demand.rows, demand.rows, 0, demand.row_tokens, (demand.reused or 0) + max(again, 0)
+            )
+            per_row = cost_expected(rows, share, limit, measured, price)
+        return StageEstimate(
+            demand=demand,
+            at_most=cost_at_most(demand, limit, measured, price),
+            expected=expected,
+            share=share,
+            answers=answers,
+            measured=measured,
+            unordered=cost_expected(unordered, share, limit, measured, price),
+            per_row=per_row,
+        )
+
+    # How many rows reach a call
+
+    def _spreads(self, ceiling: Ceiling) -> dict[str, Spread]:
+        return {
+            site.column: self._experience(site.call).spread(site.call)
+            for site in ceiling.block.sites
+        }
+
+    def _reach(self, ceiling: Ceiling) -> tuple[float, int | None]:
+        """Share of the tuples that reach a call, and the answers that this rests on."""
+        spreads = self._spreads(ceiling)
+        share, answers = 1.0, None
+        for guard in ceiling.site.guards:
+            used = [spread for column, spread in spreads.items() if uses(guard, {column})]
+            if used:
+                share *= probability(guard, spreads)
+                answers = min([s.seen for s in used] + ([] if answers is None else [answers]))
+        return share, answers
+
+    def _seen(self, ceiling: Ceiling) -> int:
+        return min(spread.seen for spread in self._spreads(ceiling).values())
+
+    def _stop(self, plan: Plan, ceiling: Ceiling, demand: Demand | None) -> float:
+        """Share of a block's tuples that are asked before it stops."""
+        block = ceiling.block
+        if block.stop_after is None or demand is None or demand.rows is None:
+            return 1.0
+        spreads = self._spreads(ceiling)
+        where = plan.select_of(block).args.get("where")
+        passing = 1.0
+        for part in conjuncts(where.this if where else None):
+            if uses(part, set(spreads)):
+                passing *= probability(part, spreads)
+        first = max(block.stop_after, FIRST_BATCH)
+        return share_until(block.stop_after, passing, demand.tuples, demand.rows, first)
+
+    # How many tuples there are
+
+    def _demand(self, ceiling: Ceiling, asked: set[str]) -> tuple[Demand | None, list[str]]:
+        """Count a stage's tuples; also return their keys, where they are known.
+
+        asked: keys of tuples that an earlier stage asks the same question for.
+        """
+        call = ceiling.site.call
+        if ceiling.sql is None:
+            return None if ceiling.rows is None else Demand(ceiling.rows, ceiling.rows), []
+        given = used_parameters(self._connection, ceiling.sql, self._parameters)
+        tuples = self._connection.sql(ceiling.sql, params=given).to_arrow_table()
+        if not call.fields:
+            return self._unfielded(call, tuples), []
+        columns = string_columns(tuples, len(ceiling.columns))
+        rows = pc.sum(tuples.column(len(ceiling.columns))).as_py() or 0
+        if None in ceiling.columns:
+            known = [
+                c for c, field in zip(columns, ceiling.columns, strict=True) if field is not None
+            ]
+            tokens = estimated_tokens(call, known, tuples.num_rows)
+            tokens += tuples.num_rows * self._answer_tokens(ceiling)
+            return Demand(tuples.num_rows, rows, tokens=tokens), []
+        return self._fielded(call, tuples, columns, rows, asked)
+
+    def _unfielded(self, call: Call, tuples: pa.Table) -> Demand:
+        rows = pc.sum(tuples.column(tuples.num_columns - 1)).as_py() or 0
+        tokens = estimated_tokens(call, [], 1)
+        calls = min(rows, 1)
+        return Demand(calls, rows, tokens=tokens * calls, row_tokens=tokens * rows)
+
+    def _fielded(
+        self,
+        call: Call,
+        tuples: pa.Table,
+        columns: list[pa.Array],
+        rows: int,
+        asked: set[str],
+    ) -> tuple[Demand, list[str]]:
+        keys = answer_keys(call, columns, tuples.num_rows)
+        known = self._remembered(call, keys) | asked
+        paid = self._paid[call.spec]
+        fresh = [at for at, key in enumerate(keys) if key not in known or paid]
+        remembered = max(sum(key in known for key in keys) - paid, 0)
+        taken = [column.take(pa.array(fresh, pa.int64())) for column in columns]
+        order = self._engine.expected_order(self._settings, call, taken)
+        part = (len(keys) - remembered) / len(fresh) if fresh else 0.0
+        demand = Demand(
+            tuples=len(keys),
+            rows=rows,
+            remembered=remembered,
+            tokens=round(order.total * part),
+            reused=round(order.reused * part),
+            reused_unordered=round(order.reused_unordered * part),
+            row_tokens=_row_tokens(call, columns, tuples.column(len(columns))),
+        )
+        return demand, keys
+
+    def _remembered(self, call: Call, keys: list[str]) -> set[str]:
+        provider = self._engine.opened_provider(self._settings, call.model)
+        use = self._settings.cache if call.cache is None else call.cache
+        if provider is None or not use:
+            return set()
+        question = Question(call.identity, provider.endpoint, provider.model)
+        return set(self._engine.cache.get(question, keys))
+
+    def _answer_tokens(self, ceiling: Ceiling) -> int:
+        """Tokens of the answers of other calls that one prompt of this call shows."""
+        tokens = 0.0
+        for site in ceiling.block.sites:
+            if any(uses(arg, {site.column}) for arg in ceiling.site.args):
+                output = self._experience(site.call).measured(site.call).output
+                tokens += site.call.max_tokens if output is None else output
+        return round(tokens)
+
+
+def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -> bool:
+    """Whether a sample may still change the order of predicates when the statement runs."""
+    if planned.plan is None or order_predicates.__name__ in settings.disabled_rules:
+        return False
+    stages = {ceiling.number: ceiling for ceiling in ceilings(planned.plan)}
+    for block in planned.plan.blocks:
+        asked = [
+            estimate.demand.rows or 0
+            for number, estimate in estimates.items()
+            if stages[number].block.number == block.number
+            and stages[number].site.clause == "where"
+            and estimate.demand is not None
+        ]
+        if len(asked) > 1 and block.stop_after is None and max(asked) >= SMALLEST_TABLE:
+            return True
+    return False
+
+
+def _row_tokens(call: Call, columns: list[pa.Array], counts: Any) -> int:
+    lengths: Any = pa.nulls(len(counts), pa.int64()).fill_null(0)
+    for column in columns:
+        lengths = pc.add(lengths, pc.cast(pc.utf8_length(column), pa.int64()))
+    rows = pc.sum(counts).as_py() or 0
+    characters = pc.sum(pc.multiply(lengths, pc.cast(counts.combine_chunks(), pa.int64()))).as_py()
+    return estimated_tokens(call, [], rows) + int((characters or 0) / CHARS_PER_TOKEN)
