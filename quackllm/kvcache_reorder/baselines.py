@@ -69,7 +69,7 @@ def _by_statistics(
         if len(rows) < table.rows:
             code = np.sort(code)
             distinct = 1 + np.count_nonzero(code[1:] != code[:-1])
-        score[index] = table.length[low + code].mean() ** 2 * (len(rows) / distinct - 1)
+        score[index] = table.characters[low + code].mean() ** 2 * (len(rows) / distinct - 1)
     return columns[np.argsort(-score, kind="stable")]
 
 
@@ -110,7 +110,7 @@ class _Ggr:
         self.last = np.zeros(0, np.int64)
         self.orders: list[NDArray[np.int64]] = []
         self.of = np.zeros(table.rows, np.int64)
-        squares = (table.length / table.units_per_character) ** 2
+        squares = table.characters.astype(np.float64) ** 2
         self._squares = squares
         self._column = np.repeat(np.arange(table.columns), table.distinct)
         self._inferred = {

@@ -76,13 +76,6 @@ class Measure:
         whole = int(self.chars_per_token)
         return whole if whole == self.chars_per_token else _FINE
 
-    @property
-    def units_per_character(self) -> float:
-        """Integer units in one character; an estimate where tokens are counted."""
-        if self.squared or (self.counter is None and self.chars_per_token is None):
-            return 1.0
-        return self.units_per_token / (self.chars_per_token or CHARS_PER_TOKEN)
-
 
 @dataclass(frozen=True)
 class Encoded:
@@ -94,7 +87,8 @@ class Encoded:
     common with the fragment one rank below it in its column (0 for the first).
     `heads` (m, m): units that fragments of two different columns have in common;
     `column_rank` (m,): rank of each column by its head, so that (column rank, rank)
-    compares fragments as texts do.
+    compares fragments as texts do. `characters` (all distinct values,): those of the
+    value alone, which is what published algorithms measure.
     """
 
     names: tuple[str, ...]
@@ -105,7 +99,7 @@ class Encoded:
     heads: NDArray[np.int64]
     column_rank: NDArray[np.int64]
     units_per_token: int
-    units_per_character: float
+    characters: NDArray[np.int64]
     _minima: list[NDArray[Any]] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -181,10 +175,13 @@ def encode(fields: Sequence[Field], measure: Measure) -> Encoded:
     _check(fields)
     ranks: list[NDArray[np.int32]] = []
     lengths: list[NDArray[np.int64]] = []
+    characters: list[NDArray[np.int64]] = []
     shared: list[NDArray[np.int64]] = []
     for item in fields:
         rank, pool = rank_texts(item.values)
-        length, common = _measure(item, pool, measure)
+        sizes = pool.characters_and_prefixes()
+        length, common = _measure(item, pool, sizes, measure)
+        characters.append(sizes[0])
         ranks.append(rank)
         lengths.append(length)
         shared.append(common)
@@ -199,7 +196,7 @@ def encode(fields: Sequence[Field], measure: Measure) -> Encoded:
         heads=heads,
         column_rank=column_rank,
         units_per_token=measure.units_per_token,
-        units_per_character=measure.units_per_character,
+        characters=np.concatenate([empty, *characters]),
     )
 
 
@@ -216,12 +213,14 @@ def _check(fields: Sequence[Field]) -> None:
 
 
 def _measure(
-    item: Field, pool: TextPool, measure: Measure
+    item: Field,
+    pool: TextPool,
+    sizes: tuple[NDArray[np.int64], NDArray[np.int64]],
+    measure: Measure,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Length of each fragment, and of its prefix shared with the one before, in units."""
-    characters, common = pool.characters_and_prefixes()
-    characters = characters + len(item.head) + len(item.tail)
-    common = common + len(item.head)
+    characters = sizes[0] + len(item.head) + len(item.tail)
+    common = sizes[1] + len(item.head)
     common[:1] = 0
     if measure.squared:
         return characters**2, np.zeros_like(common)
@@ -253,9 +252,12 @@ def _counted(
     chosen = np.unique(np.linspace(0, total - 1, min(total, _COUNTED)).astype(np.int64))
     texts = [item.head + pool.text(index) + item.tail for index in chosen.tolist()]
     parts = [text[:end] for text, end in zip(texts, sizes[1][chosen].tolist(), strict=True)]
-    counts = np.asarray(counter(texts + parts) if texts else [], np.float64)
-    if counts.shape != (2 * len(texts),):
-        raise ValueError(f"the token counter gave {counts.shape} counts for {2 * len(texts)} texts")
+    # Tokenizers cut across joints: count each text behind the end of a field, as in a prompt.
+    asked = [item.tail + text for text in ["", *texts, *parts]]
+    counts = np.asarray(counter(asked), np.float64)
+    if counts.shape != (len(asked),):
+        raise ValueError(f"the token counter gave {counts.shape} counts for {len(asked)} texts")
+    counts = np.maximum(counts[1:] - counts[0], 0)
     result = []
     for length, counted in zip(sizes, np.split(counts, 2), strict=True):
         tokens = length * (counted.sum() / max(int(length[chosen].sum()), 1))
