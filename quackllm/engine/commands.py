@@ -8,6 +8,7 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
+import duckdb
 from sqlglot.tokenizer_core import TokenType
 
 from quackllm.engine.engine import NamedModel
@@ -29,12 +30,15 @@ CREATE_MODEL = re.compile(
 )
 DROP_MODEL = re.compile(rf"\s*DROP\s+MODEL\s+(IF\s+EXISTS\s+)?{NAME}\s*$", re.IGNORECASE)
 CURRENT_SETTING = re.compile(rf"\bcurrent_setting\s*\(\s*'({PREFIX}\w+)'\s*\)", re.IGNORECASE)
-MEMBER = re.compile(r"\s*(\w+)\s*('(?:[^']|'')*'|\$\w+)\s*(?:,(?!\s*$)|$)")
+MEMBER = re.compile(r"\s*(\w+)\s*('(?:[^']|'')*'|\$\w+|[\d.]+)\s*(?:,(?!\s*$)|$)")
 OURS = re.compile(
     rf"^\s*(?:(?:SET|RESET|PRAGMA)\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?{PREFIX}"
     r"|(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)MODEL\b)",
     re.IGNORECASE,
 )
+
+KEY = re.compile("api_key", re.IGNORECASE)
+"""In a text that holds this, an error must not repeat the text."""
 
 Evaluate = Callable[[str], Any]
 """Evaluates a constant SQL expression."""
@@ -52,7 +56,12 @@ def changed_settings(
     sql = statement.without_comments
     found = SET.match(sql)
     if found:
-        value = _value(found[2].strip(), evaluate)
+        try:
+            value = _value(found[2].strip(), evaluate)
+        except duckdb.Error:
+            if KEY.search(found[1]) is None:
+                raise
+            raise BindError(f"Parser Error: {found[1].lower()} takes a text in quotes") from None
         return settings.reset(found[1]) if value is None else settings.set(found[1], value)
     found = RESET.match(sql)
     return settings.reset(found[1]) if found else None

@@ -153,6 +153,8 @@ class Connection:
             statements = split(query)
             ours = any(self._is_ours(statement) for statement in statements)
         except BindError:
+            if commands.OURS.match(query) and commands.KEY.search(query):
+                raise BindError("Parser Error: a quote is not closed") from None
             return None
         return statements if ours else None
 

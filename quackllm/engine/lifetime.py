@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -28,6 +29,8 @@ class Household:
         self._lock = Lock()
         # DuckDB complains at exit about functions of connections that are still open.
         self._release = weakref.finalize(self, _release, raw, engine)
+        # At exit before any other finalizer, the one that ends the engine's thread included.
+        atexit.register(self._release)
 
     def current_settings(self) -> Callable[[], Settings]:
         """Return a way to the settings that does not keep the household alive."""
@@ -51,6 +54,7 @@ class Household:
             last = self._open == 0
         if last:
             self._release()
+            atexit.unregister(self._release)
 
 
 def _release(raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:

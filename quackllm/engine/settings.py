@@ -9,6 +9,7 @@ from typing import Any
 
 from quackllm.engine.providers.config import Secret
 from quackllm.errors import SettingError
+from quackllm.optimizer.rules import RULES
 
 PREFIX = "llm_"
 
@@ -42,7 +43,7 @@ def _on_error(value: Any) -> str:
 def _whole(low: int) -> Callable[[Any], int]:
     def check(value: Any) -> int:
         number = None if isinstance(value, bool) else _number(value)
-        if number is None or number != int(number) or number < low:
+        if number is None or not number.is_integer() or number < low:
             raise ValueError(f"must be a whole number, {low} or more")
         return int(number)
 
@@ -73,6 +74,10 @@ def price(value: Any) -> float:
 
 def _rules(value: Any) -> str:
     names = [name.strip() for name in str(value).split(",") if name.strip()]
+    known = [rule.__name__ for rule in RULES]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"names no rule {unknown[0]}; the rules are {', '.join(known)}")
     return ", ".join(names)
 
 
