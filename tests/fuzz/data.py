@@ -1,0 +1,53 @@
+"""Random tables: few columns, few rows, many NULLs and duplicates, some odd values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.fuzz.cases import BOOLEAN, DATE, DOUBLE, INTEGER, TEXTS, TYPES, VARCHAR, Column, Table
+from tests.fuzz.source import Source
+
+NAMES = ("a", "b", "c", "d", "Mixed", '"odd name"', '"select"', '"q""uote"')
+
+VALUES: Mapping[str, tuple[str, ...]] = {
+    VARCHAR: (
+        "NULL",
+        "'x'",
+        "'y'",
+        "'x'",
+        "''",
+        "'it''s'",
+        '\'{"a": "\\"}\'',
+        "'😀'",
+        "'null'",
+        "'two' || chr(10) || 'lines'",
+        "chr(31)",
+    ),
+    INTEGER: ("NULL", "1", "2", "1", "0", "-1", "3", "1000000"),
+    DOUBLE: ("NULL", "1.5", "0.25", "1.5", "-2.0", "1e10", "'inf'"),
+    BOOLEAN: ("NULL", "true", "false"),
+    DATE: ("NULL", "'2020-02-29'", "'1999-12-31'", "'2020-02-29'"),
+    TEXTS: ("NULL", "['x']", "[]", "['x', NULL]", "['it''s', '😀']", "['x']"),
+}
+
+
+def tables(source: Source) -> tuple[Table, ...]:
+    """Two or three tables."""
+    zero = source.pick(("0.0", "-0.0"))  # never both: which one a group shows is not fixed
+    return tuple(_table(source, f"t{number}", zero) for number in range(1, 3 + source.below(2)))
+
+
+def _table(source: Source, name: str, zero: str) -> Table:
+    types = [VARCHAR, INTEGER, *source.some(TYPES, 0, 3)]
+    first = source.below(3)  # tables share some names and not others
+    columns = tuple(Column(NAMES[first + i], type_) for i, type_ in enumerate(types))
+    count = source.below(2 if source.chance(8) else 9)
+    rows = [tuple(_value(source, column.type, zero) for column in columns) for _ in range(count)]
+    if rows and source.chance(3):
+        rows.append(rows[0])
+    return Table(name, columns, tuple(rows))
+
+
+def _value(source: Source, type_: str, zero: str) -> str:
+    values = VALUES[type_]
+    return source.pick((*values, zero) if type_ == DOUBLE else values)

@@ -1,0 +1,174 @@
+"""Whether a planned answer is the naive answer, for at most as many calls."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from tests.fuzz.cases import Case
+from tests.fuzz.runner import CRASHES, Result, Row, Runner
+
+REFUSED = (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException)
+"""What DuckDB raises for a statement that is no statement."""
+
+BROKEN = (duckdb.FatalException, duckdb.InternalException)
+"""Defects of DuckDB, after which the database is of no use any more."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How a case ended.
+
+    outcome: 'equal', 'discarded', or the kind of difference.
+    detail: what differs, in a few words; the reason when discarded.
+    explained: the entries of EXPLAIN, when it was asked for.
+    """
+
+    outcome: str
+    detail: str = ""
+    planned: Result | None = None
+    naive: Result | None = None
+    explained: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def failed(self) -> bool:
+        """Whether the planner is wrong."""
+        return self.outcome not in ("equal", "discarded")
+
+    @property
+    def signature(self) -> str:
+        """What failures of one cause have in common, as far as can be told."""
+        detail = "".join(" " if c.isdigit() else c for c in self.detail)[:60]
+        return f"{self.outcome}: {detail}"
+
+
+def judge(runner: Runner, case: Case, explain: bool = False) -> Verdict:
+    """Run a case both ways and compare; `explain` it too, which has to work."""
+    runner.prepare(case.ddl, case.fault_rate)
+    try:
+        for statement in (case.setup,) if case.setup else ():
+            runner.setup(statement)
+    except duckdb.Error as error:
+        return Verdict("discarded", _reason(error))
+    naive = runner.naive(case.sql, case.effect)
+    planned = runner.planned(case.sql, case.disabled, case.effect)
+    if isinstance(naive.error, BROKEN) or isinstance(planned.error, BROKEN):
+        runner.renew()
+    outcome, detail = _compared(runner, case, planned, naive)
+    entries: list[dict[str, Any]] = []
+    if explain and outcome == "equal" and planned.error is None and case.is_query:
+        try:
+            entries = runner.explained(case.sql)
+        except (duckdb.Error, *CRASHES) as error:
+            outcome, detail = "EXPLAIN fails", _reason(error)
+    return Verdict(outcome, detail, planned, naive, tuple(entries))
+
+
+def _compared(runner: Runner, case: Case, planned: Result, naive: Result) -> tuple[str, str]:
+    if isinstance(naive.error, BROKEN):
+        return "discarded", f"DuckDB breaks on the naive plan: {_reason(naive.error)}"
+    if isinstance(naive.error, REFUSED):
+        if planned.error is None:
+            return "accepts what DuckDB refuses", _reason(naive.error)
+        return "discarded", _reason(naive.error)
+    if naive.error is not None or planned.error is not None:
+        return _errors(planned.error, naive.error)
+    if planned.types != naive.types:
+        return "types", f"{planned.types}, naive {naive.types}"
+    if _explicit(planned.names, naive.names):
+        return "names", f"{planned.names}, naive {naive.names}"
+    wrong = _rows(runner, case, planned, naive)
+    if wrong:
+        return "rows", wrong
+    return _calls(case, planned, naive)
+
+
+def _errors(planned: BaseException | None, naive: BaseException | None) -> tuple[str, str]:
+    if planned is None:
+        # DuckDB may evaluate an expression for rows that the planner has no use for.
+        return "equal", f"only the naive plan fails: {_reason(naive)}"
+    if naive is None:
+        return "error", _reason(planned)
+    if not isinstance(planned, type(naive)) and not isinstance(naive, type(planned)):
+        return "error class", f"{_reason(planned)}, naive {_reason(naive)}"
+    return "equal", "both fail"
+
+
+def _explicit(planned: tuple[str, ...], naive: tuple[str, ...]) -> bool:
+    """Whether names differ that were given; DuckDB makes the others of the text it runs."""
+    return any(p != n for p, n in zip(planned, naive, strict=True) if "(" not in n)
+
+
+def _rows(runner: Runner, case: Case, planned: Result, naive: Result) -> str:
+    if case.sampled:
+        same = len(planned.rows) == len(naive.rows)
+        return "" if same else f"{len(planned.rows)} rows of a sample, naive {len(naive.rows)}"
+    if case.unlimited is not None:
+        wrong = _chosen(runner, case.unlimited, planned, naive)
+        if wrong:
+            return wrong
+    else:
+        missing, extra = _difference(planned.rows, naive.rows)
+        if missing or extra:
+            return f"missing {_shown(missing)}, extra {_shown(extra)}"
+    if _projected(planned.rows, case.ordered) != _projected(naive.rows, case.ordered):
+        return f"order of columns {case.ordered}"
+    return ""
+
+
+def _chosen(runner: Runner, unlimited: str, planned: Result, naive: Result) -> str:
+    """LIMIT may choose: as many rows as the naive plan, all of them in its full answer."""
+    if len(planned.rows) != len(naive.rows):
+        return f"{len(planned.rows)} rows with LIMIT, naive {len(naive.rows)}"
+    everything = runner.naive(unlimited)
+    extra = _counted(planned.rows) - _counted(everything.rows)
+    return f"extra with LIMIT {_shown(extra)}" if extra else ""
+
+
+def _difference(planned: tuple[Row, ...], naive: tuple[Row, ...]) -> tuple[Any, Any]:
+    left, right = _counted(planned), _counted(naive)
+    return right - left, left - right
+
+
+def _counted(rows: tuple[Row, ...]) -> Counter[str]:
+    return Counter(repr(_plain(row)) for row in rows)
+
+
+def _projected(rows: tuple[Row, ...], columns: tuple[int, ...]) -> list[str]:
+    return [repr(_plain(tuple(row[column] for column in columns))) for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """Floats to nine digits: the order of a sum is not fixed."""
+    if isinstance(value, float) and math.isfinite(value):
+        return float(f"{value:.9g}")
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _calls(case: Case, planned: Result, naive: Result) -> tuple[str, str]:
+    if "VIEW" in case.setup:
+        return "equal", ""  # plain DuckDB evaluates the view, chunk by chunk
+    twice = [question for question, count in planned.questions.items() if count > 1]
+    if twice and "cache := false" not in case.sql:
+        return "asked twice", f"{len(twice)} questions"
+    if planned.calls > naive.calls:
+        return "calls", f"{planned.calls} calls, naive {naive.calls}"
+    return "equal", ""
+
+
+def _shown(rows: Counter[str]) -> str:
+    text = ", ".join(rows)
+    return text if len(text) < 200 else text[:199] + "…"
+
+
+def _reason(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    line = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {line}"[:160]

@@ -1,0 +1,202 @@
+"""Runs one case through the planner, and naively in plain DuckDB."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import duckdb
+import pyarrow as pa
+
+import quackllm
+from quackllm.engine.cache import MemoryCache
+from quackllm.engine.engine import Engine
+from quackllm.engine.providers.base import Request
+from quackllm.engine.scalar import register_scalar_function
+from quackllm.engine.session import Session
+from quackllm.engine.settings import Settings
+from quackllm.errors import ServerFailed
+from quackllm.testing import FakeProvider, Fault
+from tests.fuzz.cases import QUERY_WORDS
+
+Row = tuple[Any, ...]
+
+CRASHES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a defect raises; reported with its statement like a wrong row."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a statement gave: rows, names and types, or an error; and what it asked."""
+
+    rows: tuple[Row, ...] = ()
+    names: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    error: BaseException | None = None
+    questions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
+    rows_evaluated: int = 0
+
+    @property
+    def calls(self) -> int:
+        """Calls of the model."""
+        return self.questions.total()
+
+
+class _Counting:
+    """Stands for a connection while a function is registered, and counts its rows."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self.rows = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def create_function(
+        self, name: str, function: Callable[..., Any], *args: Any, **kw: Any
+    ) -> None:
+        """Register the function, counting the rows that would each be a call."""
+
+        def counted(*columns: pa.ChunkedArray) -> Any:
+            _, _, *fields = (column.to_pylist() for column in columns)
+            if fields:
+                self.rows += sum(any(v not in (None, "null") for v in row) for row in _rows(fields))
+            else:
+                self.rows += max(len(column) for column in columns)
+            return function(*columns)
+
+        self._connection.create_function(name, counted, *args, **kw)
+
+
+def _rows(fields: list[list[Any]]) -> Any:
+    """Rows of columns of which some are constants, and so one row long."""
+    length = max(map(len, fields))
+    return zip(*(f if len(f) == length else f * length for f in fields), strict=True)
+
+
+class Runner:
+    """Two connections that live through many cases. Each case makes its own tables."""
+
+    def __init__(self) -> None:
+        self._open()
+
+    def _open(self) -> None:
+        self._fakes = {"planned": FakeProvider(), "naive": FakeProvider()}
+        self._planned = quackllm.connect(
+            provider=self._fakes["planned"], progress=False, cache=False
+        )
+        self._naive = duckdb.connect()
+        self._engine = Engine(provider=self._fakes["naive"])
+        self._counting = _Counting(self._naive)
+        register_scalar_function(
+            cast(duckdb.DuckDBPyConnection, self._counting),
+            self._engine,
+            lambda: Settings(cache=True),
+        )
+        self._session = Session(self._naive, self._engine)
+        for connection in (self._planned, self._naive):
+            connection.execute("SET threads = 1")
+
+    def renew(self) -> None:
+        """Begin with new connections, after an error that a database does not survive."""
+        self.close()
+        self._open()
+
+    def prepare(self, ddl: str, fault_rate: float) -> None:
+        """Make the tables on both sides, and let this share of the questions fail."""
+        faults = (Fault(error=ServerFailed, rate=fault_rate),) if fault_rate else ()
+        for name, engine in (("planned", self._planned.llm_engine), ("naive", self._engine)):
+            fake = FakeProvider(faults=faults, keep=100_000)
+            self._fakes[name] = fake
+            engine._given = fake
+        self._planned.execute(ddl)
+        self._naive.execute(ddl)
+
+    def setup(self, sql: str) -> None:
+        """Run a statement on both sides. Raises what the naive side raises."""
+        self._naive.execute(self.naive_text(sql))
+        self._planned.execute(sql)
+
+    def planned(self, sql: str, disabled: str = "", effect: str | None = None) -> Result:
+        """Run a statement through the planner."""
+        self._planned.execute(f"SET llm_disabled_rules = '{disabled}'")
+        fake = self._fakes["planned"]
+        fake.requests.clear()
+        try:
+            cursor = self._planned.execute(sql)
+            rows, described = cursor.fetchall(), cursor.description
+            if effect is not None:
+                cursor = self._planned.execute(effect)
+                rows, described = cursor.fetchall(), cursor.description
+        except (duckdb.Error, *CRASHES) as error:
+            return Result(error=error, questions=_questions(fake))
+        return _result(rows, described, _questions(fake))
+
+    def naive(self, sql: str, effect: str | None = None) -> Result:
+        """Run a statement in plain DuckDB, its calls by the registered function."""
+        self._engine.cache = MemoryCache()
+        fake = self._fakes["naive"]
+        fake.requests.clear()
+        self._counting.rows = 0
+        try:
+            cursor = self._naive.execute(self.naive_text(sql))
+            rows, described = cursor.fetchall(), cursor.description
+            if effect is not None:
+                cursor = self._naive.execute(effect)
+                rows, described = cursor.fetchall(), cursor.description
+        except duckdb.Error as error:
+            return Result(error=error, questions=_questions(fake))
+        return _result(rows, described, _questions(fake), self._counting.rows)
+
+    def naive_text(self, sql: str) -> str:
+        """Write the calls as the registered function.
+
+        A query is bound as a whole, as t.* needs; of other statements only the text of
+        the calls is changed.
+        """
+        if sql.startswith(QUERY_WORDS):
+            return self._session.naive_query(sql)
+        return self._session.naive_expression(sql)
+
+    def explained(self, sql: str) -> list[dict[str, Any]]:
+        """What EXPLAIN (FORMAT JSON) says of a query, one entry per stage."""
+        row = self._planned.execute("EXPLAIN (FORMAT JSON) " + sql).fetchone()
+        assert row is not None
+        entries: list[dict[str, Any]] = json.loads(row[1])["stages"]
+        return entries
+
+    def close(self) -> None:
+        """Close both sides."""
+        self._planned.close()
+        self._engine.close()
+        self._naive.close()
+
+
+def _result(
+    rows: list[Row], described: Any, questions: Counter[tuple[Any, ...]], evaluated: int = 0
+) -> Result:
+    return Result(
+        rows=tuple(rows),
+        names=tuple(str(column[0]) for column in described),
+        types=tuple(str(column[1]) for column in described),
+        questions=questions,
+        rows_evaluated=evaluated,
+    )
+
+
+def _questions(fake: FakeProvider) -> Counter[tuple[Any, ...]]:
+    return Counter(_question(request) for request in fake.requests)
+
+
+def _question(request: Request) -> tuple[Any, ...]:
+    fields = json.dumps(json.loads(request.fields), sort_keys=True)
+    return (
+        request.instruction,
+        fields,
+        request.answer,
+        request.temperature,
+        request.max_tokens,
+    )

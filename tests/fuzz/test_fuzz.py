@@ -1,0 +1,47 @@
+"""Promise 2 on random statements: the naive answer, for at most as many calls."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from tests.fuzz.campaign import Found, shrink
+from tests.fuzz.cases import Case
+from tests.fuzz.judge import judge
+from tests.fuzz.regressions import REGRESSIONS
+from tests.fuzz.runner import Runner
+from tests.fuzz.statements import random_case
+
+SEED = 20261120
+SECONDS = 20.0
+"""What the fuzzing may take of `make test`; `make fuzz` takes its time."""
+
+
+@pytest.fixture(scope="module")
+def runner() -> Iterator[Runner]:
+    logging.getLogger("quackllm").setLevel(logging.CRITICAL)
+    opened = Runner()
+    yield opened
+    opened.close()
+    logging.getLogger("quackllm").setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize("case", REGRESSIONS, ids=lambda case: case.sql[:60])
+def test_what_was_once_wrong_stays_right(runner: Runner, case: Case) -> None:
+    verdict = judge(runner, case, explain=True)
+    assert verdict.outcome == "equal", f"{verdict.detail}\n{case}"
+
+
+def test_random_statements_equal_the_naive_plan(runner: Runner) -> None:
+    """The same cases in every run, as many as there is time for; a failure is made small."""
+    random, end = Random(SEED), time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        case, choices = random_case(random)
+        verdict = judge(runner, case)
+        if verdict.failed:
+            small = shrink(Found(case, verdict.detail, choices), verdict.signature)
+            pytest.fail(f"{verdict.outcome}: {small.detail}\n{small.case}")
