@@ -95,8 +95,9 @@ class Settings:
     base_url: str | None = _setting(
         None, _text, "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'"
     )
-    api_key: Secret | None = _setting(
-        None, _secret, "key for that server; never shown, logged or stored"
+    api_key: Secret | None = field(
+        default=None,
+        metadata={"check": _secret, "doc": "key for that server; never shown, logged or stored"},
     )
     provider: str | None = _setting(
         None,
