@@ -188,14 +188,18 @@ def predict(fields: list[Field], layout: Layout, sequence: list[int], goal: Obje
 def blocks() -> None:
     """Share of whole 16-token blocks reused, in the tokens of the model."""
     model = Model()
-    print("| 16-token blocks of SmolLM2 | tokens per row | original | GGR | ours, counted |")
-    print("|---|---|---|---|---|")
+    print("| 16-token blocks of SmolLM2 | tokens per row | original | GGR | ours | ours, 5 s |")
+    print("|---|---|---|---|---|---|")
     for name in ("PDMX_sample", "beer_sample", "contributions", "beer"):
         table = published(name)
         fields = keyed(table)
         bare = encode([Field(f.name, f.values) for f in fields], Measure())
-        ours = order_fields(fields, "blocks", counter=model.count)
-        layouts = (original(bare), ggr(bare, find_dependencies(bare)), layout_of(ours))
+        ours = (
+            order_fields(fields, "blocks", counter=model.count, seconds=seconds)
+            for seconds in (None, 5.0)
+        )
+        others = (original(bare), ggr(bare, find_dependencies(bare)))
+        layouts = (*others, *map(layout_of, ours))
         found = [whole_blocks(model, fields, layout) for layout in layouts]
         cells = " | ".join(f"{rate:.2f}" for rate, _ in found)
         print(f"| {name} | {found[0][1]:.0f} | {cells} |", flush=True)

@@ -170,7 +170,7 @@ class Encoded:
 def encode(fields: Sequence[Field], measure: Measure) -> Encoded:
     """Factorise, rank and measure the fields once.
 
-    Raises ValueError when fields differ in length or two share a name or a head.
+    Raises ValueError when fields differ in length, contain nulls, or share a name or a head.
     """
     _check(fields)
     ranks: list[NDArray[np.int32]] = []
@@ -207,6 +207,9 @@ def _check(fields: Sequence[Field]) -> None:
     heads = [item.head for item in fields if item.head]
     if len(set(heads)) < len(heads):
         raise ValueError(f"heads of fields must differ: {heads}")
+    nulls = [item.name for item in fields if getattr(item.values, "null_count", 0)]
+    if nulls:
+        raise ValueError(f"a NULL must be rendered as the text a model sees: {nulls}")
     sizes = {item.name: len(item.values) for item in fields}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"fields must have the same number of rows: {sizes}")

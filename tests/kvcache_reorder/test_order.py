@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quackllm.kvcache_reorder import Ordering, Server, fields_of, order, order_fields
+from quackllm.kvcache_reorder import Field, Ordering, Server, fields_of, order, order_fields
 from tests.kvcache_reorder.naive import (
     Table,
     agreement_bound,
@@ -239,6 +239,10 @@ def test_fields_must_fit_together() -> None:
         order_fields([a, fields_of({"c": ["x", "y"]})[0]])
     with pytest.raises(ValueError, match="names must differ"):
         order_fields([a, a])
+    with pytest.raises(ValueError, match="heads of fields must differ"):
+        order_fields([a, Field("other", ["z"], a.head, a.tail)])
+    with pytest.raises(ValueError, match="a NULL must be rendered"):
+        order_fields([Field("a", pa.array(["x", None]))])
     assert order_fields([a, b]).names == ("a", "b")
 
 
