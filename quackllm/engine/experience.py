@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from quackllm.engine.history import StageStats, StatementStats
 from quackllm.engine.providers.base import Provider
-from quackllm.optimizer.cost import Measured, Spread, Timing, fit_speed, spread
+from quackllm.optimizer.cost import Measured, Speed, Spread, Timing, fit_speed, spread
 from quackllm.udfs.base import Call, Choice
 
 
@@ -35,7 +35,7 @@ class Experience:
             output=sum(s.completion_tokens for s in like) / calls if calls else None,
             calls=calls,
             exact=bool(same),
-            speed=fit_speed([_timing(stage) for _, stage in clean if stage.seconds > 0]),
+            speed=_speed([stage for _, stage in clean if stage.seconds > 0]),
         )
 
     def spread(self, call: Call) -> Spread:
@@ -72,9 +72,17 @@ def _all(stages: list[tuple[str, StageStats]]) -> list[StageStats]:
     return [stage for _, stage in stages]
 
 
-def _timing(stage: StageStats) -> Timing:
-    computed = stage.prompt_tokens - (stage.cached_tokens or 0)
-    return Timing(computed, stage.completion_tokens, stage.seconds)
+def _speed(stages: list[StageStats]) -> Speed | None:
+    told = all(stage.cached_tokens is not None for stage in stages)
+    timings = [
+        Timing(
+            stage.prompt_tokens - (stage.cached_tokens or 0 if told else 0),
+            stage.completion_tokens,
+            stage.seconds,
+        )
+        for stage in stages
+    ]
+    return fit_speed(timings, with_cached=not told)
 
 
 def _ratio(pairs: Iterable[tuple[int, int]]) -> float | None:

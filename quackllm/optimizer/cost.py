@@ -42,7 +42,7 @@ class Price:
 
 @dataclass(frozen=True)
 class Timing:
-    """What a finished stage took: prompt tokens that were computed, tokens written, seconds."""
+    """What a finished stage took: prompt tokens that it computed, tokens written, seconds."""
 
     computed: int
     written: int
@@ -51,17 +51,23 @@ class Timing:
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds that a token takes of the stage's time, calls in flight together."""
+    """Seconds that a token takes of the stage's time, calls in flight together.
+
+    with_cached: whether prompt tokens that came from the prefix cache are among those
+        that `per_computed` was measured with, because the server does not tell them.
+    """
 
     per_computed: float
     per_written: float
+    with_cached: bool = False
 
-    def seconds(self, computed: float, written: float) -> float:
-        """Time for so many computed prompt tokens and written tokens."""
-        return computed * self.per_computed + written * self.per_written
+    def seconds(self, tokens_in: float, tokens_cached: float, tokens_out: float) -> float:
+        """Time for so many tokens; `tokens_cached` are among `tokens_in`."""
+        computed = tokens_in if self.with_cached else tokens_in - tokens_cached
+        return computed * self.per_computed + tokens_out * self.per_written
 
 
-def fit_speed(timings: Sequence[Timing]) -> Speed | None:
+def fit_speed(timings: Sequence[Timing], *, with_cached: bool = False) -> Speed | None:
     """Find the speeds that explain the timings best (least squares, neither negative).
 
     Where the timings do not tell the two kinds of tokens apart, such as when there is
@@ -76,12 +82,12 @@ def fit_speed(timings: Sequence[Timing]) -> Speed | None:
     if determinant > 1e-6 * xx * yy:
         read, written = (xs * yy - ys * xy) / determinant, (ys * xx - xs * xy) / determinant
         if read >= 0 and written >= 0:
-            return Speed(read, written)
+            return Speed(read, written, with_cached)
     tokens = sum(t.computed + t.written for t in timings)
     if not tokens:
         return None
     each = sum(t.seconds for t in timings) / tokens
-    return Speed(each, each)
+    return Speed(each, each, with_cached)
 
 
 @dataclass(frozen=True)
@@ -215,7 +221,7 @@ def priced(cost: Cost, speed: Speed | None, price: Price | None) -> Cost:
     cached = cost.tokens_cached or 0
     seconds = None
     if speed is not None:
-        seconds = speed.seconds(cost.tokens_in - cached, cost.tokens_out)
+        seconds = round(speed.seconds(cost.tokens_in, cached, cost.tokens_out), 6)
     dollars = _dollars(price, cost.tokens_in, cached, cost.tokens_out)
     return replace(cost, dollars=dollars, seconds=seconds)
 
