@@ -70,13 +70,11 @@ class Connection:
         self._session = Session(raw, engine)
         self._leftovers = Leftovers(raw)
         self._one_shot: dict[str, Any] = {}
-        self._closed = False
         self._is_first = household is None
         if household is None:
             household = Household(raw, engine, settings)
             register_scalar_function(raw, engine, household.current_settings())
         self._household = household
-        household.enter()
 
     # Statements
 
@@ -174,7 +172,7 @@ class Connection:
         if commands.is_command(statement):
             return self._command(statement, parameters, method)
         with in_our_words(self._engine.functions):
-            self._raw.extract_statements(statement.sql)
+            self._raw.extract_statements(_for_duckdb(statement))
             provide_tables(self._raw, statement, self._engine, self._settings)
             sql = commands.with_current_settings(statement, self._settings)
             if not calls_in(statement, self._engine.functions):
@@ -311,13 +309,10 @@ class Connection:
     duplicate = cursor
 
     def close(self) -> None:
-        """Close the connection; the last one of a database also ends outstanding calls."""
-        if self._closed:
-            self._raw.close()
-            return
-        self._closed = True
+        """Close the connection; the first one also closes its cursors and ends their calls."""
         self._leftovers.drop()
-        self._household.leave()
+        if self._is_first:
+            self._household.end()
         self._raw.close()
 
     def __enter__(self) -> Self:
@@ -357,6 +352,14 @@ class Connection:
 
     def __dir__(self) -> Sequence[str]:
         return sorted({*super().__dir__(), *dir(self._raw)})
+
+
+def _for_duckdb(statement: Statement) -> str:
+    """The part of a statement that DuckDB's parser can read: EXPLAIN VERBOSE is ours."""
+    explain = explain_of(statement)
+    if explain is None or not explain.verbose:
+        return statement.sql
+    return statement.sql[explain.length :]
 
 
 def _keyword(method: str) -> str:

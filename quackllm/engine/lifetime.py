@@ -1,4 +1,4 @@
-"""The end of an engine: with the last of the connections that share it."""
+"""The end of an engine: with the connection that it was made for, and all its cursors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import atexit
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
 
 import duckdb
 
@@ -16,7 +15,10 @@ from quackllm.optimizer.naive import FUNCTION
 
 
 class Household:
-    """The engine of a connection and its cursors, and how many of them are open.
+    """The engine of a connection and its cursors.
+
+    It ends when the connection is closed, which closes the cursors in DuckDB too, or
+    when nobody holds any of them, or at exit.
 
     settings: what calls go by that belong to no statement of ours, such as those of a
         view: the settings of the first connection.
@@ -25,8 +27,6 @@ class Household:
     def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine, settings: Settings) -> None:
         self.engine = engine
         self.settings = settings
-        self._open = 0
-        self._lock = Lock()
         # DuckDB complains at exit about functions of connections that are still open.
         self._release = weakref.finalize(self, _release, raw, engine)
         # At exit before any other finalizer, the one that ends the engine's thread included.
@@ -42,19 +42,10 @@ class Household:
 
         return settings
 
-    def enter(self) -> None:
-        """Count a connection in."""
-        with self._lock:
-            self._open += 1
-
-    def leave(self) -> None:
-        """Count a connection out; the last one ends outstanding calls and the engine."""
-        with self._lock:
-            self._open -= 1
-            last = self._open == 0
-        if last:
-            self._release()
-            atexit.unregister(self._release)
+    def end(self) -> None:
+        """End outstanding calls and the engine."""
+        self._release()
+        atexit.unregister(self._release)
 
 
 def _release(raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
