@@ -33,7 +33,7 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 
 def tables(source: Source) -> tuple[Table, ...]:
     """Two or three tables."""
-    zero = source.pick(("0.0", "-0.0"))  # never both: which one a group shows is not fixed
+    zero = source.pick(("0.0", "'-0.0'"))  # never both: which one a group shows is not fixed
     return tuple(_table(source, f"t{number}", zero) for number in range(1, 3 + source.below(2)))
 
 
