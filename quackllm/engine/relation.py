@@ -94,11 +94,16 @@ class Relation:
         session = self._connection._session
         if isinstance(value, duckdb.Expression):
             value = str(value) if OURS.search(str(value)) else value
-        if isinstance(value, str) and holds_calls(value, self._connection._engine.functions):
-            if method in ("project", "select", "aggregate"):
-                return session.naive_items(value)
-            return session.naive_expression(value)
-        return native(value)
+        if not (isinstance(value, str) and holds_calls(value, self._connection._engine.functions)):
+            return native(value)
+        if method == "query":
+            naive = session.naive_query(value)
+        elif method in ("project", "select", "aggregate"):
+            naive = session.naive_items(value)
+        else:
+            naive = session.naive_expression(value)
+        finish(self._connection._raw)
+        return naive
 
     def explain(self, type: Any = "standard") -> str:
         """Return the plan; of calls, how they will be made."""
