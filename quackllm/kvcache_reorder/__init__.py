@@ -9,10 +9,12 @@ How it works and what it reaches: docs/reordering.md.
 from quackllm.kvcache_reorder.encode import Field, Measure
 from quackllm.kvcache_reorder.objective import Objective, ObjectiveName, Server, make_objective
 from quackllm.kvcache_reorder.ordering import Ordering
+from quackllm.kvcache_reorder.portfolio import Algorithm
 from quackllm.kvcache_reorder.render import Rendering, fields_of
 from quackllm.kvcache_reorder.reorder import order, order_fields
 
 __all__ = [
+    "Algorithm",
     "Field",
     "Measure",
     "Objective",

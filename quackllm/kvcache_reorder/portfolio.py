@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from quackllm.kvcache_reorder.baselines import Layout, fixed, ggr, original, pin
 from quackllm.kvcache_reorder.dependencies import find_dependencies
 from quackllm.kvcache_reorder.encode import Encoded
 from quackllm.kvcache_reorder.objective import Objective
+from quackllm.kvcache_reorder.ophr import ophr
 from quackllm.kvcache_reorder.prefix import (
     bounded_prefixes,
     neighbour_prefixes,
@@ -25,6 +27,9 @@ from quackllm.kvcache_reorder.prefix import (
 )
 from quackllm.kvcache_reorder.search import Budget, Effort, grow_by_rollouts
 from quackllm.kvcache_reorder.tree import Growth, Policy, roots
+
+Algorithm = Literal["original", "fixed", "ggr", "ophr", "greedy"]
+"""What can be asked for by name instead of the best of all."""
 
 CELLS_PER_SECOND = 25e6
 """Cells that a tree looks at in a second on a slow core; turns seconds into work."""
@@ -136,6 +141,43 @@ def find_order(
         kept = neighbour_prefixes(table, as_given.orders, as_given.of, identity)
         return Found(identity, as_given, kept, baseline, baseline, "original", True)
     return Found(sent, layout, best.prefix, reused, baseline, best.name, True)
+
+
+def find_with(
+    table: Encoded,
+    objective: Objective,
+    algorithm: Algorithm,
+    pinned: Sequence[int] = (),
+    dependencies: NDArray[np.bool_] | None = None,
+) -> Found:
+    """The order that one algorithm finds, with rows sorted but for 'original'.
+
+    Raises ValueError for another name, and 'ophr' for more rows than it can try.
+    """
+    if algorithm not in get_args(Algorithm):
+        names = ", ".join(get_args(Algorithm))
+        raise ValueError(f"unknown algorithm {algorithm!r}: 'best' or one of {names}")
+    as_given, identity = _pinned(original(table), pinned), np.arange(table.rows)
+    judge, reusable = _Judge(table, objective), _may_reuse(table, objective)
+    rows, prefix = sorted_prefixes(table, as_given.orders, as_given.of)
+    baseline = judge.in_order(as_given, identity, rows, prefix)
+    if algorithm == "original":
+        prefix = neighbour_prefixes(table, as_given.orders, as_given.of, identity)
+        return Found(identity, as_given, prefix, baseline, baseline, algorithm, reusable)
+    if algorithm == "fixed":
+        layout = fixed(table)
+    elif algorithm == "ggr":
+        layout = ggr(table, find_dependencies(table) if dependencies is None else dependencies)
+    elif algorithm == "ophr":
+        layout = ophr(table)[1]
+    else:
+        growth = Growth(table, objective.reuse, _POLICIES[:1], table.rows, pinned)
+        growth.run(roots(table, 1, pinned))
+        layout = Layout(growth.orders(), growth.layout)
+    layout = _pinned(layout, pinned)
+    rows, prefix = sorted_prefixes(table, layout.orders, layout.of)
+    reused = judge.in_order(layout, rows, rows, prefix)
+    return Found(rows, layout, prefix, reused, baseline, algorithm, reusable)
 
 
 def _pinned(layout: Layout, pinned: Sequence[int]) -> Layout:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from quackllm.kvcache_reorder.dependencies import given_dependencies
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN, Field, TokenCounter, encode
 from quackllm.kvcache_reorder.objective import Objective, ObjectiveName, Server, make_objective
 from quackllm.kvcache_reorder.ordering import Ordering
-from quackllm.kvcache_reorder.portfolio import find_order
+from quackllm.kvcache_reorder.portfolio import Algorithm, find_order, find_with
 from quackllm.kvcache_reorder.render import Rendering, fields_of
 
 
@@ -27,6 +27,7 @@ def order(
     chars_per_token: float = CHARS_PER_TOKEN,
     counter: TokenCounter | None = None,
     dependencies: Iterable[tuple[str, str]] | None = None,
+    algorithm: Algorithm | Literal["best"] = "best",
 ) -> Ordering:
     """The order of rows, and of fields per row, that reuses most of a prefix cache.
 
@@ -44,6 +45,7 @@ def order(
         chars_per_token=chars_per_token,
         counter=counter,
         dependencies=dependencies,
+        algorithm=algorithm,
         begin=begin,
     )
 
@@ -58,6 +60,7 @@ def order_fields(
     chars_per_token: float = CHARS_PER_TOKEN,
     counter: TokenCounter | None = None,
     dependencies: Iterable[tuple[str, str]] | None = None,
+    algorithm: Algorithm | Literal["best"] = "best",
     begin: float | None = None,
 ) -> Ordering:
     """The order for fields whose values are rendered already: the engine's way in.
@@ -69,11 +72,14 @@ def order_fields(
     this order. `seconds`: how long the search may take on a slow core; spent as
     counted work and not by the clock, so equal input gives equal output; None for
     0.1 s and a microsecond per value, 0 for one quick tree. `dependencies`: pairs of
-    names (determining, determined), found in the data when not given. `begin`: the
-    `time.perf_counter()` from which `Ordering.seconds` counts.
+    names (determining, determined), found in the data when not given. `algorithm`: one
+    contender instead of the best of all ('original', 'fixed', 'ggr', 'ophr' for up to
+    16 rows, 'greedy'); it knows no budget. `begin`: the `time.perf_counter()` from
+    which `Ordering.seconds` counts.
 
     Raises ValueError for fields of different lengths, equal names or heads, an unknown
-    objective, a pinned name or a dependency that is no field, or negative seconds.
+    objective or algorithm, a pinned name or a dependency that is no field, or negative
+    seconds.
     """
     begin = time.perf_counter() if begin is None else begin
     if seconds is not None and not seconds >= 0:
@@ -83,7 +89,10 @@ def order_fields(
     pinned = _places(names, pin)
     known = None if dependencies is None else given_dependencies(names, dependencies)
     table = encode(fields, goal.measure)
-    found = find_order(table, goal, pinned, seconds, known)
+    if algorithm == "best":
+        found = find_order(table, goal, pinned, seconds, known)
+    else:
+        found = find_with(table, goal, algorithm, pinned, known)
     per_row = found.layout.orders.astype(np.int32)[found.layout.of[found.rows]]
     return Ordering(
         names=names,

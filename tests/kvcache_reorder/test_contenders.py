@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from itertools import permutations, product
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quackllm.kvcache_reorder import make_objective, order
+from quackllm.kvcache_reorder import Algorithm, make_objective, order
 from quackllm.kvcache_reorder.baselines import (
     GgrLimits,
     Layout,
@@ -59,6 +60,35 @@ def test_never_worse_on_tables_of_several_chunks(seed: int) -> None:
     for other in (original(data), fixed(data), ggr(data, find_dependencies(data))):
         prefix = sorted_prefixes(data, other.orders, other.of)[1]
         assert best >= objective.reuse(prefix[1:]).sum()
+
+
+@given(tables(), st.sampled_from(get_args(Algorithm)), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_each_contender_can_be_asked_for(table: Table, name: Algorithm, pinned: bool) -> None:
+    pin = ["c0"] if pinned else []
+    best = order(table, "characters", pin=pin)
+    one = order(table, "characters", pin=pin, algorithm=name)
+    assert one.algorithm == name
+    assert one.reusable == best.reusable
+    assert one.baseline_score == best.baseline_score
+    assert sorted(one.rows.tolist()) == list(range(len(table["c0"])))
+    assert (np.sort(one.fields, axis=1) == np.arange(len(table))).all()
+    if name != "ophr":
+        assert one.score <= best.score
+    if pinned:
+        assert (one.fields[:, 0] == 0).all()
+
+
+def test_the_original_order_is_the_input() -> None:
+    ordering = order({"a": ["y", "x", "y"], "b": ["1", "2", "3"]}, algorithm="original")
+    assert ordering.rows.tolist() == [0, 1, 2]
+    assert ordering.fields.tolist() == [[0, 1]] * 3
+    assert ordering.score == ordering.baseline_score
+
+
+def test_an_unknown_contender_is_refused() -> None:
+    with pytest.raises(ValueError, match="'best' or one of original, fixed, ggr"):
+        order({"a": ["x"]}, algorithm="magic")  # type: ignore[arg-type]
 
 
 def test_fixed_ranks_columns_by_the_published_statistic() -> None:
