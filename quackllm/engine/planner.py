@@ -25,10 +25,11 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE, samples
-from quackllm.optimizer.sql import parse, text
+from quackllm.optimizer.sql import fold_long_lists, parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
+NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
 
 
@@ -70,16 +71,30 @@ class Planner:
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._names, calls, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
-        root = self._bound(sql, binder, calls)
-        if root is None:
-            naive = splice(sql, self._functions, binder, run)
-            schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
-            return PlannedQuery(Program((), naive, unstaged=(DIFFERENT_READING,)), schema)
-        schema = _described(catalog, naive_text(root, calls, BINDING), sql)
-        bound = Plan(root, calls)
+        reason = DIFFERENT_READING
+        try:
+            root = self._bound(sql, binder, calls)
+            if root is not None:
+                return self._optimized(Plan(root, calls), sql, catalog, run, disabled, ask)
+        except RecursionError:
+            reason = NESTED_TOO_DEEPLY
+        naive = splice(sql, self._functions, binder, run)
+        schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
+        return PlannedQuery(Program((), naive, unstaged=(reason,)), schema)
+
+    def _optimized(
+        self,
+        plan: Plan,
+        sql: str,
+        catalog: DuckCatalog,
+        run: str,
+        disabled: frozenset[str],
+        ask: Ask | None,
+    ) -> PlannedQuery:
+        schema = _described(catalog, naive_text(plan.root, plan.calls, BINDING), sql)
         if ask is not None and order_predicates.__name__ not in disabled:
-            self._learn(bound, catalog, run, ask)
-        plan = optimize(bound, catalog, schema, disabled=disabled)
+            self._learn(plan, catalog, run, ask)
+        plan = optimize(plan, catalog, schema, disabled=disabled)
         return PlannedQuery(lower(plan, run), schema, plan)
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask) -> None:
@@ -117,6 +132,7 @@ class Planner:
         root = self._read(sql)
         if root is None:
             return None
+        fold_long_lists(root)
         name_items(root, self._functions)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 

@@ -127,6 +127,19 @@ def key(fragments: list[str]) -> str:
     return f" || {FIELD_SEPARATOR} || ".join(fragments) if fragments else "''"
 
 
+LONG_LIST = 100
+"""Literals in a list above which it is one piece of text to the planner."""
+
+
+def fold_long_lists(root: exp.Expr) -> None:
+    """Make one leaf of each long list of literals, in place: rules copy trees often."""
+    for node in root.find_all(exp.In, exp.Tuple, exp.Array, exp.Values):
+        parts = node.expressions
+        if len(parts) > LONG_LIST and all(isinstance(part, exp.Literal) for part in parts):
+            written = text(exp.Tuple(expressions=[part.copy() for part in parts]))
+            node.set("expressions", [raw(written.removeprefix("(").removesuffix(")"))])
+
+
 def conjuncts(node: exp.Expr | None) -> list[exp.Expr]:
     """Split a condition at its top-level ANDs, outer parentheses removed."""
     if node is None:

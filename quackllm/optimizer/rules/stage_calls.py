@@ -43,6 +43,9 @@ from quackllm.optimizer.sql import (
     own_nodes,
 )
 
+MOST_CALLS = 40
+"""Calls of one SELECT that are staged: each probe joins the answers of those before it."""
+
 SUBQUERY_IN_JOIN = (
     "SELECT 1 FROM (SELECT 1 AS i) a LEFT JOIN (SELECT 1 AS i) b "
     "ON (SELECT true FROM (SELECT 1 AS k) c WHERE k = a.i + b.i)"
@@ -160,6 +163,8 @@ def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[e
 
 def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> Iterator[str]:
     """Yield what keeps a block from being staged, the cheapest checks first."""
+    if len(calls) > MOST_CALLS:
+        yield f"one SELECT has {len(calls):,} calls, more than {MOST_CALLS}"
     stageable = {id(n) for _, part in clause_parts(select) for n in own_calls(part)}
     joins = select.args.get("joins", [])
     in_joins = [call for join in joins for call in own_calls(join.args.get("on"))]
