@@ -67,7 +67,7 @@ def table_names(tokens: Sequence[Token]) -> list[str]:
     outside: list[bool] = []
     before: Token | None = None
     for token in tokens:
-        word = token.text.upper()
+        word = token.text.upper().partition(" ")[0]  # ORDER BY is one token
         if token.token_type == TokenType.L_PAREN:
             outside.append(in_list)
             is_call = before is not None and before.token_type == TokenType.VAR and not expected

@@ -48,4 +48,4 @@ def _as_raised(error: duckdb.Error) -> duckdb.Error:
     kind = getattr(errors, found[1], None) if found else None
     if found is None or not (isinstance(kind, type) and issubclass(kind, errors.QuackLLMError)):
         return error
-    return kind(message[found.end() :])
+    return kind(message[found.end() :].partition("\n\nAt:\n")[0])  # DuckDB 1 adds a traceback
