@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlglot import exp
@@ -12,7 +13,7 @@ from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import ModelCall, column, held, released, text
+from quackllm.optimizer.sql import ModelCall, column, held, quote, released, text
 from quackllm.udfs.base import Call, Function, Kind, Parameter
 from quackllm.udfs.registry import Functions
 from quackllm.udfs.type_parser import parse_type
@@ -141,7 +142,7 @@ class Binder:
         if is_star(node):
             yield from self._star(node, index, call)
             return
-        yield Field(_name_of(node), node, index)
+        yield Field(_name_of(node, self._functions), node, index)
 
     def _star(self, node: exp.Expr, index: int, call: exp.Expr) -> Iterable[Field]:
         select = call.find_ancestor(exp.Select)
@@ -149,6 +150,8 @@ class Binder:
         columns = None
         if select is not None:
             columns = self._columns(in_scope(select, rows_of(select, [node.copy()])))
+        if not columns and table:
+            columns = self._columns(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
         if not columns:
             raise BindError(
                 f"Binder Error: {call.name.upper()}: the columns of {text(node.copy())} "
@@ -212,20 +215,36 @@ def _parameter(function: Function, position: int, written: str) -> Parameter:
     raise BindError(f"Binder Error: {written.upper()}: too many arguments: {function.signature()}")
 
 
-def _name_of(node: exp.Expr) -> str:
+def _name_of(node: exp.Expr, functions: Functions) -> str:
+    """The name of a field: its column's, else its text, calls in it by their function."""
     if isinstance(node, exp.Column | exp.Dot) and node.name:
         return str(node.name)
-    return text(node.copy()) if node.find(ModelCall) is None else "value"
+    holder = held(node.copy())
+    for call in list(holder.find_all(ModelCall, exp.Anonymous)):
+        function = _function_of(call, functions)
+        if function is not None:
+            call.replace(exp.Var(this=function.name))
+    return text(released(holder))
+
+
+def _function_of(node: exp.Expr, functions: Functions) -> Function | None:
+    """The function of a call, bound or as it is written."""
+    if isinstance(node, ModelCall):
+        return functions.get(json.loads(node.spec)["function"])
+    return functions.get(node.name)
 
 
 def _distinct_names(fields: list[Field]) -> list[Field]:
-    """Columns of the same name from two tables are called by their qualified names."""
+    """Columns of the same name are called by their qualified names, expressions are numbered."""
     names = [field.name for field in fields]
-    result = []
-    for field in fields:
-        is_column = isinstance(field.node, exp.Column) and field.node.table
-        if names.count(field.name) > 1 and is_column and field.member is None:
-            qualified = f"{field.node.text('table')}.{field.name}"
-            field = Field(qualified, field.node, field.argument)
-        result.append(field)
+    result: list[Field] = []
+    for at, field in enumerate(fields):
+        node, name = field.node, field.name
+        if names.count(name) > 1 and field.member is None:
+            if not isinstance(node, exp.Column):
+                earlier = names[:at].count(name)
+                name = f"{name} {earlier + 1}" if earlier else name
+            elif node.table and node.name == name:
+                name = f"{node.text('table')}.{name}"
+        result.append(replace(field, name=name))
     return result

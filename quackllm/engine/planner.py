@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,17 +19,18 @@ from quackllm.engine.splice import splice
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.catalog import PredicateStatistics
-from quackllm.optimizer.lower import lower
+from quackllm.optimizer.lower import bindable, lower
 from quackllm.optimizer.naive import BINDING, naive_text
-from quackllm.optimizer.optimizer import optimize
+from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE, samples
-from quackllm.optimizer.sql import fold_long_lists, parse, text
+from quackllm.optimizer.sql import fold_long_lists, join_at_select, parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
+LOGGER = logging.getLogger("quackllm")
 NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
 
@@ -94,8 +96,17 @@ class Planner:
         schema = _described(catalog, naive_text(plan.root, plan.calls, BINDING), sql)
         if ask is not None and order_predicates.__name__ not in disabled:
             self._learn(plan, catalog, run, ask)
-        plan = optimize(plan, catalog, schema, disabled=disabled)
-        return PlannedQuery(lower(plan, run), schema, plan)
+        while True:
+            try:
+                optimized = optimize(plan, catalog, schema, disabled=disabled)
+            except RuleError as error:
+                LOGGER.warning("%s The statement runs without the rule.", error)
+                disabled |= {error.rule}
+            else:
+                break
+        if _wants_no_rows(plan.root):  # tools ask so for the names and types of a query
+            return PlannedQuery(Program((), bindable(optimized)), schema)
+        return PlannedQuery(lower(optimized, run), schema, optimized)
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask) -> None:
         """Take the samples that decide the order of a plan's predicates."""
@@ -132,6 +143,7 @@ class Planner:
         root = self._read(sql)
         if root is None:
             return None
+        join_at_select(root)
         fold_long_lists(root)
         name_items(root, self._functions)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
@@ -145,6 +157,12 @@ class Planner:
         if not isinstance(root, exp.Query):
             return None
         return root if same_reading(self._connection, sql, text(root)) else None
+
+
+def _wants_no_rows(root: exp.Expr) -> bool:
+    limit = root.args.get("limit")
+    rows = limit.expression if isinstance(limit, exp.Limit) else None
+    return isinstance(rows, exp.Literal) and rows.this == "0"
 
 
 def _described(catalog: DuckCatalog, naive: str, sql: str) -> Schema:

@@ -61,7 +61,7 @@ def same_reading(connection: duckdb.DuckDBPyConnection, sql: str, written: str) 
     if first.get("error") or second.get("error"):
         return False
     nulls_last = str(rows[2]).upper() == "NULLS_LAST"
-    return _normalized(first, nulls_last) == _normalized(second, nulls_last)
+    return bool(_normalized(first, nulls_last) == _normalized(second, nulls_last))
 
 
 def _normalized(node: Any, nulls_last: bool, in_interval: bool = False) -> Any:
@@ -97,8 +97,10 @@ def _normalized(node: Any, nulls_last: bool, in_interval: bool = False) -> Any:
 
 
 def _negated(node: dict[str, Any]) -> dict[str, Any]:
-    """NOT (x IS TRUE) is x IS NOT TRUE: neither is ever NULL."""
+    """NOT (x IS TRUE) is x IS NOT TRUE, NOT (x IS NULL) is x IS NOT NULL: never NULL."""
     inner = node["children"][0]
+    if isinstance(inner, dict) and inner.get("type") == "OPERATOR_IS_NULL":
+        return {**inner, "type": "OPERATOR_IS_NOT_NULL", "alias": node.get("alias", "")}
     if isinstance(inner, dict) and inner.get("type") == "COMPARE_NOT_DISTINCT_FROM":
         return {**inner, "type": "COMPARE_DISTINCT_FROM", "alias": node.get("alias", "")}
     return node

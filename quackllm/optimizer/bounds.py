@@ -46,11 +46,18 @@ def row_ceiling(select: exp.Select) -> int | None:
         inner = source.this
         query = inner.this if isinstance(inner, exp.Subquery) else None
         limit = query.args.get("limit") if isinstance(query, exp.Query) else None
-        if isinstance(limit, exp.Limit) and isinstance(limit.expression, exp.Literal):
-            return int(limit.expression.this) if limit.expression.is_int else None
+        if isinstance(limit, exp.Limit):
+            return _rows(limit)
         if query is not None and _multiplies(query):
             return None
     return None
+
+
+def _rows(limit: exp.Limit) -> int | None:
+    number = limit.expression
+    if limit.args.get("limit_options") or not isinstance(number, exp.Literal):
+        return None  # LIMIT 10 PERCENT
+    return int(number.this) if number.is_int else None
 
 
 def _multiplies(query: exp.Expr) -> bool:

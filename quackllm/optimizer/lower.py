@@ -114,6 +114,7 @@ class _Lowering:
     blocks: Mapping[int, Block]
     purpose: Purpose = Purpose.RUN
     stages: list[MaterializeStage | BlockStage] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
     ceilings: list[Ceiling] = field(default_factory=list)
     numbered: int = 0
 
@@ -124,19 +125,43 @@ class _Lowering:
         holder = held(root.copy())
         for query in _queries(holder):
             number = query.meta.pop(BLOCK, None)
-            kept = query.meta.pop(MATERIALIZE, False)
+            kept = query.meta.pop(MATERIALIZE, None)
             lowered = query
             if number is not None:
                 assert isinstance(query, exp.Select)
                 lowered = self._block(query, self.blocks[number])
             if kept and self.purpose is Purpose.RUN:
-                self._materialize(lowered)
+                self._materialize(lowered, kept)
         return released(holder)
 
-    def _materialize(self, query: exp.Query) -> None:
+    def _materialize(self, query: exp.Query, name: str) -> None:
         table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
+        self.kept[name] = table
         self.stages.append(MaterializeStage(table, self.text(in_scope(query, query.copy()))))
         query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
+
+    def _resolved(self, part: exp.Expr) -> exp.Expr:
+        """Copy a guard or an argument, its nested queries as they are after their stages."""
+        holder = held(part.copy())
+        for query in _queries(holder):
+            number = query.meta.pop(BLOCK, None)
+            kept = query.meta.pop(MATERIALIZE, None)
+            if kept in self.kept:
+                query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(self.kept[kept])))
+            elif number is not None:
+                assert isinstance(query, exp.Select)
+                query.replace(self._answered(query, self.blocks[number]))
+        return released(holder)
+
+    def _answered(self, select: exp.Select, block: Block) -> exp.Select:
+        """Write a block with the answers of all its sites."""
+        answered = self._with_answers(select, block, [site.column for site in block.sites])
+        if block.stop_after is not None:
+            answered = answered.where(self._decided(block), copy=False)
+        return answered
+
+    def _fragments(self, site: Site) -> list[str]:
+        return [json_fragment(self.text(self._resolved(arg))) for arg in site.args]
 
     def _block(self, select: exp.Select, block: Block) -> exp.Select:
         stages = []
@@ -146,9 +171,7 @@ class _Lowering:
                 self._ceiling(select, block, site)
             elif self.purpose is Purpose.RUN:
                 stages.append(self._model_stage(select, block, site, self.numbered))
-        answered = self._with_answers(select, block, [site.column for site in block.sites])
-        if block.stop_after is not None:
-            answered = answered.where(self._decided(block), copy=False)
+        answered = self._answered(select, block)
         select.replace(answered)
         if self.purpose is Purpose.RUN:
             enough = block.stop_after
@@ -225,14 +248,14 @@ class _Lowering:
         )
 
     def _reached(self, site: Site) -> exp.Expr:
-        conditions = [guard.copy() for guard in site.guards]
-        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        conditions = [self._resolved(guard) for guard in site.guards]
+        fragments = self._fragments(site)
         if fragments:
             conditions.append(raw(f"({_some_value(fragments)})"))
         return exp.paren(conjunction(conditions) or exp.true(), copy=False)
 
     def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
-        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        fragments = self._fragments(site)
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
         shown = columns or [raw("1 AS one")]
         in_join = site.join is not None
@@ -332,7 +355,7 @@ class _Lowering:
         )
 
     def _key_equals(self, site: Site) -> str:
-        fragments = [json_fragment(self.text(arg)) for arg in site.args]
+        fragments = self._fragments(site)
         return f"{quote(_key_name(site))} = {key(fragments)}"
 
     def _readable(self, guard: exp.Expr, block: Block) -> str:

@@ -13,7 +13,14 @@ from quackllm.optimizer.rules import RULES, Rule
 
 
 class RuleError(QuackLLMError):
-    """A rule made a plan that does not bind or has other columns. A defect of ours."""
+    """A rule made a plan that does not bind or has other columns. A defect of ours.
+
+    rule: its name, to be left out.
+    """
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(message)
+        self.rule = rule
 
 
 def optimize(
@@ -41,8 +48,9 @@ def optimize(
         after = catalog.schema(bindable(changed))
         if after != schema:
             raise RuleError(
+                name,
                 f"Optimizer rule {name} changed the columns of the statement from {schema} to "
-                f"{after}. SET llm_disabled_rules = '{name}' works around it; please report it."
+                f"{after}. SET llm_disabled_rules = '{name}' works around it; please report it.",
             )
         plan = replace(changed, applied=(*plan.applied, name))
     return plan

@@ -19,7 +19,8 @@ BLOCK = "quackllm_block"
 """Key in a SELECT node's `meta` that holds the number of its block."""
 
 MATERIALIZE = "quackllm_materialize"
-"""Key in a query node's `meta`: run it once and keep its rows."""
+"""Key in a query node's `meta`: run it once and keep its rows. The value names them, so
+that a condition that holds a copy of the query reads the same rows."""
 
 
 @dataclass(frozen=True)

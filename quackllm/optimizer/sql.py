@@ -127,6 +127,17 @@ def key(fragments: list[str]) -> str:
     return f" || {FIELD_SEPARATOR} || ".join(fragments) if fragments else "''"
 
 
+def join_at_select(root: exp.Expr) -> None:
+    """Hang the joins of a FROM-first query where those of other queries hang, in place."""
+    for select in root.find_all(exp.Select):
+        from_ = select.args.get("from_")
+        source = from_.this if from_ is not None else None
+        if isinstance(source, exp.Table | exp.Subquery) and source.args.get("joins"):
+            joins = source.args["joins"]
+            source.set("joins", None)
+            select.set("joins", [*joins, *select.args.get("joins", [])])
+
+
 LONG_LIST = 100
 """Literals in a list above which it is one piece of text to the planner."""
 

@@ -32,7 +32,7 @@ STAGED = [
     "SELECT LLM('x', *) FROM movies",
     "SELECT LLM('x', {'name': upper(title), 'when': year + 1}) FROM movies",
     "SELECT LLM('x', upper(title), year + 1) FROM movies",
-    "SELECT LLM_FILTER('x', \"select\", \"a b\", \"q\"\"uote\") FROM \"odd table\"",
+    'SELECT LLM_FILTER(\'x\', "select", "a b", "q""uote") FROM "odd table"',
     "SELECT LLM('x', x) FROM empty_table",
     # types
     "SELECT LLM('How many?', title, return_type := 'INTEGER') AS n FROM movies",
@@ -95,7 +95,15 @@ STAGED = [
     "SELECT if(stars > 3, LLM('x', body), LLM('y', body)) FROM reviews",
     "SELECT title FROM movies WHERE (LLM_FILTER('a', title) AND year > 2000) OR LLM_FILTER('b', title)",
     "SELECT stars ** 2 AS s, LLM('x', body) AS x FROM reviews",
+    "SELECT LLM('p', genre) AS a, LLM('q', max(title)) AS b FROM movies GROUP BY 1",
+    "SELECT title FROM movies WHERE title BETWEEN LLM_SENTIMENT(title) AND LLM('x', genre)",
+    "SELECT LLM('p', LLM('q', title), LLM('r', genre)) FROM movies",
+    "SELECT LLM('p', (genre IS NOT NULL)) FROM movies WHERE genre IS NOT NULL",
     # subqueries, CTEs, set operations
+    "FROM movies m CROSS JOIN (SELECT 1 AS one) s WHERE LLM_FILTER('p', m.title)",
+    "WITH unread AS (SELECT LLM('x', title) FROM movies) SELECT LLM('y', genre) FROM movies",
+    "SELECT LLM_SCORE('q', m.title) FROM movies m WHERE (SELECT max(r.body) FROM reviews r "
+    "WHERE LLM_FILTER('p', r.body)) < LLM_SENTIMENT(m.title)",
     "WITH good AS (SELECT * FROM movies WHERE LLM_FILTER('a', synopsis)) SELECT count(*) FROM good",
     "WITH c AS (SELECT id, LLM_CLASSIFY(body, ['a', 'b']) AS c FROM reviews) "
     "SELECT c, count(*) FROM c GROUP BY c HAVING LLM_FILTER('z', c)",

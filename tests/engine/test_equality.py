@@ -73,6 +73,11 @@ def test_every_distinct_argument_tuple_is_asked_once(pair: Pair) -> None:
     assert pair.planned_fake.calls == 23
 
 
+def test_asking_for_no_rows_asks_no_model(pair: Pair) -> None:
+    rows, types = pair.run_planned("SELECT title, LLM_SCORE('x', title) AS s FROM movies LIMIT 0")
+    assert (rows, types, pair.planned_fake.calls) == ([], ["VARCHAR", "DOUBLE"], 0)
+
+
 def test_the_same_call_on_two_tables_is_asked_once_per_value(pair: Pair) -> None:
     pair.run_planned(
         "SELECT LLM('x', t) FROM (SELECT genre AS t FROM movies) UNION ALL "

@@ -24,11 +24,11 @@ from quackllm.optimizer.sql import ModelCall
 def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
     """Mark unstable derived tables and CTEs, outermost first, of a statement with calls."""
     root = plan.root.copy()
-    marked = False
+    marked = 0
     for query in _derived(root):
         if not _is_marked(query) and _unstable(query, catalog) and _stands_alone(query, catalog):
-            query.meta[MATERIALIZE] = True
-            marked = True
+            marked += 1
+            query.meta[MATERIALIZE] = f"unstable {marked}"
     return replace(plan, root=root) if marked and root.find(ModelCall) else plan
 
 

@@ -24,16 +24,16 @@ BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
     """Split a SELECT with LIMIT into the rows it leaves and a projection of them."""
     root = held(plan.root.copy())
-    changed = False
+    split = 0
     for select in list(selects(root)):
-        outer = _split(select, catalog)
+        outer = _split(select, f"limited {split}", catalog)
         if outer is not None:
             select.replace(outer)
-            changed = True
-    return replace(plan, root=released(root)) if changed else plan
+            split += 1
+    return replace(plan, root=released(root)) if split else plan
 
 
-def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
     limited = select.args.get("limit") or select.args.get("offset")
     if not limited or any(select.args.get(name) for name in BLOCKING):
         return None
@@ -57,7 +57,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     for name in ("with_",):
         if inner.args.get(name) is not None:
             outer.set(name, inner.args[name].pop())
-    inner.meta[MATERIALIZE] = True
+    inner.meta[MATERIALIZE] = kept
     outer = outer.from_(split.derived(inner))
     if ordered:
         again = [key.copy() for key in ordered]

@@ -12,19 +12,40 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import in_scope, selects
+from quackllm.optimizer.scope import beside, enclosing, in_scope, selects
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import has_calls, raw
 
-DECIDING = ("distinct", "group", "having", "qualify")
+DECIDING = ("distinct", "qualify")
 """Clauses through which a select item decides which rows there are."""
+
+INNER = exp.Column(this=exp.Star(), table=exp.to_identifier("__llm_inner"))
+"""All columns of the query that `beside` evaluates."""
+
+OWN = ("where", "group", "having", "order")
+"""Clauses of the query itself that may name its columns."""
 
 
 def prune_columns(plan: Plan, catalog: Catalog) -> Plan:
     """Replace items with calls by NULL in derived tables and CTEs that do not show them."""
     root = plan.root.copy()
-    pruned = [_prune(select, root, catalog) for select in selects(root)]
+    pruned = [_drop_unread_ctes(root)]
+    pruned.extend(_prune(select, root, catalog) for select in selects(root))
     return replace(plan, root=root) if any(pruned) else plan
+
+
+def _drop_unread_ctes(root: exp.Expr) -> bool:
+    """Drop CTEs with calls that no FROM names: DuckDB does not run them either."""
+    dropped = False
+    for with_ in list(root.find_all(exp.With)):
+        for cte in reversed(list(with_.expressions)):
+            named = {table.name.lower() for table in root.find_all(exp.Table)}
+            if has_calls(cte) and cte.alias.lower() not in named and not with_.recursive:
+                cte.pop()
+                dropped = True
+        if not with_.expressions:
+            with_.pop()
+    return dropped
 
 
 def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
@@ -34,16 +55,35 @@ def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
     if readers is None or any(is_star(item.unalias()) for item in select.expressions):
         return False
     columns = catalog.columns(in_scope(select, select.copy()))
+    outer = enclosing(select)
+    if columns is None and outer is not None:
+        columns = catalog.columns(in_scope(outer, beside(outer, select, select.copy(), [INNER])))
     if columns is None or len(columns) != len(select.expressions):
         return False
     pruned = False
+    keys = _keys(select)
     for item, (name, type_) in zip(list(select.expressions), columns, strict=True):
         value = item.unalias()
-        if has_calls(value) and value.find(exp.Query) is None and not _is_read(name, readers):
+        if value in keys or not has_calls(value) or value.find(exp.Query) is not None:
+            continue
+        if not _is_read(name, readers):
             empty = raw(f"CAST(NULL AS {type_})")
             item.replace(exp.Alias(this=empty, alias=exp.to_identifier(name, quoted=True)))
             pruned = True
     return pruned
+
+
+def _keys(select: exp.Select) -> list[exp.Expr]:
+    """Items that decide the groups or the order: by position, by themselves, all of them."""
+    values = _items(select)
+    group, order = select.args.get("group"), select.args.get("order")
+    if group is not None and group.args.get("all"):
+        return values
+    parts = [*(group.expressions if group else []), *(order.expressions if order else [])]
+    named = [part.this if isinstance(part, exp.Ordered) else part for part in parts]
+    positions = [int(part.this) for part in named if isinstance(part, exp.Literal) and part.is_int]
+    chosen = [values[at - 1] for at in positions if 0 < at <= len(values)]
+    return [*chosen, *(part for part in named if not isinstance(part, exp.Literal))]
 
 
 def _items(select: exp.Select) -> list[exp.Expr]:
@@ -53,7 +93,7 @@ def _items(select: exp.Select) -> list[exp.Expr]:
 def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
     """The trees in which a column of the query may be named; None when that is open."""
     parent = select.parent
-    own = [part for part in (select.args.get("order"), select.args.get("where")) if part]
+    own = [part for part in map(select.args.get, OWN) if isinstance(part, exp.Expr)]
     if isinstance(parent, exp.CTE):
         uses = [table for table in root.find_all(exp.Table) if table.name == parent.alias]
         with_ = parent.parent
@@ -64,6 +104,10 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
         if alias is not None and alias.columns:
             return None
         uses = [parent]
+    elif isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.Lateral):
+        uses = [parent.parent]
+        if parent.parent.args["alias"].columns:
+            return None
     else:
         return None
     readers = list(own)
@@ -88,7 +132,8 @@ def _names_its_columns(reader: exp.Select) -> bool:
     """Whether a SELECT reads columns by name only: no star, no USING, no whole rows."""
     if any(is_star(item.unalias()) for item in reader.expressions):
         return False
-    named = [source.alias_or_name.lower() for source in reader.find_all(exp.Table, exp.Subquery)]
+    sources: list[exp.Expr] = [*reader.find_all(exp.Table), *reader.find_all(exp.Subquery)]
+    named = [source.alias_or_name.lower() for source in sources]
     for node in reader.walk():
         if isinstance(node, exp.Columns) or (
             isinstance(node, exp.Anonymous) and node.name.lower() == "columns"

@@ -42,6 +42,9 @@ def _under(parent: exp.Expr, child: exp.Expr) -> list[exp.Expr]:
         return [_is_not(parent.this, exp.true())]
     if isinstance(parent, exp.And) and child is parent.expression:
         return [_is_not(parent.this, exp.false())]
+    if isinstance(parent, exp.Between) and child is parent.args["high"]:
+        low = exp.GTE(this=_whole(parent.this), expression=_whole(parent.args["low"]))
+        return [_is_not(low, exp.false())]
     if isinstance(parent, exp.Case):
         return _under_case(parent, child)
     if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case):

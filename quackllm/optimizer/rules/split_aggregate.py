@@ -46,7 +46,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     names = names_of(select, catalog)
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
-    if names is None or any(has_calls(key) for key in keys) or _has_sets(group):
+    if names is None or _has_sets(group):
         return None
     split = Split("__llm_groups")
     leaf = _leaf(keys, catalog)

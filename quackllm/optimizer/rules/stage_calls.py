@@ -170,8 +170,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     in_joins = [call for join in joins for call in own_calls(join.args.get("on"))]
     if any(id(call) not in stageable for call in calls if call not in in_joins):
         yield "the call is in FROM or in LIMIT"
-    if any(join.method and own_calls(join.args.get("on")) for join in joins):
-        yield "the call is in the condition of an ASOF join"
+    if in_joins and any(join.method for join in joins):
+        yield "the call is in the condition of a join beside an ASOF or positional join"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
     if select.args.get("sample") or any(
