@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -52,7 +53,8 @@ _REMEMBERED_BASELINES = 1024
 async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -> Embedded:
     """Load the model at the path `config.model`, or the one that comes with a package.
 
-    threads: CPU threads of llama.cpp; None lets it take one per core.
+    threads: CPU threads of llama.cpp; None for one fewer than there are cores, since its
+        threads spin while they wait for one that other work keeps from running.
 
     Raises `ModelNotFound` when there is no file or it is no model, and
     `ProviderError` when xllamacpp is not installed.
@@ -251,9 +253,9 @@ def _load(path: Path, slots: int, threads: int | None) -> Any:
     parameters.cache_ram_mib = 0
     # llama.cpp also listens on a port of this machine; nobody is told the key.
     parameters.api_keys = [secrets.token_urlsafe()]
-    if threads is not None:
-        parameters.cpuparams.n_threads = threads
-        parameters.cpuparams_batch.n_threads = threads
+    chosen = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
+    parameters.cpuparams.n_threads = chosen
+    parameters.cpuparams_batch.n_threads = chosen
     try:
         return xllamacpp.Server(parameters)
     except RuntimeError as error:
