@@ -22,7 +22,7 @@ DERIVED: Mapping[str, str] = {
     VARCHAR: "CAST({} AS VARCHAR)",
     INTEGER: "length(CAST({} AS VARCHAR))",
     DOUBLE: "(length(CAST({} AS VARCHAR)) / 4)",
-    BOOLEAN: "({} IS NOT NULL)",
+    BOOLEAN: "(length(CAST({} AS VARCHAR)) > 1)",
     DATE: "(DATE '2020-02-29' + length(CAST({} AS VARCHAR))::INTEGER)",
     TEXTS: "[CAST({} AS VARCHAR)]",
 }
@@ -165,6 +165,7 @@ class Expressions:
             lambda: f"({deeper(BOOLEAN)} AND {deeper(BOOLEAN)})",
             lambda: f"({deeper(BOOLEAN)} OR {deeper(BOOLEAN)})",
             lambda: f"({deeper(self._source.pick((VARCHAR, INTEGER, BOOLEAN)))} IS NULL)",
+            lambda: f"({deeper(self._source.pick((VARCHAR, DATE)))} IS NOT NULL)",
             lambda: f"({deeper(BOOLEAN)} IS NOT TRUE)",
             lambda: self._comparison(deeper),
             lambda: f"({deeper(VARCHAR)} LIKE '%x%')",

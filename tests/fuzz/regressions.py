@@ -31,12 +31,54 @@ def _case(sql: str, **judged_by: object) -> Case:
 
 REGRESSIONS: tuple[Case, ...] = (
     _case(
-        "SELECT LLM_CLASSIFY(s5.r8, ['x','y']) FROM (SELECT LLM('q', s6.v) AS r8 FROM "
-        "(VALUES (1,'x')) s6(a,v) JOIN t1 s7 ON s6.a = s7.b WHERE LLM_FILTER('p', s7.a) AND "
-        "LLM('Is {v} right?', s6.v, return_type := 'BOOLEAN')) s5"
+        "SELECT LLM_CLASSIFY(s5.r8, ['x','y']) FROM (SELECT LLM('q', s6.v) AS r8 FROM (VALUES "
+        "(1,'x')) s6(a,v) JOIN t1 s7 ON s6.a = s7.b WHERE LLM_FILTER('p', s7.a) AND LLM('Is {v} "
+        "right?', s6.v, return_type := 'BOOLEAN')) s5"
     ),
     _case(
-        "SELECT CASE WHEN NULL::BOOLEAN THEN LLM('q', b) WHEN true THEN 'x' ELSE LLM('p', a) END "
-        "FROM t1"
+        "SELECT * FROM (SELECT DISTINCT ON (a) LLM('p', a) AS r2 FROM t1 s1 WHERE "
+        "LLM_FILTER('p', a) ORDER BY a, b) LIMIT 0"
+    ),
+    _case(
+        "SELECT 'x' FROM (SELECT s2.r6 FROM (SELECT LLM_FILTER('r', s3.b) AS g4, count(*) AS "
+        "r6, avg(LLM_SCORE('q', s3.b)) AS r7 FROM t1 s3 GROUP BY 1) s2) s1"
+    ),
+    _case("SELECT LLM('p', (s1.c IS NOT NULL)) FROM t1 s1"),
+    _case(
+        "WITH RECURSIVE w1(t, n) AS (SELECT a, 0 FROM t1 UNION SELECT t, n + 1 FROM w1 WHERE n "
+        "< 2) FROM w1 s5 CROSS JOIN t1 s6 WHERE LLM_FILTER('p', s6.a)"
+    ),
+    _case(
+        "WITH RECURSIVE w1(t, n) AS (SELECT LLM('p', a), 0 FROM t1 UNION SELECT t, n + 1 FROM "
+        "w1 WHERE n < 2) FROM w1 s5 CROSS JOIN t1 s6 WHERE LLM_FILTER('p', s6.a)"
+    ),
+    _case(
+        "SELECT LLM_SCORE('q', s6.b) AS r7 FROM t1 s6 WHERE (SELECT max(s9.a) FROM t1 s9 LEFT "
+        "JOIN LATERAL (SELECT s9.b AS r11) s10 ON true WHERE LLM_FILTER('p', s9.b)) < "
+        "LLM_SENTIMENT(s6.a)"
+    ),
+    _case(
+        "SELECT true FROM t2 s4, LATERAL (SELECT LLM_TRANSLATE(s4.b, 'German') AS r6) s5 WHERE "
+        "LLM_FILTER('p', s4.b)"
+    ),
+    _case(
+        "SELECT LLM_SCORE('r', a) FROM t1 WHERE a BETWEEN LLM_SENTIMENT(a) AND LLM_TRANSLATE(b, "
+        "'German')"
+    ),
+    _case("SELECT LLM('p', a), max(b), LLM('q', max(b)) FROM t1 GROUP BY LLM('p', a)"),
+    _case("WITH w AS MATERIALIZED (SELECT LLM('p', a) FROM t1) SELECT LLM('q', b) FROM t1"),
+    _case("SELECT LLM('p', LLM('q', a), LLM('r', b)) FROM t1"),
+    _case(
+        "SELECT * REPLACE (s1.b AS b) FROM t1 s1 WHERE s1.a IS NOT NULL AND LLM('q', s1.*, "
+        "return_type := 'BOOLEAN')"
+    ),
+    _case(
+        "SELECT LLM('p', s1.a) AS r5 FROM t1 s1 CROSS JOIN LATERAL (SELECT LLM_CLASSIFY(s1.a, "
+        "['x', 'y']) AS r4) s3"
+    ),
+    _case("FROM t1 s1 CROSS JOIN LATERAL (SELECT LLM('p', s1.a) AS r4) s2"),
+    _case(
+        "SELECT CASE WHEN NULL::BOOLEAN THEN LLM('q', b) WHEN true THEN 'x' ELSE LLM('p', a) "
+        "END FROM t1"
     ),
 )

@@ -135,8 +135,12 @@ class Runner:
             return Result(error=error, questions=_questions(fake))
         return _result(rows, described, _questions(fake))
 
-    def naive(self, sql: str, effect: str | None = None) -> Result:
-        """Run a statement in plain DuckDB, its calls by the registered function."""
+    def naive(self, sql: str, effect: str | None = None, without: str = "") -> Result:
+        """Run a statement in plain DuckDB, its calls by the registered function.
+
+        without: optimizers of DuckDB that are left out, separated by commas.
+        """
+        self._naive.execute(f"SET disabled_optimizers = '{without}'")
         self._engine.cache = MemoryCache()
         fake = self._fakes["naive"]
         fake.requests.clear()
