@@ -20,7 +20,9 @@ from quackllm.engine.explain import as_text, explained
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
+from quackllm.engine.statement import holds_calls
 from quackllm.engine.wording import in_our_words
+from quackllm.errors import BindError
 from quackllm.optimizer.sql import quote
 
 LOGGER = logging.getLogger("quackllm")
@@ -59,10 +61,14 @@ class Session:
     def other(
         self, sql: str, parameters: Mapping[str, Any], settings: Settings, method: str
     ) -> Any:
-        """Run a statement of another kind, its calls by the scalar function.
+        """Run a statement of another kind, its calls, if any, by the scalar function.
 
-        Returns what DuckDB's `execute` or `sql` returns for it.
+        Returns what DuckDB's `execute` or `sql` returns for it. Raises `BindError` for a
+        call in the definition of a table or an index.
         """
+        if not holds_calls(sql, self._engine.functions):
+            return self._hand_over(sql, parameters, sql, method)
+        _refuse_in_definition(sql)
         if _is_stored(sql):
             text = self._planner.other(sql, parameters, "")
             return self._hand_over(text, parameters, sql, method)
@@ -192,6 +198,18 @@ class Session:
                 run.stats.calls,
                 causes,
             )
+
+
+def _refuse_in_definition(sql: str) -> None:
+    """Raise `BindError` where DuckDB would evaluate a call on its own, row by row, later."""
+    words = sql.upper().split(None, 4)
+    defines = words[:1] in (["CREATE"], ["ALTER"])
+    if defines and any(word in ("TABLE", "INDEX") for word in words[1:4]):
+        raise BindError(
+            "Binder Error: an LLM function cannot stand in a CHECK, a DEFAULT, a generated "
+            "column or an index: a model is not deterministic. Store its answers instead: "
+            "CREATE TABLE ... AS SELECT, INSERT ... SELECT or UPDATE."
+        )
 
 
 def _is_stored(sql: str) -> bool:
