@@ -21,7 +21,7 @@ from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.run import answer_keys
 from quackllm.engine.sending_order import estimated_tokens
 from quackllm.engine.settings import Settings
-from quackllm.engine.transactions import transaction
+from quackllm.engine.transactions import in_transaction
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.cost import (
     Cost,
@@ -83,6 +83,7 @@ class Estimator:
         self._engine = engine
         self._settings = settings
         self._parameters = parameters
+        self._may_fail = True
         self._paid = Counter[str]()
         for spec, stage in running.stages.items() if running else ():
             self._paid[spec] = stage.calls
@@ -92,23 +93,23 @@ class Estimator:
         plan = planned.plan
         if plan is None:
             return {}
-        with transaction(self._connection):
-            found = ceilings(plan)
-            asked: dict[str, set[str]] = {}
-            estimates: dict[int, StageEstimate] = {}
-            stops: dict[int, float] = {}
-            for ceiling in found:
-                block, call = ceiling.block, ceiling.site.call
-                share, answers = self._reach(ceiling)
-                demand, keys = self._demand(ceiling, asked.get(call.identity, set()))
-                if block.number not in stops:
-                    stops[block.number] = self._stop(plan, ceiling, demand)
-                share *= stops[block.number]
-                if stops[block.number] < 1:
-                    answers = min(self._seen(ceiling), 10**9 if answers is None else answers)
-                if share == 1:
-                    asked.setdefault(call.identity, set()).update(keys)
-                estimates[ceiling.number] = self._estimate(call, demand, share, answers)
+        self._may_fail = not in_transaction(self._connection)
+        asked: dict[tuple[str, str | None], set[str]] = {}
+        estimates: dict[int, StageEstimate] = {}
+        stops: dict[int, float] = {}
+        for ceiling in ceilings(plan):
+            block, call = ceiling.block, ceiling.site.call
+            question = call.identity, call.model
+            share, answers = self._reach(ceiling)
+            demand, keys = self._demand(ceiling, asked.get(question, set()))
+            if block.number not in stops:
+                stops[block.number] = self._stop(plan, ceiling, demand)
+            share *= stops[block.number]
+            if stops[block.number] < 1:
+                answers = min([self._seen(ceiling)] + ([] if answers is None else [answers]))
+            if share == 1:
+                asked.setdefault(question, set()).update(keys)
+            estimates[ceiling.number] = self._estimate(call, demand, share, answers)
         return estimates
 
     def _experience(self, call: Call) -> Experience:
@@ -187,10 +188,9 @@ class Estimator:
         asked: keys of tuples that an earlier stage asks the same question for.
         """
         call = ceiling.site.call
-        if ceiling.sql is None:
+        tuples = None if ceiling.sql is None else self._counted(ceiling.sql)
+        if tuples is None:
             return None if ceiling.rows is None else Demand(ceiling.rows, ceiling.rows), []
-        given = used_parameters(self._connection, ceiling.sql, self._parameters)
-        tuples = self._connection.sql(ceiling.sql, params=given).to_arrow_table()
         if not call.fields:
             return self._unfielded(call, tuples), []
         columns = string_columns(tuples, len(ceiling.columns))
@@ -203,6 +203,23 @@ class Estimator:
             tokens += tuples.num_rows * self._answer_tokens(ceiling)
             return Demand(tuples.num_rows, rows, tokens=tokens), []
         return self._fielded(call, tuples, columns, rows, asked)
+
+    def _counted(self, sql: str) -> pa.Table | None:
+        """Run a query that counts tuples; None when it fails.
+
+        It reads rows that a guard of the statement may leave out, and so can fail where
+        the statement does not. In a transaction of the user's, which that has ended, the
+        error is raised.
+        """
+        given = used_parameters(self._connection, sql, self._parameters)
+        try:
+            return self._connection.sql(sql, params=given).to_arrow_table()
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:
+            if self._may_fail:
+                return None
+            raise
 
     def _unfielded(self, call: Call, tuples: pa.Table) -> Demand:
         rows = pc.sum(tuples.column(tuples.num_columns - 1)).as_py() or 0

@@ -279,7 +279,7 @@ def _remarks(entry: Entry) -> list[str]:
         remarks.append(f"{basis['tokens_out_per_call']:.1f} tokens out per call (of {calls:,})")
     elif basis is not None:
         remarks.append("tokens out: at most, none measured yet")
-    if entry.get("answered_from_cache"):
+    if entry.get("answered_from_cache", 0) > entry.get("remembered", 0):
         remarks.append(f"{entry['answered_from_cache']:,} answers from the cache")
     for cause, count in entry.get("failures", {}).items():
         remarks.append(f"{count:,} failed: {cause}")

@@ -181,6 +181,18 @@ def test_what_cannot_be_told_is_named_and_not_guessed(con: Connection) -> None:
     assert "estimates without model 2" in text_of(con, "EXPLAIN " + sql)
 
 
+def test_counting_may_fail_where_the_statement_does_not(con: Connection) -> None:
+    sql = "SELECT LLM('x', CAST(title AS INTEGER)) AS n FROM movies WHERE LLM_FILTER('p', synopsis)"
+    assert explain(con, sql)["total"]["not_told"] == [2]
+
+
+def test_the_same_question_in_two_blocks_is_counted_once_per_model(con: Connection) -> None:
+    both = "SELECT LLM('x', title) FROM movies UNION ALL SELECT LLM('x', title{}) FROM movies"
+    assert explain(con, both.format(""))["total"]["at_most"]["calls"] == 30
+    other = explain(con, both.format(", model := 'other'"))
+    assert other["total"]["at_most"]["calls"] == 60
+
+
 # Measured tokens and time
 
 
