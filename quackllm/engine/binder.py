@@ -197,7 +197,8 @@ def _unrendered(fragment: exp.Expr) -> exp.Expr:
     inner = inner.expressions[0].unnest() if isinstance(inner, exp.Anonymous) else inner
     inner = inner.this.unnest() if isinstance(inner, exp.Cast) else inner
     assert isinstance(inner, exp.Anonymous) and inner.name.lower() == "to_json"
-    return inner.expressions[0].copy()
+    field: exp.Expr = inner.expressions[0]
+    return field.copy()
 
 
 def is_constant(node: exp.Expr) -> bool:

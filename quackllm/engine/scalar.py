@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -19,7 +20,7 @@ from quackllm.engine.settings import Settings
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.naive import BINDING, FUNCTION
 
-Texts = pa.Array | pa.ChunkedArray
+Texts: TypeAlias = pa.Array | pa.ChunkedArray
 
 
 def register_scalar_function(
@@ -52,13 +53,13 @@ def register_scalar_function(
 
 
 def _create(connection: duckdb.DuckDBPyConnection, llm_call: Callable[..., pa.Array]) -> None:
-    connection.create_function(
+    connection.create_function(  # type: ignore[call-overload]
         FUNCTION,
         llm_call,
-        None,  # type: ignore[arg-type]
-        "VARCHAR",  # type: ignore[arg-type]
-        type="arrow",  # type: ignore[arg-type]
-        null_handling="special",  # type: ignore[arg-type]
+        None,
+        "VARCHAR",
+        type="arrow",
+        null_handling="special",
         side_effects=False,
     )
 

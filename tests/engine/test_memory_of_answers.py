@@ -73,13 +73,12 @@ def test_the_cache_is_used_from_several_threads() -> None:
 def test_totals_of_a_statement_are_those_of_its_stages() -> None:
     stats = StatementStats(1, "SELECT 1", 0.0)
     assert stats.summary().startswith("0 calls")
-    assert stats.cached_tokens is None
     for number in (1, 2):
         stage = StageStats(number, "llm", "m", "e", tuples=5, cached=2, calls=3)
         stage.add(Usage(10, 4))
         stage.add(Usage(10, 4, cached_tokens=7))
         stage.failures["timeout"] += number
-        stats.stages[number] = stage
+        stats.stages[str(number)] = stage
     assert (stats.calls, stats.tuples, stats.cached) == (6, 10, 4)
     assert (stats.prompt_tokens, stats.completion_tokens, stats.cached_tokens) == (40, 16, 14)
     assert stats.failures == {"timeout": 3}
