@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from tests.fuzz.campaign import Tally, run_batch, shrink
 
-BATCH = 100
+BATCH = 50
 
 
 def main(arguments: list[str] | None = None) -> int:
