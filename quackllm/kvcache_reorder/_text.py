@@ -101,16 +101,14 @@ def rank_texts(values: Any) -> tuple[NDArray[np.int32], TextPool]:
 
 
 def _rank_python(values: Sequence[str]) -> tuple[NDArray[np.int32], TextPool]:
-    seen: dict[str, int] = {}
-    codes = np.fromiter((seen.setdefault(v, len(seen)) for v in values), np.int64, len(values))
-    texts = sorted(seen)
-    rank = np.empty(len(texts), np.int32)
-    rank[[seen[text] for text in texts]] = np.arange(len(texts), dtype=np.int32)
+    texts = sorted(set(values))
+    rank = dict(zip(texts, range(len(texts)), strict=True))
+    codes = np.fromiter(map(rank.__getitem__, values), np.int32, len(values))
     encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
     offsets = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum([len(text) for text in encoded], out=offsets[1:])
+    np.cumsum(list(map(len, encoded)), out=offsets[1:])
     data = np.frombuffer(b"".join(encoded) + bytes(_WORD), np.uint8)
-    return rank[codes], TextPool(data, offsets)
+    return codes, TextPool(data, offsets)
 
 
 def _rank_arrow(values: Any) -> tuple[NDArray[np.int32], TextPool]:

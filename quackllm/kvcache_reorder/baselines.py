@@ -172,6 +172,6 @@ def pinned_first(layout: Layout, pinned: NDArray[np.int64]) -> Layout:
     if pinned.size == 0:
         return layout
     keep = layout.orders[~np.isin(layout.orders, pinned)]
-    rest = keep.reshape(len(layout.orders), -1)
+    rest = keep.reshape(len(layout.orders), layout.orders.shape[1] - pinned.size)
     front = np.tile(pinned, (len(layout.orders), 1))
     return Layout(np.concatenate([front, rest], axis=1), layout.of)

@@ -20,6 +20,7 @@ from quackllm.kvcache_reorder.dependencies import find_dependencies
 from quackllm.kvcache_reorder.encode import Encoded
 from quackllm.kvcache_reorder.objective import Objective
 from quackllm.kvcache_reorder.ophr import ophr
+from quackllm.kvcache_reorder.polish import MOST_ROWS, insertion_cells, polish
 from quackllm.kvcache_reorder.prefix import (
     bounded_prefixes,
     neighbour_prefixes,
@@ -53,6 +54,8 @@ _OTHERS = (Policy(0.5, partial=True, leave=True), Policy(0.5), Policy(0.0))
 _AUDITION = 4000
 """Rows on which policies are compared before one of them gets the whole table."""
 
+_POLISH_SHARE = 0.6
+"""Of the budget, for moving rows of the best layout, where that moves enough of them."""
 
 _LEAST_BLOCK = 16
 """Tokens per block with which bounded caches are simulated at least."""
@@ -291,6 +294,23 @@ class _Search:
             self.add("ggr", ggr(self.table, dependencies))
             budget.spend(size * _OTHERS_CELLS)
             policies, tree = self._audition()
+        kept = self._kept_for_polish(budget)
+        budget.spend(kept)
+        self._grow(policies, tree, budget)
+        if kept:
+            moves = Budget(kept + budget.cells)
+            best = self.best
+            layout = polish(self.table, self.objective.reuse, best.layout, moves, self.pinned)
+            self.add(f"{best.name}, polished", layout)
+
+    def _kept_for_polish(self, budget: Budget) -> float:
+        """Cells to keep for moving rows: none where half of the rows could not be moved."""
+        kept, rows = budget.cells * _POLISH_SHARE, self.table.rows
+        enough = rows <= MOST_ROWS and kept > rows / 2 * insertion_cells(self.table)
+        return kept if enough else 0.0
+
+    def _grow(self, policies: Sequence[Policy], tree: float, budget: Budget) -> None:
+        """Grow trees, the most thorough that the budget allows first; one in any case."""
         grown = False
         for stage in _STAGES:
             if budget.cells > stage.trees * tree:

@@ -58,6 +58,7 @@ def grow_by_rollouts(
         if budget.cells > 0:
             frontier, choice = _tried(growth, frontier, gains, choice, policies, effort, budget)
         frontier = growth.advance(frontier, gains, choice)
+    growth.finish()
 
 
 def _tried(

@@ -15,7 +15,7 @@ all values of a column instead of one value, for all nodes at once, is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,12 @@ class Frontier:
         return replace(self, rows=self.rows[at], slots=self.slots[at], sizes=sizes)
 
 
+def joined(parts: Sequence[Frontier]) -> Frontier:
+    """The nodes of all parts, one part after another."""
+    names = [field.name for field in fields(Frontier)]
+    return Frontier(**{k: np.concatenate([getattr(part, k) for part in parts]) for k in names})
+
+
 def roots(table: Encoded, count: int, pinned: Sequence[int] = ()) -> Frontier:
     """All rows `count` times, as the roots of as many trees; slots in the same order.
 
@@ -185,12 +191,20 @@ class Growth:
         self._places = [first]
         self._leaves = 1
         self._round = 0
+        self._closing: list[Frontier] = []
 
     def run(self, frontier: Frontier) -> None:
         """Grow until every node has closed."""
         while frontier.sizes.size:
             frontier, gains = self.settle(frontier)
             frontier = self.advance(frontier, gains, self.choose(frontier, gains))
+        self.finish()
+
+    def finish(self) -> None:
+        """End the nodes that wait for it: all together, for that is a few sorts less a round."""
+        if self._closing:
+            nodes, self._closing = joined(self._closing), []
+            self._close(nodes)
 
     def orders(self) -> NDArray[np.int64]:
         """The orders of fields that `layout` refers to, shape (k, m)."""
@@ -234,7 +248,7 @@ class Growth:
         """Close the nodes whose choice is -1, split the others, return their children."""
         closing, opening = np.flatnonzero(choice < 0), np.flatnonzero(choice >= 0)
         if closing.size:
-            self._close(frontier.take(closing))
+            self._closing.append(frontier.take(closing))
         return self._split(frontier.take(opening), choice[opening])
 
     def _close(self, nodes: Frontier) -> None:
