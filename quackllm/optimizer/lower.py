@@ -161,7 +161,15 @@ class _Lowering:
         return answered
 
     def _fragments(self, site: Site) -> list[str]:
-        return [json_fragment(self.text(self._resolved(arg))) for arg in site.args]
+        """Render the fields of a site; rows that do not reach it evaluate nothing that fails."""
+        guard = conjunction([self._resolved(part) for part in site.guards])
+        fragments = []
+        for arg in site.args:
+            fragment = json_fragment(self.text(self._resolved(arg)))
+            if guard is not None and not _never_fails(arg):
+                fragment = f"CASE WHEN {self.text(guard)} THEN {fragment} ELSE 'null' END"
+            fragments.append(fragment)
+        return fragments
 
     def _block(self, select: exp.Select, block: Block) -> exp.Select:
         stages = []
@@ -397,6 +405,28 @@ def _needed(block: Block, site: Site) -> list[Site]:
             needed.append(other)
             wanted.extend(other.args)
     return needed[::-1]
+
+
+HARMLESS = (
+    exp.Column,
+    exp.Identifier,
+    exp.Literal,
+    exp.Null,
+    exp.Boolean,
+    exp.Paren,
+    exp.Dot,
+    exp.DPipe,
+    exp.Struct,
+    exp.PropertyEQ,
+    exp.Array,
+    exp.TryCast,
+    exp.DataType,
+)
+"""Parts of expressions that have a value for every row."""
+
+
+def _never_fails(arg: exp.Expr) -> bool:
+    return all(isinstance(node, HARMLESS) for node in arg.walk())
 
 
 def _some_value(fragments: list[str]) -> str:

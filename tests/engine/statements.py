@@ -128,6 +128,13 @@ STAGED = [
 ]
 """Staged whole, and equal to the naive plan as they stand."""
 
+GUARDED = [
+    "SELECT LLM('x', CAST(title AS INTEGER)) FROM movies WHERE id < 0 AND LLM_FILTER('a', title)",
+    "SELECT CASE WHEN LLM_FILTER('nobody', genre) IS NULL AND genre IS NOT NULL "
+    "THEN LLM('x', CAST(title AS INTEGER)) END FROM movies",
+]
+"""Arguments that fail for the rows that do not reach the call."""
+
 STAGED_ON_DUCKDB_2 = [
     "SELECT title FROM movies m WHERE EXISTS (SELECT 1 FROM reviews r WHERE r.movie_id = m.id "
     "AND LLM_FILTER('a', r.body, m.title))",

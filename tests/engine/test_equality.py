@@ -9,7 +9,7 @@ import pytest
 
 from quackllm.optimizer.rules import RULES
 from tests.engine.conftest import Pair, close_pair, open_pair
-from tests.engine.statements import OUTER_JOIN_AND_MORE, SCALAR, STAGED, STAGED_ON_DUCKDB_2
+from tests.engine.statements import GUARDED, OUTER_JOIN_AND_MORE, SCALAR, STAGED, STAGED_ON_DUCKDB_2
 
 
 def assert_equal(pair: Pair, sql: str, *, calls: bool = True) -> None:
@@ -23,7 +23,7 @@ def assert_equal(pair: Pair, sql: str, *, calls: bool = True) -> None:
         assert pair.planned_fake.calls <= pair.naive_fake.calls
 
 
-@pytest.mark.parametrize("sql", STAGED)
+@pytest.mark.parametrize("sql", [*STAGED, *GUARDED])
 def test_staged_statement_equals_naive_plan(pair: Pair, sql: str) -> None:
     assert_equal(pair, sql)
     explained = pair.planned.execute("EXPLAIN " + sql).fetchone()

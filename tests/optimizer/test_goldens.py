@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from quackllm.optimizer.rules import RULES
@@ -11,9 +12,14 @@ from tests.engine.conftest import close_pair, open_pair
 from tests.engine.test_equality import assert_equal
 from tests.optimizer.goldens import open_connection, plan_of, statements
 
+ONLY_ON_DUCKDB_2 = ("outer_join_condition",)
+"""Staged in forms that DuckDB 1.x refuses to plan."""
+
 
 @pytest.mark.parametrize("path", statements(), ids=lambda path: path.stem)
 def test_plan_is_the_reviewed_one(path: Path) -> None:
+    if duckdb.__version__.startswith("1.") and path.stem in ONLY_ON_DUCKDB_2:
+        pytest.skip("runs by the scalar function on DuckDB 1.x")
     with open_connection() as connection:
         assert plan_of(connection, path.read_text()) == path.with_suffix(".plan").read_text()
 

@@ -51,7 +51,7 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
 def row_limit(select: exp.Select, catalog: Catalog) -> int | None:
     """Rows that LIMIT and OFFSET ask for together, None when that is not a plain number."""
     limit, offset = select.args.get("limit"), select.args.get("offset")
-    if not isinstance(limit, exp.Limit):
+    if not isinstance(limit, exp.Limit) or limit.args.get("limit_options"):  # a percentage
         return None
     rows = _number(limit.expression, catalog)
     skipped = _number(offset.expression, catalog) if isinstance(offset, exp.Offset) else 0

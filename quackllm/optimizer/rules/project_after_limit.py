@@ -61,7 +61,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     outer = outer.from_(split.derived(inner))
     if ordered:
         again = [key.copy() for key in ordered]
-        for key, kept in zip(again, keys, strict=True):
-            key.set("this", kept)
+        for key, place in zip(again, keys, strict=True):
+            key.set("this", place)
         outer.set("order", exp.Order(expressions=again))
     return outer

@@ -95,7 +95,8 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
     parent = select.parent
     own = [part for part in map(select.args.get, OWN) if isinstance(part, exp.Expr)]
     if isinstance(parent, exp.CTE):
-        uses = [table for table in root.find_all(exp.Table) if table.name == parent.alias]
+        uses: list[exp.Expr] = []
+        uses.extend(table for table in root.find_all(exp.Table) if table.name == parent.alias)
         with_ = parent.parent
         if parent.args["alias"].columns or (with_ is not None and with_.args.get("recursive")):
             return None

@@ -196,7 +196,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     ):
         yield "the call is made after grouping"
     for position, join in enumerate(joins):
-        asked = [call.copy() for call in own_calls(join.args.get("on"))]
+        asked: list[exp.Expr] = [call.copy() for call in own_calls(join.args.get("on"))]
         pairs = pairs_of(select, position, asked) if asked else None
         if pairs is not None and catalog.columns(in_scope(select, pairs)) is None:
             yield "the call is in the condition of a join in a correlated query"
