@@ -10,6 +10,7 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.fuzz.campaign import Tally, run_batch, shrink
+from tests.fuzz.judge import MORE_CALLS
 
 BATCH = 50
 
@@ -43,13 +44,14 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
 def report(tally: Tally, seconds: float, seed: int) -> str:
     """Write a campaign for people."""
     judged = tally.statements - tally.outcomes["discarded"]
-    failed = judged - tally.outcomes["equal"]
+    known = sum(n for name, n in tally.outcomes.items() if name.startswith(MORE_CALLS))
+    failed = judged - tally.outcomes["equal"] - known
     sites = tally.staged_calls + tally.unstaged_calls
     lines = [
         f"seed {seed}: {tally.statements:,} statements in {seconds:,.0f} s "
         f"({tally.statements / max(seconds, 1e-9):.1f}/s)",
         f"discarded (DuckDB refuses them): {_share(tally.outcomes['discarded'], tally.statements)}",
-        f"compared: {judged:,}; different: {failed:,}",
+        f"compared: {judged:,}; different: {failed:,}; more calls for a known cause: {known:,}",
         f"staged whole: {_share(tally.staged_statements, tally.explained)} of statements, "
         f"{_share(tally.staged_calls, sites)} of call sites",
         f"calls: {tally.planned:,} planned, {tally.naive:,} naive with answers remembered "
