@@ -54,6 +54,12 @@ _OTHERS = (Policy(0.5, partial=True, leave=True), Policy(0.5), Policy(0.0))
 _AUDITION = 4000
 """Rows on which policies are compared before one of them gets the whole table."""
 
+_REHEARSAL = 2000
+"""Rows on which the default budget tries what roll-outs would gain on the whole table."""
+
+_LEAST_GAIN = 0.005
+"""Share of all units that roll-outs have to gain there; for less, a greedy tree will do."""
+
 _POLISH_SHARE = 0.6
 """Of the budget, for moving rows of the best layout, where that moves enough of them."""
 
@@ -82,6 +88,9 @@ _STAGES = (
     _Stage(2.5, 1, Effort(1, (0,), 1000, (0.0, 0.5, 1.0))),
 )
 """From the most thorough to the quickest; the first that fits the budget starts."""
+
+_REHEARSED = Effort(2, (0,), 500, (0.0, 1.0))
+"""What is rehearsed: the stages that default budgets reach on larger tables are like it."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,8 @@ def find_order(
 
     `pinned` columns stay in front, in that order. `seconds` are worth
     `CELLS_PER_SECOND` each; the default is 0.1 s and a microsecond per cell of the
-    table. Too little for all others leaves one greedy tree. `dependencies` (m, m) help
+    table, and of that only what a rehearsal on some rows finds worth spending. Too
+    little for all others leaves one greedy tree. `dependencies` (m, m) help
     GGR; they are looked for when not given.
     """
     as_given = _pinned(original(table), pinned)
@@ -132,9 +142,9 @@ def find_order(
         "sorted", Layout(as_given.orders, as_given.of[order]), np.argsort(mixed), prefix, reused
     )
     search = _Search(table.select(order), objective, pinned, first)
-    if seconds is None:
-        seconds = 0.1 + 1e-6 * table.rows * table.columns
-    search.run(Budget(seconds * CELLS_PER_SECOND), dependencies)
+    usual = 0.1 + 1e-6 * table.rows * table.columns
+    budget = Budget((usual if seconds is None else seconds) * CELLS_PER_SECOND)
+    search.run(budget, dependencies, thrifty=seconds is None)
     best = search.best
     of = np.empty_like(best.layout.of)
     of[order] = best.layout.of
@@ -283,8 +293,11 @@ class _Search:
         if reused > self.best.reused:
             self.best = _Candidate(name, layout, rows, prefix, reused)
 
-    def run(self, budget: Budget, dependencies: NDArray[np.bool_] | None) -> None:
-        """Let the contenders compete while the budget lasts; one tree in any case."""
+    def run(self, budget: Budget, dependencies: NDArray[np.bool_] | None, thrifty: bool) -> None:
+        """Let the contenders compete while the budget lasts; one tree in any case.
+
+        `thrifty`: leave roll-outs out where a rehearsal finds that they gain little.
+        """
         size = float(self.table.rows * self.table.columns)
         policies, tree = list(_POLICIES), size * _TREE_CELLS
         if budget.cells >= size * _OTHERS_CELLS:
@@ -294,6 +307,9 @@ class _Search:
             self.add("ggr", ggr(self.table, dependencies))
             budget.spend(size * _OTHERS_CELLS)
             policies, tree = self._audition()
+            if thrifty and self._rehearse(policies[0]) < _LEAST_GAIN:
+                self._greedy(policies[0])
+                return
         kept = self._kept_for_polish(budget)
         budget.spend(kept)
         self._grow(policies, tree, budget)
@@ -335,6 +351,23 @@ class _Search:
             of = growth.layout.reshape(count, table.rows)[winner]
             self.add(f"greedy {ranked[0].label}", Layout(growth.orders(), of))
         return ranked, growth.cells / count * table.rows / sample.rows
+
+    def _rehearse(self, policy: Policy) -> float:
+        """What roll-outs gain over a greedy tree on some rows, as a share of their units.
+
+        Infinite for tables so small that the roll-outs may as well be done.
+        """
+        if self.table.rows < 2 * _REHEARSAL:
+            return float("inf")
+        sample = self.table.select(np.arange(_REHEARSAL))
+        greedy, tried = (
+            Growth(sample, self.objective.reuse, [policy], 0, self.pinned) for _ in range(2)
+        )
+        greedy.run(roots(sample, 1, self.pinned))
+        start = roots(sample, 1, self.pinned)
+        grow_by_rollouts(tried, start, [policy], _REHEARSED, Budget(float("inf")))
+        total = self.objective.prompt_length(sample.row_length).sum()
+        return float((tried.worth[0] - greedy.worth[0]) / max(1, total))
 
     def _greedy(self, policy: Policy) -> float:
         """Grow and judge one tree; returns the cells looked at."""

@@ -23,7 +23,14 @@ from quackllm.kvcache_reorder.encode import Encoded
 from quackllm.kvcache_reorder.ophr import ophr
 from quackllm.kvcache_reorder.portfolio import find_order
 from quackllm.kvcache_reorder.prefix import sorted_prefixes
-from tests.kvcache_reorder.naive import Table, encoded, random_table, tables, whole_values
+from tests.kvcache_reorder.naive import (
+    Table,
+    encoded,
+    random_table,
+    reviews,
+    tables,
+    whole_values,
+)
 
 EAGER = GgrLimits(hits=1, rows=1000, columns=1000, distinct=1.0)
 
@@ -222,3 +229,20 @@ def test_ophr_can_be_beaten_by_parting_rows_of_one_value() -> None:
     ordering = order(table, "squared_characters", render="text")
     chosen = Layout(ordering.fields.astype(np.int64), ordering.positions())
     assert ordering.score == whole_values(data, chosen) > ophr(data)[0]
+
+
+def test_the_default_budget_is_spent_on_roll_outs_only_where_they_promise_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    objective = make_objective("characters")
+    data = encoded(reviews(6000, seed=7))
+    # Here roll-outs gain 0.2 % of all characters.
+    quick = find_order(data, objective)
+    assert quick.algorithm.startswith("greedy")
+    monkeypatch.setattr("quackllm.kvcache_reorder.portfolio._LEAST_GAIN", 0.001)
+    usual = find_order(data, objective)
+    assert usual.algorithm.startswith("roll-outs")
+    assert quick.reused < usual.reused < quick.reused + 0.005 * data.row_length.sum()
+    monkeypatch.undo()
+    # Time that was asked for is used.
+    assert find_order(data, objective, seconds=0.2).algorithm.startswith("roll-outs")
