@@ -332,6 +332,9 @@ class _Search:
             if budget.cells > stage.trees * tree:
                 self._rollouts(stage, policies, budget)
                 grown = True
+        if grown:
+            # No greedy tree has won against roll-outs on the tables of the benchmark.
+            return
         for policy in (*policies, *_OTHERS):
             if not grown or budget.cells > tree:
                 budget.spend(self._greedy(policy))
