@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 from sqlglot import exp
 
+from quackllm.engine.transactions import finish
 from quackllm.optimizer.catalog import PredicateStatistics
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.sql import text
@@ -16,11 +17,23 @@ from quackllm.udfs.base import Call
 Schema = tuple[tuple[str, str], ...]
 
 
-class FunctionNames:
-    """Which of DuckDB's functions are aggregates and which are volatile; read when needed."""
+class DuckDBFacts:
+    """What does not change while a connection lives; asked when first needed."""
 
     def __init__(self) -> None:
+        self._plannable: dict[str, bool] = {}
         self._kinds: dict[str, tuple[bool, bool]] = {}
+
+    def can_plan(self, connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
+        """Whether DuckDB can plan a query; asked beside the connection's own transaction."""
+        if sql not in self._plannable:
+            with connection.cursor() as beside:
+                try:
+                    beside.execute(f"DESCRIBE {sql}").fetchall()
+                    self._plannable[sql] = True
+                except duckdb.Error:
+                    self._plannable[sql] = False
+        return self._plannable[sql]
 
     def kind(self, connection: duckdb.DuckDBPyConnection, name: str) -> tuple[bool, bool]:
         """Return (is an aggregate, is volatile); (False, False) for an unknown name."""
@@ -42,12 +55,12 @@ class DuckCatalog:
     def __init__(
         self,
         connection: duckdb.DuckDBPyConnection,
-        names: FunctionNames,
+        facts: DuckDBFacts,
         calls: Mapping[str, Call],
         parameters: Mapping[str, Any],
     ) -> None:
         self._connection = connection
-        self._names = names
+        self._facts = facts
         self._calls = calls
         self._parameters = parameters
         self._statistics: dict[exp.Expr, PredicateStatistics] = {}
@@ -71,10 +84,14 @@ class DuckCatalog:
 
     def schema(self, sql: str) -> Schema | None:
         """Names and types of the output of a query given as text, None if it does not bind."""
+        given = used_parameters(self._connection, sql, self._parameters)
+        finish(self._connection)
         try:
-            return self.describe(sql)
+            # As a relation: a failing execute() would abort a transaction of the user's.
+            rows = self._connection.sql(f"DESCRIBE {sql}", params=given).fetchall()
         except duckdb.Error:
             return None
+        return tuple((row[0], row[1]) for row in rows)
 
     def describe(self, sql: str) -> Schema:
         """Names and types of the output of a query. Raises DuckDB's error."""
@@ -85,24 +102,25 @@ class DuckCatalog:
     def one_row(self, sql: str) -> tuple[Any, ...]:
         """Run a query without calls and return its first row."""
         given = used_parameters(self._connection, sql, self._parameters)
-        row = self._connection.execute(sql, given).fetchone()
-        assert row is not None
-        return tuple(row)
+        return tuple(self._connection.execute(sql, given).fetchall()[0])
 
     def fold(self, node: exp.Expr) -> Any:
         """Evaluate an expression without columns. Raises DuckDB's error."""
         sql = f"SELECT {text(node.copy())}"
         given = used_parameters(self._connection, sql, self._parameters)
-        row = self._connection.execute(sql, given).fetchone()
-        return None if row is None else row[0]
+        return self._connection.execute(sql, given).fetchall()[0][0]
+
+    def can_plan(self, sql: str) -> bool:
+        """Whether this version of DuckDB can plan a form of query; it names no table."""
+        return self._facts.can_plan(self._connection, sql)
 
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""
-        return self._names.kind(self._connection, function)[0]
+        return self._facts.kind(self._connection, function)[0]
 
     def is_volatile(self, function: str) -> bool:
         """Whether the function may give another value at each evaluation."""
-        return self._names.kind(self._connection, function)[1]
+        return self._facts.kind(self._connection, function)[1]
 
 
 def used_parameters(

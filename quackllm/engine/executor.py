@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from quackllm.engine.catalog import Schema, used_parameters
 from quackllm.engine.run import SEPARATOR, Run
+from quackllm.engine.transactions import transaction
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
 from quackllm.optimizer.sql import quote
 
@@ -130,19 +131,3 @@ def drop_temporary(connection: duckdb.DuckDBPyConnection, table: str) -> None:
     """Drop a temporary table of ours, if it is still there and the connection is usable."""
     with suppress(duckdb.Error):
         connection.execute(f"DROP TABLE IF EXISTS temp.{quote(table)}")
-
-
-@contextmanager
-def transaction(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """One snapshot for several queries; inside a transaction of the user's, that one."""
-    try:
-        connection.begin()
-    except duckdb.TransactionException:
-        yield
-        return
-    try:
-        yield
-    except BaseException:
-        connection.rollback()
-        raise
-    connection.commit()

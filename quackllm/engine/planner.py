@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from quackllm.engine.binder import Binder, name_items
-from quackllm.engine.catalog import DuckCatalog, FunctionNames, Schema
+from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.reading import same_reading
 from quackllm.engine.splice import splice
 from quackllm.errors import BindError
@@ -51,11 +51,11 @@ class Planner:
     """Plans the statements of one connection. Planning never calls a model."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, functions: Functions, names: FunctionNames
+        self, connection: duckdb.DuckDBPyConnection, functions: Functions, facts: DuckDBFacts
     ) -> None:
         self._connection = connection
         self._functions = functions
-        self._names = names
+        self._facts = facts
 
     def query(
         self,
@@ -71,7 +71,7 @@ class Planner:
             where the order of predicates is worth knowing.
         """
         calls: dict[str, Call] = {}
-        catalog = DuckCatalog(self._connection, self._names, calls, parameters)
+        catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         reason = DIFFERENT_READING
         try:
@@ -125,7 +125,7 @@ class Planner:
     def naive_query(self, sql: str, run: str) -> str:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
         calls: dict[str, Call] = {}
-        catalog = DuckCatalog(self._connection, self._names, calls, {})
+        catalog = DuckCatalog(self._connection, self._facts, calls, {})
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         root = self._bound(sql, binder, calls)
         if root is None:
@@ -134,7 +134,7 @@ class Planner:
 
     def other(self, sql: str, parameters: Mapping[str, Any], run: str) -> str:
         """Write a statement that is not a query with its calls in naive form."""
-        catalog = DuckCatalog(self._connection, self._names, {}, parameters)
+        catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         return splice(sql, self._functions, binder, run)
 

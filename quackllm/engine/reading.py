@@ -53,10 +53,9 @@ def same_reading(connection: duckdb.DuckDBPyConnection, sql: str, written: str) 
             "SELECT json_serialize_sql($a), json_serialize_sql($b), "
             "current_setting('default_null_order')",
             {"a": sql, "b": written},
-        ).fetchone()
+        ).fetchall()[0]
     except duckdb.Error:
         return False
-    assert rows is not None
     first, second = json.loads(rows[0]), json.loads(rows[1])
     if first.get("error") or second.get("error"):
         return False

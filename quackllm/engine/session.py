@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from quackllm.engine.alternatives import Alternative, alternatives
-from quackllm.engine.catalog import FunctionNames, Schema, used_parameters
+from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, undecided
 from quackllm.engine.executor import Executor, drop_temporary
@@ -48,7 +48,7 @@ class Session:
     def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
         self._raw = raw
         self._engine = engine
-        self._planner = Planner(raw, engine.functions, FunctionNames())
+        self._planner = Planner(raw, engine.functions, DuckDBFacts())
         self._executor = Executor(raw)
 
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
@@ -168,9 +168,8 @@ class Session:
         def ask(sample: PlannedQuery) -> tuple[Any, ...]:
             assert run is not None
             table = self._executor.execute(sample.program, sample.schema, parameters, run)
-            row = self._raw.execute(f"FROM temp.{quote(table)}").fetchone()
+            [row] = self._raw.execute(f"FROM temp.{quote(table)}").fetchall()
             drop_temporary(self._raw, table)
-            assert row is not None
             return tuple(row)
 
         disabled = frozenset(name.strip() for name in settings.disabled_rules.split(","))

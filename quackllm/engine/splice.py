@@ -47,9 +47,10 @@ def _spliced(
 ) -> str:
     bound = binder.bind(_parsed(statement.sql[found.start : found.end]))
     seen(bound.call)
-    fragments = []
-    for source in _sources(statement, found, bound):
-        fragments.append(json_fragment(splice(source, functions, binder, run, seen)))
+    fragments = [
+        json_fragment(splice(source, functions, binder, run, seen))
+        for source in _sources(statement, found, bound)
+    ]
     return naive_call(run, bound.call.spec, bound.call, fragments)
 
 
@@ -66,7 +67,7 @@ def _sources(statement: Statement, found: CallText, bound: BoundCall) -> list[st
     return sources
 
 
-def _is_expanded(node: exp.Expression, source: str) -> bool:
+def _is_expanded(node: exp.Expr, source: str) -> bool:
     """Whether a field is one column of a star."""
     return isinstance(node, exp.Column) and source.rstrip().endswith("*")
 

@@ -30,6 +30,9 @@ class Catalog(Protocol):
     def schema(self, sql: str) -> tuple[tuple[str, str], ...] | None:
         """Names and types of the output of a query given as text, None if it does not bind."""
 
+    def can_plan(self, sql: str) -> bool:
+        """Whether this version of DuckDB can plan a form of query; it names no table."""
+
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""
 

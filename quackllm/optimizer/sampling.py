@@ -62,16 +62,17 @@ def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Samp
     if len(calling) < 2 or select.args.get("limit") or _nested(calling) or _calls_in_from(select):
         return
     free = conjunction([part for part in parts if not has_calls(part)])
+    rows = rows_of(select, [raw("count(*)")])
+    if free is not None:
+        rows.set("where", exp.Where(this=free.copy()))
+    counted = in_scope(select, rows)
+    if has_calls(counted):  # the rows themselves depend on answers
+        return
     for predicate in calling:
         query = in_scope(select, _sampled(select, predicate, free))
         if catalog.columns(query) is None:
             return
-        rows = rows_of(select, [raw("count(*)")])
-        if free is not None:
-            rows.set("where", exp.Where(this=free.copy()))
-        yield Sample(
-            predicate, text(in_scope(select, rows)), query, _instructions(predicate, plan.calls)
-        )
+        yield Sample(predicate, text(counted), query, _instructions(predicate, plan.calls))
 
 
 def _sampled(select: exp.Select, predicate: exp.Expr, free: exp.Expr | None) -> exp.Select:

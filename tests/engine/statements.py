@@ -113,6 +113,10 @@ STAGED = [
     "SELECT count(*) FROM (SELECT LLM('x', body) FROM reviews)",
     "WITH c AS (SELECT id, LLM('x', body) AS x, LLM('y', body) AS y FROM reviews) "
     "SELECT a.id, b.y FROM c a JOIN c b ON a.id = b.id",
+    "SELECT x FROM (SELECT id, LLM('x', body) AS x FROM reviews) AS d WHERE d.id < 20",
+    "WITH c AS (SELECT *, LLM('x', body) AS x FROM reviews) SELECT id, x FROM c WHERE stars > 3",
+    "WITH c AS (SELECT id + 1 AS n, LLM('x', body) AS x FROM reviews WHERE stars > 1) "
+    "SELECT m.title, c.x FROM movies m JOIN c ON c.n = m.id WHERE c.n > 5",
     "SELECT t FROM (SELECT id, LLM('x', body) AS x FROM reviews) AS t",
     "SELECT LLM_SUMMARIZE(body) AS s, LLM_SENTIMENT(s) FROM reviews",
     "SELECT title FROM movies WHERE id IN (SELECT movie_id FROM reviews WHERE LLM_FILTER('a', body))",

@@ -19,6 +19,7 @@ from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
 from quackllm.optimizer.rules.prune_columns import prune_columns
+from quackllm.optimizer.rules.push_filters import push_filters
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.short_circuit import short_circuit
@@ -30,6 +31,7 @@ Rule = Callable[[Plan, Catalog], Plan]
 RULES: tuple[Rule, ...] = (
     inline_aliases,
     prune_columns,
+    push_filters,
     filter_join_in_where,
     split_aggregate,
     project_after_limit,

@@ -205,9 +205,9 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         beside = _bound_beside(select, calls)
         if beside is None or catalog.columns(beside) is None:
             yield "the arguments depend on an enclosing query"
-        elif catalog.schema(CORRELATED_JOIN) is None:
+        elif not catalog.can_plan(CORRELATED_JOIN):
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
-    if in_joins and catalog.schema(SUBQUERY_IN_JOIN) is None:
+    if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
 
 

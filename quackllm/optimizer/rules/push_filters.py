@@ -1,0 +1,139 @@
+"""A condition on a derived table is a condition on the rows that it is made of.
+
+Before: SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x) AS d WHERE d.id < 10
+After:  SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x WHERE id < 10) AS d WHERE d.id < 10
+
+Of derived tables and of CTEs that are read once. DuckDB does the same below our calls when
+it evaluates them; here it has to be done before they are staged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.scope import after_grouping, selects
+from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
+
+FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows", "sample")
+"""Clauses of the inner query under which its rows depend on one another."""
+
+
+def push_filters(plan: Plan, catalog: Catalog) -> Plan:
+    """Copy conditions without calls into the queries with calls whose columns they name."""
+    root = plan.root.copy()
+    pushed = False
+    for select in reversed(list(selects(root))):  # outer queries first: conditions move on
+        where = select.args.get("where")
+        for source, inner in _sources(select, root):
+            if where is not None and _is_open(inner, catalog):
+                pushed |= _push(conjuncts(where.this), select, source, inner, catalog)
+    return replace(plan, root=root) if pushed else plan
+
+
+def _sources(select: exp.Select, root: exp.Expr) -> Iterator[tuple[exp.Expr, exp.Select]]:
+    """The derived tables, and CTEs read once, whose rows WHERE of the query restricts."""
+    from_ = select.args.get("from_")
+    joins = select.args.get("joins", [])
+    outer_sides = {(join.side or "").upper() for join in joins}
+    sources = [] if outer_sides & {"RIGHT", "FULL"} or from_ is None else [from_.this]
+    for join in joins:
+        kind = (join.args.get("kind") or "").upper()
+        if not join.side and not join.method and kind in ("", "INNER", "CROSS"):
+            sources.append(join.this)
+    for source in sources:
+        if isinstance(source, exp.Subquery):
+            inner = source.this
+        else:
+            inner = _read_once(source, root) if isinstance(source, exp.Table) else None
+        if isinstance(inner, exp.Select) and has_calls(inner):
+            yield source, inner
+
+
+def _read_once(table: exp.Table, root: exp.Expr) -> exp.Expr | None:
+    """The body of the CTE that a table names, if nothing else reads it."""
+    readers = [other for other in root.find_all(exp.Table) if other.name == table.name]
+    found = [cte for cte in root.find_all(exp.CTE) if cte.alias == table.name]
+    if len(readers) != 1 or len(found) != 1 or table.args.get("db"):
+        return None
+    [cte] = found
+    with_ = cte.parent
+    kept = cte.args.get("materialized") or (with_ is not None and with_.args.get("recursive"))
+    return None if kept or cte.args["alias"].columns else cte.this
+
+
+def _is_open(inner: exp.Select, catalog: Catalog) -> bool:
+    if any(inner.args.get(name) for name in FIXED):
+        return False
+    return not any(after_grouping(item, catalog) for item in inner.expressions)
+
+
+def _push(
+    parts: list[exp.Expr],
+    select: exp.Select,
+    source: exp.Expr,
+    inner: exp.Select,
+    catalog: Catalog,
+) -> bool:
+    alias = source.args.get("alias")
+    if alias is not None and alias.columns:
+        return False
+    alone = not select.args.get("joins")
+    moved = []
+    for part in parts:
+        if has_calls(part) or part.find(exp.Query) is not None or _volatile(part, catalog):
+            continue
+        inside = _inside(part, source.alias_or_name, inner, alone)
+        if inside is not None:
+            moved.append(inside)
+    where = inner.args.get("where")
+    known = conjuncts(where.this if where else None)
+    moved = [part for part in moved if part not in known]
+    if moved:
+        inner.set("where", exp.Where(this=conjunction([*moved, *known])))
+    return bool(moved)
+
+
+def _inside(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp.Expr | None:
+    """The condition over the inner query's own columns, None when it names others."""
+    columns = list(part.find_all(exp.Column))
+    if not columns:
+        return None
+    copy = held(part.copy())
+    for column in list(copy.find_all(exp.Column)):
+        qualified = column.table.lower() == name.lower() if column.table else alone
+        value = _item(column.name, inner) if qualified else None
+        if value is None or has_calls(value) or value.find(exp.Query) is not None:
+            return None
+        plain = isinstance(value, exp.Column)
+        column.replace(value.copy() if plain else exp.paren(value.copy(), copy=False))
+    return released(copy)
+
+
+def _item(name: str, inner: exp.Select) -> exp.Expr | None:
+    """What a column of the inner query stands for."""
+    values = [
+        item.unalias()
+        for item in inner.expressions
+        if item.alias_or_name.lower() == name.lower() and not is_star(item.unalias())
+    ]
+    if len(values) == 1:
+        only: exp.Expr = values[0]
+        return only
+    stars = [item for item in inner.expressions if _is_plain_star(item)]
+    if stars and not values and not inner.args.get("joins"):
+        return exp.column(exp.to_identifier(name, quoted=True))
+    return None
+
+
+def _is_plain_star(item: exp.Expr) -> bool:
+    return isinstance(item, exp.Star) and not any(item.args.values())
+
+
+def _volatile(part: exp.Expr, catalog: Catalog) -> bool:
+    return any(catalog.is_volatile(node.name) for node in part.find_all(exp.Anonymous))
