@@ -17,6 +17,12 @@ from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.udfs.base import Call
 from quackllm.udfs.prompt import quoted
 
+SHARE_OF_MODEL_TIME = 0.01
+"""Of the time that the calls take, what finding their order may take."""
+
+FASTEST_SERVER = 75.0
+"""Calls per second above which no server is expected to be: short answers on vLLM."""
+
 DEFAULT_BLOCK = 16
 """Tokens per cache block where a provider does not say: vLLM's on a GPU."""
 
@@ -72,7 +78,13 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
     ]
     instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
     block = capabilities.prefix_granularity or DEFAULT_BLOCK
-    found = order_fields(fields, "blocks", server=Server(block=block, instruction=instruction))
+    found = order_fields(
+        fields,
+        "blocks",
+        pin=call.pin,
+        seconds=_budget(len(columns), len(columns[0])),
+        server=Server(block=block, instruction=instruction),
+    )
     return SendingOrder(
         rows=found.rows,
         fields=found.fields,
@@ -80,3 +92,9 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
         reused_unordered=int(found.baseline_score),
         total=int(found.total),
     )
+
+
+def _budget(fields: int, rows: int) -> float:
+    """Seconds for the search: its default, but at most a share of what the calls will take."""
+    default = 0.1 + 1e-6 * fields * rows
+    return min(default, SHARE_OF_MODEL_TIME * rows / FASTEST_SERVER)

@@ -166,6 +166,7 @@ class Call:
     max_tokens: int
     on_error: str | None
     cache: bool | None
+    pin: tuple[str, ...]
     spec: str
     """JSON text of function, version, constants, options and fields: `Functions.from_spec`
     makes the call of it again."""

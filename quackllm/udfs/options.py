@@ -28,6 +28,14 @@ def boolean(value: Any) -> bool:
     return value
 
 
+def names(value: Any) -> list[str]:
+    """Check for a name or a list of names."""
+    given = value if isinstance(value, (list, tuple)) else [value]
+    if not given or not all(isinstance(name, str) and name.strip() for name in given):
+        raise ValueError(f"must be a name or a list of names, not {shown(value)}")
+    return list(given)
+
+
 def one_of(*words: str) -> Check:
     """Return a check for one of the words, in any case."""
 
@@ -87,6 +95,12 @@ SHARED_OPTIONS: tuple[Option, ...] = (
         "'null': a failed call gives NULL and a row in llm_errors(); 'error': it stops the "
         "statement",
         one_of("null", "error"),
+        affects_answer=False,
+    ),
+    Option(
+        "pin",
+        "a field, or a list of them, that keep their place at the front of the prompt",
+        names,
         affects_answer=False,
     ),
     Option(

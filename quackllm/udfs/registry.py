@@ -180,9 +180,22 @@ def _call(
         max_tokens=max_tokens,
         on_error=options["on_error"],
         cache=options["cache"],
+        pin=_pinned(options["pin"] or (), binding.fields),
         spec=_compact(spec),
         identity=_compact(identity),
     )
+
+
+def _pinned(names: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:
+    """Return the pinned fields as the call names them. Raises `BindError` for another name."""
+    by_name = {field.casefold(): field for field in fields}
+    for name in names:
+        if name.casefold() not in by_name:
+            raise BindError(
+                f"option pin names {shown(name)}, which is not an argument of the call. "
+                f"Arguments: {', '.join(fields)}"
+            )
+    return tuple(dict.fromkeys(by_name[name.casefold()] for name in names))
 
 
 def _compact(value: Mapping[str, Any]) -> str:
