@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -20,7 +21,7 @@ QUERY = "SELECT r, LLM('x', r, d) AS x FROM t"
 def sent(settings: str = "", query: str = QUERY) -> tuple[list[str], Counter[str]]:
     """What was sent, in order, and the rows that came back."""
     provider = FakeProvider()
-    with quackllm.connect(provider=provider, progress=False) as con:
+    with quackllm.connect(provider=provider, progress=False, concurrency=1) as con:
         con.execute(TABLE)
         if settings:
             con.execute(settings)
@@ -40,7 +41,7 @@ def test_what_repeats_goes_first_and_rows_that_share_it_go_together() -> None:
     reordered, _ = sent()
     firsts = [fields.split('", "r"')[0] for fields in reordered]
     assert all(fields.startswith('{"d": ') for fields in reordered)
-    assert len([1 for a, b in zip(firsts, firsts[1:], strict=False) if a != b]) == 2
+    assert sum(before != after for before, after in pairwise(firsts)) == 2
 
 
 def test_a_pinned_field_stays_in_front() -> None:
