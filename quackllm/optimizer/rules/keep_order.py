@@ -66,7 +66,7 @@ def _keeps_rows(select: exp.Select, catalog: Catalog) -> bool:
 def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
     """An expression that numbers the rows; FROM changes where the source has none."""
     source = select.args["from_"].this if select.args.get("from_") else None
-    if not isinstance(source, exp.Table | exp.Subquery) or not source.alias_or_name:
+    if not isinstance(source, exp.Table | exp.Subquery | exp.Values) or not source.alias_or_name:
         return None
     if isinstance(source, exp.Subquery) and not _is_scan(source.this):
         return None
@@ -87,7 +87,7 @@ def _is_scan(query: exp.Expr) -> bool:
     return not any(query.args.get(name) for name in REORDERING if name != "order")
 
 
-def _number(select: exp.Select, source: exp.Table | exp.Subquery) -> None:
+def _number(select: exp.Select, source: exp.Table | exp.Subquery | exp.Values) -> None:
     alias = source.args.get("alias") or exp.TableAlias(this=exp.to_identifier(source.name))
     inner = source.copy()
     numbered = exp.Select(expressions=[exp.Star()]).from_(inner)
