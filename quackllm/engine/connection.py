@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -284,11 +284,30 @@ class Connection:
     def _plain(self, frame: FrameType, method: str, *args: Any, **options: Any) -> Any:
         """Hand a call to DuckDB as if the user's frame had made it."""
         self._leftovers.drop()
-        with in_our_words(self._engine.functions):
-            call = functools.partial(getattr(self._raw, method), *args, **options)
-            return call_in_frame(frame, args[0], call)
+        call = functools.partial(getattr(self._raw, method), *args, **options)
+        return self._worded(call_in_frame, frame, args[0], call)
+
+    def _worded(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function, errors in our words; quick, since every statement passes here."""
+        try:
+            return function(*args)
+        except duckdb.Error as error:
+            with in_our_words(self._engine.functions):
+                raise error from None
 
     # The rest of duckdb's connection
+
+    def fetchone(self) -> Any:
+        """Fetch the next row of the result, None when there is none."""
+        return self._worded(self._raw.fetchone)
+
+    def fetchmany(self, size: int = 1) -> Any:
+        """Fetch the next rows of the result."""
+        return self._worded(self._raw.fetchmany, size)
+
+    def fetchall(self) -> Any:
+        """Fetch all remaining rows of the result."""
+        return self._worded(self._raw.fetchall)
 
     def register(self, view_name: str, python_object: Any, **options: Any) -> Self:
         """Make a Python object a table, as duckdb does.
