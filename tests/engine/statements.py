@@ -86,6 +86,8 @@ STAGED = [
     "SELECT stars, LLM('x', stars) AS x, count(*) FROM reviews GROUP BY stars ORDER BY stars",
     "SELECT count(*), LLM('x', max(body)) FROM reviews",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews WHERE c = 'a' GROUP BY c",
+    "SELECT max(LLM_CLASSIFY(title, ['a', 'b', 'c'])) AS m FROM movies LIMIT 1",
+    "SELECT count(LLM_CLASSIFY(title, ['a', 'b', 'c'])) AS m FROM movies LIMIT 5",
     # CASE and friends
     "SELECT CASE WHEN stars > 3 THEN 'good' ELSE LLM_CLASSIFY(body, ['a', 'b']) END FROM reviews",
     "SELECT CASE WHEN LLM_FILTER('a', body) THEN LLM('x', body) WHEN stars > 2 THEN LLM('y', body) END "

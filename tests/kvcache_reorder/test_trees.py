@@ -49,12 +49,14 @@ def grown(table: Encoded, policies: Sequence[Policy], reuse: Reuse) -> Growth:
 def test_the_account_never_promises_more_than_the_exact_score(table: Table, reuse: Reuse) -> None:
     data = encoded(table)
     growth = grown(data, POLICIES, reuse)
+    # An empty value takes no room: rows may go on sharing behind it in other fields.
+    filled = all(value for column in table.values() for value in column)
     for index, of in enumerate(growth.layout.reshape(len(POLICIES), -1)):
         prefix = sorted_prefixes(data, growth.orders(), of)[1]
         exact = float(reuse(prefix[1:]).sum())
         assert growth.worth[index] <= exact
         # Only rows that left and happen to meet others again are worth more than told.
-        if not POLICIES[index].leave:
+        if filled and not POLICIES[index].leave:
             assert growth.worth[index] == exact
 
 

@@ -13,6 +13,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
+from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import in_scope, selects
 from quackllm.optimizer.split import Split, names_of, order_keys
 from quackllm.optimizer.sql import has_calls, held, own_calls, released
@@ -36,6 +37,8 @@ def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
 def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
     limited = select.args.get("limit") or select.args.get("offset")
     if not limited or any(select.args.get(name) for name in BLOCKING):
+        return None
+    if is_grouped(select, catalog):  # LIMIT then counts groups, and there may be no GROUP BY
         return None
     order = select.args.get("order")
     in_items = [call for item in select.expressions for call in own_calls(item)]
