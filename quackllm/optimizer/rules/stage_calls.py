@@ -186,6 +186,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a lambda"
     if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
+    if _alias_in_nested_query(select):
+        yield "a nested query names a column of the select list that calls a model"
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
@@ -205,10 +207,28 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         beside = _bound_beside(select, calls)
         if beside is None or catalog.columns(beside) is None:
             yield "the arguments depend on an enclosing query"
+        elif _calls_in_joins(enclosing(select)):
+            yield "the query around it calls a model in the condition of a join"
         elif not catalog.can_plan(CORRELATED_JOIN):
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
     if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def _alias_in_nested_query(select: exp.Select) -> bool:
+    """Whether a nested query means, by an alias, a call that is about to become a column."""
+    aliases = {item.alias.lower() for item in select.expressions if item.alias and has_calls(item)}
+    nested = (query for _, part in clause_parts(select) for query in part.find_all(exp.Query))
+    return any(
+        not node.table and node.name.lower() in aliases
+        for query in nested
+        for node in query.find_all(exp.Column)
+    )
+
+
+def _calls_in_joins(select: exp.Select | None) -> bool:
+    joins = select.args.get("joins", []) if select is not None else []
+    return any(own_calls(join.args.get("on")) for join in joins)
 
 
 def _bound_alone(select: exp.Select, calls: list[ModelCall]) -> exp.Query:
