@@ -186,6 +186,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a lambda"
     if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
+    if _in_grouping_sets(select):
+        yield "the query stands in a SELECT with ROLLUP, CUBE or GROUPING SETS"
     if _alias_in_nested_query(select):
         yield "a nested query names a column of the select list that calls a model"
     volatile = _volatile(select, calls, catalog)
@@ -207,6 +209,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         beside = _bound_beside(select, calls)
         if beside is None or catalog.columns(beside) is None:
             yield "the arguments depend on an enclosing query"
+        elif _has_outer_sides(enclosing(select)):
+            yield "the query around it has a RIGHT or FULL join"
         elif _calls_in_joins(enclosing(select)):
             yield "the query around it calls a model in the condition of a join"
         elif not catalog.can_plan(CORRELATED_JOIN):
@@ -224,6 +228,22 @@ def _alias_in_nested_query(select: exp.Select) -> bool:
         for query in nested
         for node in query.find_all(exp.Column)
     )
+
+
+def _in_grouping_sets(select: exp.Select) -> bool:
+    """Whether a nested query may be a key that grouping sets make NULL for some rows.
+
+    A key is recognised by its text, and two copies of a staged query differ in it.
+    """
+    outer = enclosing(select)
+    group = outer.args.get("group") if outer is not None else None
+    sets = ("rollup", "cube", "grouping_sets")
+    return group is not None and any(group.args.get(name) for name in sets)
+
+
+def _has_outer_sides(select: exp.Select | None) -> bool:
+    joins = select.args.get("joins", []) if select is not None else []
+    return any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins)
 
 
 def _calls_in_joins(select: exp.Select | None) -> bool:
