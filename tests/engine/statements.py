@@ -162,6 +162,8 @@ STAGED_ON_DUCKDB_2 = [
 """Staged whole where DuckDB can plan the rewritten form; 1.x cannot."""
 
 NAIVE_MAY_ASK_LESS = [
+    "SELECT count(*) FROM (SELECT max(LLM('x', title)) AS unread FROM movies)",
+    "SELECT count(*) FROM (SELECT list(title) FILTER (WHERE LLM_FILTER('x', title)) AS unread FROM movies)",
     "WITH c AS (SELECT id + 1 AS n, LLM('x', body) AS x FROM reviews WHERE stars > 1) "
     "SELECT m.title, c.x FROM movies m JOIN c ON c.n = m.id WHERE c.n > 5",
     "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "

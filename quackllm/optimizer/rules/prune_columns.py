@@ -12,6 +12,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import beside, enclosing, in_scope, selects
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import has_calls, raw
@@ -51,6 +52,8 @@ def _drop_unread_ctes(root: exp.Expr) -> bool:
 def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
     if any(select.args.get(name) for name in DECIDING) or not any(map(has_calls, _items(select))):
         return False
+    if select.args.get("group") is None and is_grouped(select, catalog):
+        return False  # its aggregates are what makes it one row
     readers = _readers(select, root)
     if readers is None or any(is_star(item.unalias()) for item in select.expressions):
         return False

@@ -235,10 +235,14 @@ def _in_grouping_sets(select: exp.Select) -> bool:
 
     A key is recognised by its text, and two copies of a staged query differ in it.
     """
-    outer = enclosing(select)
-    group = outer.args.get("group") if outer is not None else None
     sets = ("rollup", "cube", "grouping_sets")
-    return group is not None and any(group.args.get(name) for name in sets)
+    outer = enclosing(select)
+    while outer is not None:
+        group = outer.args.get("group")
+        if group is not None and any(group.args.get(name) for name in sets):
+            return True
+        outer = enclosing(outer)
+    return False
 
 
 def _has_outer_sides(select: exp.Select | None) -> bool:
