@@ -175,6 +175,9 @@ NAIVE_MAY_ASK_LESS = [
 run time the range of a join's keys to the other side."""
 
 SCALAR = [
+    "SELECT LLM_CLASSIFY(title, ['a', 'b']) AS c, genre, count(*) FROM movies "
+    "GROUP BY ROLLUP (LLM_CLASSIFY(title, ['a', 'b']), genre)",
+    "SELECT LLM('x', genre, (SELECT max(LLM('y', title)) FROM movies)) FROM movies",
     "SELECT list_transform([title, genre], x -> LLM('x', x)) FROM movies",
     "WITH RECURSIVE c AS (SELECT 'a' AS t, 1 AS n UNION ALL SELECT LLM('more', t), n + 1 "
     "FROM c WHERE n < 3) SELECT * FROM c",

@@ -187,7 +187,9 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
     if _in_grouping_sets(select):
-        yield "the query stands in a SELECT with ROLLUP, CUBE or GROUPING SETS"
+        yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
+    if any(query.find(ModelCall) for call in calls for query in call.find_all(exp.Query)):
+        yield "an argument is a query that calls a model"
     if _alias_in_nested_query(select):
         yield "a nested query names a column of the select list that calls a model"
     volatile = _volatile(select, calls, catalog)
@@ -231,12 +233,12 @@ def _alias_in_nested_query(select: exp.Select) -> bool:
 
 
 def _in_grouping_sets(select: exp.Select) -> bool:
-    """Whether a nested query may be a key that grouping sets make NULL for some rows.
+    """Whether an answer may be a key that grouping sets make NULL for some rows.
 
-    A key is recognised by its text, and two copies of a staged query differ in it.
+    DuckDB recognises a key by its text, which staging changes.
     """
     sets = ("rollup", "cube", "grouping_sets")
-    outer = enclosing(select)
+    outer: exp.Select | None = select
     while outer is not None:
         group = outer.args.get("group")
         if group is not None and any(group.args.get(name) for name in sets):
