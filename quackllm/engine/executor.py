@@ -109,6 +109,9 @@ class _Answers:
         else:
             keys = pa.array([""] * tuples.num_rows, pa.string())
         found = pa.table({"k": keys, "v": answers})
+        # A later round finds the tuples of earlier ones again; a key that stood twice
+        # would double the rows that it is joined to.
+        found = found.filter(pc.invert(pc.is_in(found["k"], self._table["k"])))
         self._table = pa.concat_tables([self._table, found]) if self._table.num_rows else found
         self.register()
 
