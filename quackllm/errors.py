@@ -15,7 +15,7 @@ those that have a counterpart in DuckDB are of that class too::
         ├── CallError             one call failed; NULL and a row in llm_errors()
         │   ├── InvalidAnswer         the model's answer does not fit the type asked for
         │   ├── ContextWindowExceeded the prompt is longer than the model's window
-        │   ├── CallTimedOut          no answer within llm_timeout seconds
+        │   ├── CallTimedOut          no answer within llm_call_timeout seconds
         │   └── ServerFailed          the server failed on this request, retries included
         └── StatementCancelled    also duckdb.InterruptException
 """

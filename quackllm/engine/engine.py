@@ -108,7 +108,7 @@ class Engine:
             model=settings.model,
             base_url=settings.base_url,
             api_key=settings.api_key,
-            timeout=settings.timeout,
+            timeout=settings.call_timeout,
             max_retries=settings.max_retries,
             concurrency=settings.concurrency,
             notify=lambda text: self.events.emit(Notice(text)),

@@ -113,7 +113,9 @@ class Settings:
     concurrency: int | None = _setting(
         None, _whole(1), "calls in flight at once; the provider's own choice when not set"
     )
-    timeout: float = _setting(120.0, _seconds, "seconds that one call may take, retries included")
+    call_timeout: float = _setting(
+        120.0, _seconds, "seconds that one call may take, retries included"
+    )
     max_retries: int = _setting(
         4,
         _whole(0),

@@ -164,8 +164,8 @@ def test_a_database_file_keeps_what_was_written(tmp_path: Path) -> None:
 
 def test_settings_of_duckdb_and_of_quackllm_can_be_set(inside: Inside) -> None:
     done = inside(
-        "--set", "threads=1", "--set", "llm_timeout=7", "--format", "csv",
-        "-c", "SELECT current_setting('threads') AS a, current_setting('llm_timeout') AS b",
+        "--set", "threads=1", "--set", "llm_call_timeout=7", "--format", "csv",
+        "-c", "SELECT current_setting('threads') AS a, current_setting('llm_call_timeout') AS b",
     )  # fmt: skip
     assert done.stdout.splitlines()[1].split(",")[0] == "1"
     assert done.stdout.splitlines()[1].split(",")[1].startswith("7")
@@ -216,7 +216,7 @@ def test_the_error_of_a_script_names_file_and_line(inside: Inside, tmp_path: Pat
         (["--format", "xml", "-c", "SELECT 1"], "invalid choice: 'xml'"),
         (["--set", "threads", "-c", "SELECT 1"], "--set takes NAME=VALUE, got 'threads'"),
         (["--set", "llm_modle=x", "-c", "SELECT 1"], 'Did you mean: "llm_model"'),
-        (["--set", "llm_timeout=soon", "-c", "SELECT 1"], "llm_timeout must be a number"),
+        (["--set", "llm_call_timeout=soon", "-c", "SELECT 1"], "llm_call_timeout must be a number"),
         (["--set", "thraeds=1", "-c", "SELECT 1"], "cannot set thraeds"),
     ],
 )

@@ -139,7 +139,7 @@ class Embedded:
             async with asyncio.timeout(self._timeout):
                 return await loop.run_in_executor(self._pool, self._answer, request)
         except TimeoutError:
-            failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_timeout)")
+            failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_call_timeout)")
         raise failure
 
     async def aclose(self) -> None:

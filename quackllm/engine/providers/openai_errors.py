@@ -73,7 +73,7 @@ def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderEr
 
 def timed_out(place: Place) -> CallTimedOut:
     """Return the error of a call that took too long."""
-    return CallTimedOut(f"no answer from {place.url} within {place.timeout:g} s (llm_timeout)")
+    return CallTimedOut(f"no answer from {place.url} within {place.timeout:g} s (llm_call_timeout)")
 
 
 def silent(place: Place) -> ServerUnreachable:
