@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import gc
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -72,7 +72,10 @@ def test_an_interrupt_waits_for_the_cancelled_coroutine(loop: LoopThread) -> Non
     async def long() -> None:
         try:
             steps.append("started")
-            threading.Timer(0.05, _thread.interrupt_main).start()
+            # A signal of the system wakes the waiting thread, as Ctrl-C does.
+            waiting = threading.main_thread().ident
+            assert waiting is not None
+            threading.Timer(0.05, signal.pthread_kill, (waiting, signal.SIGINT)).start()
             await asyncio.sleep(30)
         finally:
             await asyncio.sleep(0.05)
