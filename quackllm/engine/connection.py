@@ -138,6 +138,27 @@ class Connection:
     query = sql
     from_query = sql
 
+    def answered(self, query: str) -> Relation:
+        """Run one query with LLM functions now, as `execute` does; its rows as a relation.
+
+        For servers: Python variables are not tables here. The relation's rows are kept as
+        long as it lives. Raises as `execute` does.
+        """
+        [statement] = split(query)
+        self._leftovers.drop()
+        with in_our_words(self._engine.functions):
+            self._raw.extract_statements(statement.sql)
+            provide_tables(self._raw, statement, self._engine, self._settings)
+            sql = commands.with_current_settings(statement, self._settings)
+            stored = self._session.query(sql, {}, self._settings)
+            finish(self._raw)
+            return Relation(self, self._raw.sql(stored.sql), stored=stored)
+
+    def interrupt(self) -> None:
+        """End the statement that runs, from any thread: DuckDB's work and model calls alike."""
+        self._raw.interrupt()
+        self._session.interrupt()
+
     def _ours(self, query: Any) -> list[Statement] | None:
         """Split a script of which at least one statement is ours; None for any other.
 

@@ -12,12 +12,50 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from quackllm.errors import QuackLLMError, StatementCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 _T = TypeVar("_T")
 
 # A wait without a timeout cannot be interrupted from the keyboard on Windows.
 _WAKE_UP_SECONDS = 1.0
+
+
+INTERRUPTED = "Interrupted: the statement was cancelled; answers that had arrived are kept"
+
+
+class Interruption:
+    """The end of one statement's waiting, asked for from another thread, once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._asked = False
+        self._cancel: Callable[[], None] | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether the statement is to end."""
+        return self._asked
+
+    def ask(self) -> None:
+        """End what is waited for now; whatever would be waited for later ends at once."""
+        with self._lock:
+            self._asked = True
+            cancel = self._cancel
+        if cancel is not None:
+            cancel()
+
+    def watch(self, cancel: Callable[[], None]) -> None:
+        """Have `cancel` called when the end is asked for, or has been."""
+        with self._lock:
+            self._cancel = cancel
+            asked = self._asked
+        if asked:
+            cancel()
+
+    def unwatch(self) -> None:
+        """Forget what was watched: it has ended."""
+        with self._lock:
+            self._cancel = None
 
 
 class LoopThread:
@@ -35,13 +73,15 @@ class LoopThread:
         self._stop: weakref.finalize[..., LoopThread] | None = None
         self._closed = False
 
-    def run(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+    def run(
+        self, coroutine: Coroutine[Any, Any, _T], interruption: Interruption | None = None
+    ) -> _T:
         """Run the coroutine in the thread and return its result.
 
         May be called from several threads at once. When the waiting thread is
         interrupted (`KeyboardInterrupt`), the coroutine is cancelled and awaited, and
         then the interrupt goes on. Raises `StatementCancelled` when the thread is
-        closed meanwhile, and what the coroutine raises.
+        closed or the interruption asked for meanwhile, and what the coroutine raises.
         """
         try:
             loop = self._running_loop()
@@ -49,13 +89,18 @@ class LoopThread:
             coroutine.close()
             raise
         call = _Call(loop, coroutine)
+        if interruption is not None:
+            interruption.watch(call.cancel)
         try:
             call.wait()
         except BaseException:
             call.cancel()
             call.wait()
             raise
-        return call.result()
+        finally:
+            if interruption is not None:
+                interruption.unwatch()
+        return call.result(interrupted=interruption is not None and interruption.asked)
 
     def close(self) -> None:
         """Cancel what runs, await it, and end the thread. May be called twice.
@@ -114,8 +159,10 @@ class _Call(Generic[_T]):
         with suppress(RuntimeError):  # a closed loop has cancelled its tasks already
             self._loop.call_soon_threadsafe(self._cancel_task)
 
-    def result(self) -> _T:
+    def result(self, *, interrupted: bool) -> _T:
         """Return the result or raise the error of an ended coroutine."""
+        if interrupted and self._task is not None and self._task.cancelled():
+            raise StatementCancelled(INTERRUPTED)
         if self._dropped or self._task is None or self._task.cancelled():
             raise StatementCancelled("Interrupted: the connection was closed while calls ran")
         return self._task.result()

@@ -14,6 +14,7 @@ from quackllm.engine.cache import Question
 from quackllm.engine.dispatch import Outcome, dispatch
 from quackllm.engine.events import CallFinished, StageFinished, StageStarted
 from quackllm.engine.history import StageStats, StatementStats, failure_of
+from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider, Request, Usage
 from quackllm.engine.settings import Settings
 from quackllm.errors import CallError
@@ -48,6 +49,11 @@ class Run:
         self._answers: dict[Question, dict[str, str | None]] = {}
         self._numbers: dict[str, int] = {}
         self._lock = RLock()
+        self._interruption = Interruption()
+
+    def interrupt(self) -> None:
+        """End the calls in flight, from any thread; `answer` then raises `StatementCancelled`."""
+        self._interruption.ask()
 
     def stage(self, call: Call, provider: Provider) -> StageStats:
         """Return the running totals of a call, begun at its first use."""
@@ -125,7 +131,9 @@ class Run:
         wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
         try:
             if wanted:
-                batch = _Batch(self._engine, self._settings, self.stats.number, stats, call)
+                batch = _Batch(
+                    self._engine, self._settings, self.stats.number, stats, call, self._interruption
+                )
                 batch.ask(provider, question, known, wanted, fields, use_cache)
             if isinstance(call.declaration.answer, Choice):
                 answers = [known.get(key) for key in first_row]
@@ -146,12 +154,14 @@ class _Batch:
         statement: int,
         stats: StageStats,
         call: Call,
+        interruption: Interruption,
     ) -> None:
         self._engine = engine
         self._settings = settings
         self._statement = statement
         self._stats = stats
         self._call = call
+        self._interruption = interruption
 
     def ask(
         self,
@@ -217,7 +227,8 @@ class _Batch:
 
         concurrency = self._settings.concurrency or provider.capabilities.concurrency
         self._engine.loop.run(
-            dispatch(provider, requests(), concurrency=concurrency, deliver=deliver)
+            dispatch(provider, requests(), concurrency=concurrency, deliver=deliver),
+            self._interruption,
         )
 
     def _fail(self, error: CallError, fields: str) -> None:

@@ -50,6 +50,13 @@ class Session:
         self._engine = engine
         self._planner = Planner(raw, engine.functions, DuckDBFacts())
         self._executor = Executor(raw)
+        self._run: Run | None = None
+
+    def interrupt(self) -> None:
+        """End the calls of the statement that runs now, from any thread."""
+        run = self._run
+        if run is not None:
+            run.interrupt()
 
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a SELECT and keep its rows."""
@@ -179,14 +186,16 @@ class Session:
 
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:
-        run = self._engine.begin(settings, sql)
+        run = self._run = self._engine.begin(settings, sql)
         started = time.monotonic()
         try:
             with in_our_words(self._engine.functions):
                 yield run
         except BaseException as error:
+            self._run = None
             self._engine.end(run, time.monotonic() - started, error)
             raise
+        self._run = None
         self._engine.end(run, time.monotonic() - started)
         failures = run.stats.failures
         if failures:
