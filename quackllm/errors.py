@@ -17,6 +17,8 @@ those that have a counterpart in DuckDB are of that class too::
         │   ├── ContextWindowExceeded the prompt is longer than the model's window
         │   ├── CallTimedOut          no answer within llm_call_timeout seconds
         │   └── ServerFailed          the server failed on this request, retries included
+        ├── BudgetExceeded        a budget is reached; what was answered is kept
+        ├── TooManyFailures       more calls failed than llm_max_error_ratio allows
         └── StatementCancelled    also duckdb.InterruptException
 """
 
@@ -58,9 +60,15 @@ class RequestRefused(ProviderError):
 
 
 class CallError(QuackLLMError):
-    """One call failed. `cause` is the short name that failures are grouped by."""
+    """One call failed. `cause` is the short name that failures are grouped by.
+
+    status: of the HTTP response that told so, None where there was none. attempts: how
+    often the call was tried. A provider sets both on the error, as far as it knows.
+    """
 
     cause = "call failed"
+    status: int | None = None
+    attempts: int = 1
 
 
 class InvalidAnswer(CallError):
@@ -85,6 +93,18 @@ class ServerFailed(CallError):
     """The server failed on this request (5xx, rate limit, broken reply), after retries."""
 
     cause = "server error"
+
+
+class BudgetExceeded(QuackLLMError):
+    """A budget (`llm_max_calls`, ...) is reached, or would be for certain; see the message.
+
+    Nothing more is sent. What was answered is kept, so running the statement again with
+    a larger budget goes on where it stopped.
+    """
+
+
+class TooManyFailures(QuackLLMError):
+    """So many calls failed that a wrong prompt or a broken server is the likely cause."""
 
 
 class StatementCancelled(QuackLLMError, duckdb.InterruptException):

@@ -11,6 +11,7 @@ from threading import Lock
 
 import pyarrow as pa
 
+from quackllm.engine.budget import Budget, Spent
 from quackllm.engine.cache import AnswerCache, MemoryCache
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
@@ -71,6 +72,7 @@ class Engine:
         self.loop = LoopThread()
         self.history: deque[StatementStats] = deque(maxlen=REMEMBERED_STATEMENTS)
         self.failures: deque[Failure] = deque(maxlen=REMEMBERED_FAILURES)
+        self.spent = Spent()
         self.models: dict[str, NamedModel] = {}
         self._given = provider
         self._orderer = orderer
@@ -149,7 +151,7 @@ class Engine:
             self._statements += 1
             number = self._statements
         stats = StatementStats(number, sql, time.time())
-        run = Run(self, settings, stats)
+        run = Run(self, settings, stats, Budget(settings, self.spent))
         self._runs[run.id] = run
         self.history.append(stats)
         self.events.emit(StatementStarted(number, sql))
@@ -159,6 +161,9 @@ class Engine:
         """End a statement; its naive calls can no longer be made."""
         self._runs.pop(run.id, None)
         run.stats.seconds = seconds
+        if run.stats.stages:
+            with self._lock:
+                self.spent.seconds += seconds
         run.stats.error = None if error is None else f"{type(error).__name__}: {error}"
         self.events.emit(
             StatementFinished(

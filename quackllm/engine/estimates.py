@@ -49,6 +49,7 @@ class StageEstimate:
 
     share: part of the calls that is expected to be made; answers: how many answers that
         rests on, 0 when it is assumed, None when nothing had to be known.
+    certain: whether the calls of `demand` are made whatever is answered.
     unordered: `expected`, with the rows sent as they come. per_row: with a call for
         every row, equal ones too. None where that is not known.
     """
@@ -58,6 +59,7 @@ class StageEstimate:
     expected: Cost | None = None
     share: float = 1.0
     answers: int | None = None
+    certain: bool = False
     measured: Measured = field(default_factory=Measured)
     unordered: Cost | None = None
     per_row: Cost | None = None
@@ -109,7 +111,12 @@ class Estimator:
                 answers = min([self._seen(ceiling)] + ([] if answers is None else [answers]))
             if share == 1:
                 asked.setdefault(question, set()).update(keys)
-            estimates[ceiling.number] = self._estimate(call, demand, share, answers)
+            counted = (
+                demand is not None and demand.tokens is not None and None not in ceiling.columns
+            )
+            certain = counted and answers is None and block.stop_after is None
+            estimate = self._estimate(call, demand, share, answers)
+            estimates[ceiling.number] = replace(estimate, certain=certain)
         return estimates
 
     def _experience(self, call: Call) -> Experience:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -15,9 +16,11 @@ PREVIEW = 120
 
 @dataclass(frozen=True)
 class Failure:
-    """One failed call, as llm_errors() shows it.
+    """One call that failed or was left out, as llm_errors() shows it.
 
-    fields_hash identifies the argument values; preview is their beginning.
+    fields_hash identifies the argument values; preview is their beginning. attempts is 0
+    for a call that a budget left out; status is that of an HTTP response, None where there
+    was none. at: Unix time in seconds.
     """
 
     statement: int
@@ -28,15 +31,35 @@ class Failure:
     message: str
     fields_hash: str
     preview: str
+    attempts: int
+    status: int | None
+    at: float
 
 
 def failure_of(
-    statement: int, stage: int, function: str, model: str, cause: str, message: str, fields: str
+    statement: int,
+    stage: StageStats,
+    cause: str,
+    message: str,
+    fields: str,
+    *,
+    attempts: int,
+    status: int | None = None,
 ) -> Failure:
-    """Record a failure for the row whose rendered fields are given."""
-    digest = hashlib.sha256(fields.encode("utf-8", "replace")).hexdigest()[:16]
-    preview = fields if len(fields) <= PREVIEW else fields[: PREVIEW - 1] + "…"
-    return Failure(statement, stage, function, model, cause, message, digest, preview)
+    """Record a failure, now, for the row whose rendered fields are given."""
+    return Failure(
+        statement,
+        stage.number,
+        stage.function,
+        stage.model,
+        cause,
+        message,
+        fields_hash=hashlib.sha256(fields.encode("utf-8", "replace")).hexdigest()[:16],
+        preview=fields if len(fields) <= PREVIEW else fields[: PREVIEW - 1] + "…",
+        attempts=attempts,
+        status=status,
+        at=time.time(),
+    )
 
 
 def money(dollars: float) -> str:
@@ -59,6 +82,7 @@ class StageStats:
         the order of the rows as they came would.
     cached_tokens: prompt tokens that the server took from its prefix cache, None while
         no reply has said.
+    undecided: tuples that were left out because a budget was reached.
     answers: how often each label was answered, of calls that answer with a label.
     price: of the model's tokens, None when nobody has said.
     """
@@ -78,6 +102,7 @@ class StageStats:
     expected_reuse_unordered: int = 0
     expected_tokens: int = 0
     failures: Counter[str] = field(default_factory=Counter)
+    undecided: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     price: Price | None = None
 
@@ -107,7 +132,8 @@ class StageStats:
 class StatementStats:
     """One statement, as llm_queries() shows it.
 
-    started is a Unix time in seconds; stages are by the spec of their call.
+    started is a Unix time in seconds; stages are by the spec of their call. budget: the
+    budget that was reached, as a person would write it.
     """
 
     number: int
@@ -115,6 +141,7 @@ class StatementStats:
     started: float
     seconds: float = 0.0
     error: str | None = None
+    budget: str | None = None
     stages: dict[str, StageStats] = field(default_factory=dict)
 
     @property
@@ -163,8 +190,13 @@ class StatementStats:
             total.update(stage.failures)
         return total
 
+    @property
+    def undecided(self) -> int:
+        """Tuples that were left out because a budget was reached."""
+        return sum(stage.undecided for stage in self.stages.values())
+
     def summary(self) -> str:
-        """One line for people: calls, tokens, seconds, failures."""
+        """One line for people: calls, tokens, seconds, failures, what a budget left out."""
         parts = [f"{self.calls:,} call{'' if self.calls == 1 else 's'}"]
         if self.cached:
             parts.append(f"{self.cached:,} answered from memory")
@@ -178,5 +210,10 @@ class StatementStats:
             causes = ", ".join(f"{n:,} {cause}" for cause, n in self.failures.most_common())
             parts.append(
                 f"{sum(self.failures.values()):,} failed ({causes}): NULL, see llm_errors()"
+            )
+        if self.undecided:
+            parts.append(
+                f"{self.undecided:,} undecided ({self.budget} is reached): NULL, and rows that "
+                "a filter has not decided are left out"
             )
         return " · ".join(parts)

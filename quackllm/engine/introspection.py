@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -86,6 +87,7 @@ def _queries(engine: Engine, settings: Settings) -> Rows:
             stats.cached_tokens,
             stats.completion_tokens,
             sum(stats.failures.values()),
+            stats.undecided,
             stats.cost,
             stats.seconds,
             stats.error,
@@ -96,12 +98,25 @@ def _queries(engine: Engine, settings: Settings) -> Rows:
 
 def _errors(engine: Engine, settings: Settings) -> Rows:
     return [
-        (f.statement, f.stage, f.function, f.model, f.cause, f.message, f.fields_hash, f.preview)
-        for f in engine.failures
+        (
+            failure.statement,
+            failure.stage,
+            failure.function,
+            failure.model,
+            failure.cause,
+            failure.message,
+            failure.fields_hash,
+            failure.preview,
+            failure.attempts,
+            failure.status,
+            datetime.fromtimestamp(failure.at, UTC).replace(tzinfo=None).isoformat(),
+        )
+        for failure in engine.failures
     ]
 
 
 _TEXT, _NUMBER, _TEXTS, _REAL, _TRUTH = "VARCHAR", "BIGINT", "VARCHAR[]", "DOUBLE", "BOOLEAN"
+_TIME = "TIMESTAMP"  # UTC
 
 TABLES: tuple[TableFunction, ...] = (
     TableFunction(
@@ -151,6 +166,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("cached_tokens", _NUMBER),
             ("completion_tokens", _NUMBER),
             ("failures", _NUMBER),
+            ("undecided", _NUMBER),
             ("cost", _REAL),
             ("seconds", _REAL),
             ("error", _TEXT),
@@ -159,7 +175,7 @@ TABLES: tuple[TableFunction, ...] = (
     ),
     TableFunction(
         "llm_errors",
-        "the calls that failed, with their cause",
+        "the calls that failed or were left out, with their cause",
         (
             ("statement", _NUMBER),
             ("stage", _NUMBER),
@@ -169,6 +185,9 @@ TABLES: tuple[TableFunction, ...] = (
             ("message", _TEXT),
             ("fields_hash", _TEXT),
             ("preview", _TEXT),
+            ("attempts", _NUMBER),
+            ("status", _NUMBER),
+            ("recorded_at", _TIME),
         ),
         _errors,
     ),

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from threading import RLock
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from quackllm.engine.batch import Asker, Batch, Known
+from quackllm.engine.budget import Budget
 from quackllm.engine.cache import Question
-from quackllm.engine.dispatch import Outcome, dispatch
-from quackllm.engine.events import CallFinished, StageFinished, StageStarted
-from quackllm.engine.history import StageStats, StatementStats, failure_of
+from quackllm.engine.events import StageFinished, StageStarted
+from quackllm.engine.history import StageStats, StatementStats
 from quackllm.engine.loop import Interruption
-from quackllm.engine.providers.base import Provider, Request, Usage
+from quackllm.engine.providers.base import Provider
 from quackllm.engine.settings import Settings
-from quackllm.errors import CallError
 from quackllm.udfs.base import Call, Choice
-from quackllm.udfs.prompt import neutral_fields, render_fields
 
 if TYPE_CHECKING:
     from quackllm.engine.engine import Engine
@@ -41,15 +40,19 @@ def answer_keys(call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
 class Run:
     """Answers the model stages of one statement; used from DuckDB's threads too."""
 
-    def __init__(self, engine: Engine, settings: Settings, stats: StatementStats) -> None:
+    def __init__(
+        self, engine: Engine, settings: Settings, stats: StatementStats, budget: Budget
+    ) -> None:
         self.id = str(stats.number)
         self.stats = stats
+        self.budget = budget
         self._engine = engine
         self._settings = settings
-        self._answers: dict[Question, dict[str, str | None]] = {}
+        self._interruption = Interruption()
+        self.asker = Asker(engine, settings, budget, stats, self._interruption)
+        self._known: dict[Question, Known] = {}
         self._numbers: dict[str, int] = {}
         self._lock = RLock()
-        self._interruption = Interruption()
 
     def interrupt(self) -> None:
         """End the calls in flight, from any thread; `answer` then raises `StatementCancelled`."""
@@ -83,38 +86,60 @@ class Run:
         Returns a string array (rows,) of canonical texts; NULL for a row whose fields
         are all null, for a NULL that the model gave, and for a failed call.
 
-        Raises a `ProviderError` that stops the statement, and the first `CallError`
-        when errors are to stop it.
+        A failed call has the call's default instead, if it has one.
+
+        Raises what stops the statement: a `ProviderError`, `BudgetExceeded`,
+        `TooManyFailures`, and the first `CallError` when errors are to stop it.
         """
         with self._lock:
             provider = self._engine.provider(self._settings, call.model)
             question = Question(call.identity, provider.endpoint, provider.model)
-            known = self._answers.setdefault(question, {})
+            known = self._known.setdefault(question, Known())
             keys = answer_keys(call, fields, rows)
             self._ask_missing(call, provider, question, known, keys, fields)
             empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
-            return pa.array([None if key == empty else known.get(key) for key in keys], pa.string())
+            answers = [None if key == empty else known.answers.get(key) for key in keys]
+            if known.failed:
+                answers = self._with_failures(call, known, keys, answers)
+            return pa.array(answers, pa.string())
+
+    def _with_failures(
+        self, call: Call, known: Known, keys: list[str], answers: list[str | None]
+    ) -> list[str | None]:
+        """Put the call's default in the place of failures; an equal call may have made them.
+
+        Raises the first failure when errors are to stop the statement.
+        """
+        failed = known.failed
+        if self.asker.on_error(call) == "error":
+            first = next((failed[key] for key in keys if key in failed), None)
+            if first is not None:
+                raise first
+        return [
+            call.default if key in failed else answer
+            for key, answer in zip(keys, answers, strict=True)
+        ]
 
     def _ask_missing(
         self,
         call: Call,
         provider: Provider,
         question: Question,
-        known: dict[str, str | None],
+        known: Known,
         keys: list[str],
         fields: Sequence[pa.Array],
     ) -> None:
         empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
         first_row: dict[str, int] = {}
         for row, key in enumerate(keys):
-            if key not in known and key != empty:
+            if key not in known.answers and key != empty:
                 first_row.setdefault(key, row)
         if not first_row:
             return
         stats = self.stage(call, provider)
         use_cache = self._settings.cache if call.cache is None else call.cache
         remembered = self._engine.cache.get(question, list(first_row)) if use_cache else {}
-        known.update(remembered)
+        known.answers.update(remembered)
         stats.tuples += len(first_row)
         stats.cached += len(remembered)
         self._engine.events.emit(
@@ -131,116 +156,12 @@ class Run:
         wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
         try:
             if wanted:
-                batch = _Batch(
-                    self._engine, self._settings, self.stats.number, stats, call, self._interruption
-                )
-                batch.ask(provider, question, known, wanted, fields, use_cache)
+                batch = Batch(self.asker, stats, call, question, known, keep=use_cache)
+                batch.ask(provider, wanted, fields)
             if isinstance(call.declaration.answer, Choice):
-                answers = [known.get(key) for key in first_row]
+                answers = [known.answers.get(key) for key in first_row]
                 stats.answers.update(answer for answer in answers if answer is not None)
         finally:
             seconds = time.monotonic() - started
             stats.seconds += seconds
             self._engine.events.emit(StageFinished(self.stats.number, stats.number, seconds))
-
-
-class _Batch:
-    """One round of questions of one stage."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        settings: Settings,
-        statement: int,
-        stats: StageStats,
-        call: Call,
-        interruption: Interruption,
-    ) -> None:
-        self._engine = engine
-        self._settings = settings
-        self._statement = statement
-        self._stats = stats
-        self._call = call
-        self._interruption = interruption
-
-    def ask(
-        self,
-        provider: Provider,
-        question: Question,
-        known: dict[str, str | None],
-        wanted: list[tuple[str, int]],
-        fields: Sequence[pa.Array],
-        keep: bool,
-    ) -> None:
-        """Ask for every wanted key; `known` and the cache fill as answers arrive."""
-        call, stats = self._call, self._stats
-        rows = pa.array([row for _, row in wanted], pa.int64())
-        columns = [column.take(rows) for column in fields]
-        values = [column.to_pylist() for column in columns]
-        order = self._engine.order(self._settings, call, columns, provider)
-        stats.expect(order.reused, order.reused_unordered, order.total)
-        neutral = (
-            neutral_fields(call.fields) if isinstance(call.declaration.answer, Choice) else None
-        )
-        on_error = call.on_error or self._settings.on_error
-
-        def deliver(index: int, outcome: Outcome) -> None:
-            key = wanted[index][0]
-            usage = outcome.reply.usage if outcome.reply else Usage()
-            stats.calls += 1
-            stats.add(usage)
-            error = outcome.error
-            if outcome.reply is not None:
-                try:
-                    answer = call.declaration.parse(outcome.reply.text)
-                except CallError as invalid:
-                    error = invalid
-                else:
-                    known[key] = answer
-                    if keep:
-                        self._engine.cache.put(question, key, answer)
-            cause = error.cause if error else None
-            self._engine.events.emit(
-                CallFinished(self._statement, stats.number, usage, outcome.seconds, cause)
-            )
-            if error is not None:
-                known[key] = None
-                self._fail(error, render_fields(call.fields, [v[index] for v in values]))
-                if on_error == "error":
-                    raise error
-
-        def requests() -> Iterator[tuple[int, Request]]:
-            for position, row in enumerate(order.rows.tolist()):
-                within = None if order.fields is None else order.fields[position].tolist()
-                text = render_fields(call.fields, [v[row] for v in values], within)
-                yield (
-                    row,
-                    Request(
-                        instruction=call.declaration.instruction,
-                        fields=text,
-                        answer=call.declaration.answer,
-                        temperature=call.temperature,
-                        max_tokens=call.max_tokens,
-                        neutral=neutral,
-                    ),
-                )
-
-        concurrency = self._settings.concurrency or provider.capabilities.concurrency
-        self._engine.loop.run(
-            dispatch(provider, requests(), concurrency=concurrency, deliver=deliver),
-            self._interruption,
-        )
-
-    def _fail(self, error: CallError, fields: str) -> None:
-        self._stats.failures[error.cause] += 1
-        self._engine.failures.append(
-            failure_of(
-                self._statement,
-                self._stats.number,
-                self._call.function,
-                self._stats.model,
-                error.cause,
-                str(error),
-                fields,
-            )
-        )

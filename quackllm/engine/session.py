@@ -11,12 +11,14 @@ from typing import Any
 
 import duckdb
 
+from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, undecided
 from quackllm.engine.executor import Executor, drop_temporary
 from quackllm.engine.explain import as_text, explained
+from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
@@ -61,8 +63,8 @@ class Session:
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a SELECT and keep its rows."""
         with self._running(sql, settings) as run:
-            planned = self._planned(sql, parameters, settings, run)
-            table = self._executor.execute(planned.program, planned.schema, parameters, run)
+            planned = self._affordable(sql, parameters, settings, run)
+            table = self._executed(planned, parameters, settings, run)
         return StoredResult(table, planned.schema)
 
     def other(
@@ -137,9 +139,9 @@ class Session:
             described = explained(planned.program, estimates, None, others, undecided=open_)
             return described, as_text(described)
         with self._running(sql, settings) as run:
-            planned = self._planned(sql, parameters, settings, run)
+            planned = self._affordable(sql, parameters, settings, run)
             estimates, others = self._estimated(planned, sql, parameters, settings, run, verbose)
-            table = self._executor.execute(planned.program, planned.schema, parameters, run)
+            table = self._executed(planned, parameters, settings, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
         described = explained(planned.program, estimates, run.stats, others)
         return described, as_text(described)
@@ -167,8 +169,43 @@ class Session:
 
         return estimates, alternatives(estimator, planned, estimates, plan_without)
 
+    def _affordable(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: Run
+    ) -> PlannedQuery:
+        """Plan a SELECT that is to run. Raises `BudgetExceeded` when it costs too much for certain.
+
+        With a budget it is planned without samples first: what is certain is told before
+        any call, unless a sample may still change the order of its predicates.
+        """
+        if not run.budget.limits:
+            return self._planned(sql, parameters, settings, run)
+        planned = self._planned(sql, parameters, settings, run, samples=False)
+        accounts = Accounts(self._raw, self._engine, settings, parameters)
+        if accounts.undecided(planned):
+            with accounts.telling(planned):
+                planned = self._planned(sql, parameters, settings, run)
+        accounts.refuse_beyond(run, planned)
+        return planned
+
+    def _executed(
+        self,
+        planned: PlannedQuery,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run,
+    ) -> str:
+        """Run a plan; return the table of its rows."""
+        with Accounts(self._raw, self._engine, settings, parameters).telling(planned):
+            return self._executor.execute(planned.program, planned.schema, parameters, run)
+
     def _planned(
-        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: Run | None
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run | None,
+        *,
+        samples: bool = True,
     ) -> PlannedQuery:
         """Plan a SELECT; with a run, samples may be asked of the model."""
 
@@ -182,7 +219,7 @@ class Session:
         disabled = frozenset(name.strip() for name in settings.disabled_rules.split(","))
         if run is None:
             return self._planner.query(sql, parameters, "", disabled)
-        return self._planner.query(sql, parameters, run.id, disabled, ask)
+        return self._planner.query(sql, parameters, run.id, disabled, ask if samples else None)
 
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:
@@ -197,15 +234,27 @@ class Session:
             raise
         self._run = None
         self._engine.end(run, time.monotonic() - started)
-        failures = run.stats.failures
-        if failures:
-            causes = ", ".join(f"{count:,} {cause}" for cause, count in failures.most_common())
-            LOGGER.warning(
-                "%d of %d calls failed and are NULL (%s); SELECT * FROM llm_errors() lists them",
-                failures.total(),
-                run.stats.calls,
-                causes,
-            )
+        _warn(run.stats)
+
+
+def _warn(stats: StatementStats) -> None:
+    """Log how many answers of a finished statement are missing, and why."""
+    failures = stats.failures
+    if failures:
+        causes = ", ".join(f"{count:,} {cause}" for cause, count in failures.most_common())
+        LOGGER.warning(
+            "%d of %d calls failed and are NULL (%s); SELECT * FROM llm_errors() lists them",
+            failures.total(),
+            stats.calls,
+            causes,
+        )
+    if stats.undecided:
+        LOGGER.warning(
+            "%s is reached: %d questions are undecided and NULL, rows that a filter has not "
+            "decided are left out; SELECT * FROM llm_errors() lists them",
+            stats.budget,
+            stats.undecided,
+        )
 
 
 def _refuse_in_definition(sql: str) -> None:

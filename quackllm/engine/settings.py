@@ -34,10 +34,13 @@ def _secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(_text(value))
 
 
-def _on_error(value: Any) -> str:
-    if str(value).lower() not in ("null", "error"):
-        raise ValueError("must be 'null' or 'error'")
-    return str(value).lower()
+def _word(*words: str) -> Callable[[Any], str]:
+    def check(value: Any) -> str:
+        if str(value).lower() not in words:
+            raise ValueError("must be " + " or ".join(f"'{word}'" for word in words))
+        return str(value).lower()
+
+    return check
 
 
 def _whole(low: int) -> Callable[[Any], int]:
@@ -54,6 +57,20 @@ def _seconds(value: Any) -> float:
     number = None if isinstance(value, bool) else _number(value)
     if number is None or not 0 < number < 1e9:
         raise ValueError("must be a number of seconds above 0")
+    return number
+
+
+def _dollars(value: Any) -> float:
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not 0 <= number < 1e9:
+        raise ValueError("must be a number of dollars, 0 or more")
+    return number
+
+
+def _ratio(value: Any) -> float:
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not 0 < number <= 1:
+        raise ValueError("must be a share above 0, at most 1")
     return number
 
 
@@ -106,9 +123,43 @@ class Settings:
     )
     on_error: str = _setting(
         "null",
-        _on_error,
+        _word("null", "error"),
         "'null': a failed call is NULL and a row of llm_errors(); "
         "'error': the first failure stops the statement",
+    )
+    max_error_ratio: float = _setting(
+        0.9,
+        _ratio,
+        "share of failed calls, of the last 1,000 and at least 100 of a stage, beyond which the "
+        "statement stops; 1 goes on whatever happens",
+    )
+    on_budget: str = _setting(
+        "error",
+        _word("error", "partial"),
+        "when a budget is reached: 'error' stops the statement; 'partial' gives what is decided, "
+        "the rest NULL and in llm_errors()",
+    )
+    max_calls: int | None = _setting(None, _whole(0), "model calls that one statement may make")
+    max_tokens: int | None = _setting(
+        None, _whole(0), "tokens, of prompts and answers, that one statement may take"
+    )
+    max_cost: float | None = _setting(
+        None, _dollars, "dollars that one statement may cost; needs the prices of its models"
+    )
+    timeout: float | None = _setting(
+        None, _seconds, "seconds that one statement may take until its last call has ended"
+    )
+    connection_max_calls: int | None = _setting(
+        None, _whole(0), "model calls of all statements since connect, those of cursors included"
+    )
+    connection_max_tokens: int | None = _setting(
+        None, _whole(0), "tokens of all statements since connect"
+    )
+    connection_max_cost: float | None = _setting(
+        None, _dollars, "dollars of all statements since connect"
+    )
+    connection_max_seconds: float | None = _setting(
+        None, _seconds, "seconds of all statements with model calls since connect"
     )
     concurrency: int | None = _setting(
         None, _whole(1), "calls in flight at once; the provider's own choice when not set"

@@ -165,6 +165,9 @@ class Call:
     temperature: float
     max_tokens: int
     on_error: str | None
+    default: str | None
+    """Canonical text of the value that a failed call has, None for NULL."""
+    on_budget: str | None
     cache: bool | None
     pin: tuple[str, ...]
     spec: str

@@ -28,6 +28,11 @@ def boolean(value: Any) -> bool:
     return value
 
 
+def scalar(value: Any) -> Any:
+    """Check for a constant; what type it has to be, the type of the function says."""
+    return value
+
+
 def names(value: Any) -> list[str]:
     """Check for a name or a list of names."""
     given = value if isinstance(value, (list, tuple)) else [value]
@@ -95,6 +100,19 @@ SHARED_OPTIONS: tuple[Option, ...] = (
         "'null': a failed call gives NULL and a row in llm_errors(); 'error': it stops the "
         "statement",
         one_of("null", "error"),
+        affects_answer=False,
+    ),
+    Option(
+        "default_value",
+        "the value of a call that failed, in the place of NULL; the failure is recorded all "
+        "the same",
+        scalar,
+        affects_answer=False,
+    ),
+    Option(
+        "on_budget",
+        "when a budget is reached: 'error' stops the statement; 'partial' leaves the rest NULL",
+        one_of("error", "partial"),
         affects_answer=False,
     ),
     Option(

@@ -17,9 +17,11 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from quackllm.errors import BindError, QuackLLMError
+from quackllm.errors import BindError, InvalidAnswer, QuackLLMError
+from quackllm.udfs.answers import canonical_text
 from quackllm.udfs.base import Binding, Call, Declaration, Function, Kind, Option, Parameter
 from quackllm.udfs.options import SHARED_OPTIONS, check_options, shown
+from quackllm.udfs.type_parser import parse_type
 
 ENTRY_POINTS = "quackllm.functions"
 
@@ -179,11 +181,31 @@ def _call(
         temperature=options["temperature"],
         max_tokens=max_tokens,
         on_error=options["on_error"],
+        default=_default(declaration, options),
+        on_budget=options["on_budget"],
         cache=options["cache"],
         pin=_pinned(options["pin"] or (), binding.fields),
         spec=_compact(spec),
         identity=_compact(identity),
     )
+
+
+def _default(declaration: Declaration, options: Mapping[str, Any]) -> str | None:
+    """Return the canonical text of the option `default_value`.
+
+    Raises `BindError` for a value that the function cannot return, and where a failure is
+    to stop the statement.
+    """
+    value = options["default_value"]
+    if value is None:
+        return None
+    if options["on_error"] == "error":
+        raise BindError("options default_value and on_error := 'error' contradict each other")
+    type_ = parse_type(declaration.returns)
+    try:
+        return canonical_text(type_, type_.canonical(value, "default_value"))
+    except InvalidAnswer as error:
+        raise BindError(f"option {error}; the function returns {declaration.returns}") from None
 
 
 def _pinned(names: Sequence[str], fields: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,14 @@ import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.errors import (
     AuthenticationFailed,
+    BindError,
     CallError,
     CallTimedOut,
     ContextWindowExceeded,
     InvalidAnswer,
     ProviderError,
     ServerFailed,
+    TooManyFailures,
 )
 from quackllm.testing import FakeProvider, Fault
 
@@ -151,3 +154,127 @@ def test_a_statement_that_failed_leaves_nothing_behind() -> None:
         assert con.execute(
             "SELECT count(*) FROM duckdb_views() WHERE starts_with(view_name, '__llm')"
         ).fetchall() == [(0,)]
+
+
+DEFAULTS = [
+    ("LLM_FILTER('x', v, default_value := false)", False),
+    ("LLM_SCORE('x', v, default_value := -1)", -1.0),
+    ("LLM_CLASSIFY(v, ['a', 'b'], default_value := 'unknown')", "unknown"),
+    ("LLM('x', v, default_value := 'it''s')", "it's"),
+    ("LLM('x', v, return_type := 'INTEGER[]', default_value := [1, 2])", [1, 2]),
+    ("LLM_EXTRACT(v, {'k': 'INTEGER'}, default_value := {'k': 7})", {"k": 7}),
+    ("list_transform([v], v -> LLM_SCORE('x', v, default_value := 3))[1]", 3.0),
+]
+
+
+@pytest.mark.parametrize(("call", "value"), DEFAULTS, ids=[call for call, _ in DEFAULTS])
+def test_a_failed_call_has_the_default_that_it_names_and_is_recorded(call: str, value: Any) -> None:
+    with opened(Fault(error=ServerFailed, containing="row 3")) as (con, _):
+        rows = dict(con.execute(f"SELECT v, {call} FROM {ROWS}").fetchall())
+        assert rows["row 3"] == value
+        assert sum(answer == value for answer in rows.values()) < 20
+        assert con.execute("SELECT cause, preview FROM llm_errors()").fetchall() == [
+            ("server error", '{"v": "row 3"}')
+        ]
+
+
+def test_a_default_is_for_failures_alone() -> None:
+    with opened(Fault(error=ServerFailed, containing="row 3")) as (con, _):
+        sql = "SELECT LLM_SCORE('x', v, default_value := -1) FROM (VALUES ('row 3'), (NULL)) r(v)"
+        assert con.execute(sql).fetchall() == [(-1.0,), (None,)]
+        con.execute("SET llm_max_calls = 0")
+        con.execute("SET llm_on_budget = 'partial'")
+        assert con.execute(sql).fetchall() == [(None,), (None,)], "left out is not failed"
+
+
+def test_equal_calls_share_a_failure_and_not_their_policy() -> None:
+    with opened(Fault(error=ServerFailed, containing="row 3")) as (con, fake):
+        score = "LLM_SCORE('x', v)"
+        other = "LLM_SCORE('x', v, default_value := 0.5)"
+        strict = "LLM_SCORE('x', v, on_error := 'error')"
+        sql = f"SELECT {score}, {other} FROM {ROWS} WHERE v = 'row 3'"
+        assert con.execute(sql).fetchall() == [(None, 0.5)]
+        assert fake.calls == 1
+        with pytest.raises(ServerFailed):
+            con.execute(f"SELECT {score}, {strict} FROM {ROWS}")
+        con.execute("SET llm_on_error = 'error'")
+        assert len(con.execute(f"SELECT {other} FROM {ROWS}").fetchall()) == 20
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("LLM_SCORE('x', v, default_value := 'much')", "'much' is not a DOUBLE"),
+        ("LLM_FILTER('x', v, default_value := 3)", "the function returns BOOLEAN"),
+        ("LLM_FILTER('x', v, default_value := true, on_error := 'error')", "contradict"),
+        ("LLM_EXTRACT(v, {'k': 'INTEGER'}, default_value := {'k': 'x'})", "default_value.k"),
+    ],
+)
+def test_a_default_of_another_type_is_refused_before_any_call(call: str, message: str) -> None:
+    with opened() as (con, fake):
+        with pytest.raises(BindError, match=message):
+            con.execute(f"SELECT {call} FROM {ROWS}")
+        assert fake.calls == 0
+
+
+MANY = "(SELECT 'row ' || i AS v FROM range(1000) r(i))"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [f"SELECT LLM_SCORE('x', v) FROM {MANY}",
+     f"SELECT list_transform([v], v -> LLM_SCORE('x', v)) FROM {MANY}"],
+)  # fmt: skip
+def test_a_statement_whose_calls_nearly_all_fail_is_stopped(sql: str) -> None:
+    with opened(Fault(error=InvalidAnswer), concurrency=4) as (con, fake):
+        with pytest.raises(TooManyFailures) as raised:
+            con.execute(sql)
+        assert "100 of the last 100 calls of LLM_SCORE failed" in str(raised.value)
+        assert "100 invalid answer. The last one:" in str(raised.value)
+        assert 100 <= fake.calls <= 104
+        con.execute("SET llm_max_error_ratio = 1")
+        con.execute(sql)
+        assert fake.calls >= 1100
+
+
+def test_a_server_that_breaks_late_is_noticed_too() -> None:
+    fault = Fault(error=ServerFailed, after=1500)
+    with opened(fault, concurrency=4, max_error_ratio=0.5) as (con, fake):
+        con.execute("CREATE TABLE many AS SELECT 'row ' || i AS v FROM range(5000) r(i)")
+        with pytest.raises(TooManyFailures, match="501 of the last 1,000"):
+            con.execute("SELECT LLM_SCORE('x', v) FROM many")
+        assert fake.calls <= 2005
+
+
+def test_fewer_failures_than_the_ratio_stop_nothing() -> None:
+    with opened(Fault(error=ServerFailed, rate=0.5), max_error_ratio=0.7) as (con, _):
+        con.execute(f"SELECT LLM_SCORE('x', v) FROM {MANY}")
+        assert con.execute("SELECT failures > 300 FROM llm_queries()").fetchall() == [(True,)]
+
+
+def test_running_it_again_asks_for_the_failed_rows_alone() -> None:
+    with opened(Fault(error=ServerFailed, rate=0.3, times=200)) as (con, fake):
+        sql = f"SELECT v, LLM_SCORE('x', v) FROM {MANY}"
+        first = dict(con.execute(sql).fetchall())
+        failed = {v for v, answer in first.items() if answer is None}
+        assert len(failed) == 200
+        fake.requests.clear()
+        again = dict(con.execute(sql).fetchall())
+        assert {json.loads(request.fields)["v"] for request in fake.requests} == failed
+        assert len(fake.requests) == 200
+        assert None not in again.values()
+        assert all(again[v] == answer for v, answer in first.items() if answer is not None)
+
+
+def test_a_failure_tells_enough_to_act_on() -> None:
+    with opened(Fault(error=ServerFailed, containing="row")) as (con, _):
+        con.execute("SELECT LLM('x', v) FROM (VALUES ('row 1')) r(v)")
+        [row] = con.execute(
+            "SELECT statement, stage, function, model, cause, message, length(fields_hash), "
+            "preview, attempts, status, recorded_at BETWEEN now()::TIMESTAMP - INTERVAL 1 DAY AND "
+            "now()::TIMESTAMP + INTERVAL 1 DAY FROM llm_errors()"
+        ).fetchall()
+        assert row == (
+            1, 1, "llm", "fake", "server error", "injected by quackllm.testing: ServerFailed", 16,
+            '{"v": "row 1"}', 1, None, True,
+        )  # fmt: skip

@@ -88,7 +88,8 @@ def test_totals_of_a_statement_are_those_of_its_stages() -> None:
 
 def test_a_failure_shows_the_beginning_of_its_row_and_tells_rows_apart() -> None:
     def failure(fields: str) -> tuple[str, str]:
-        made = failure_of(1, 1, "llm", "m", "cause", "message", fields)
+        stage = StageStats(1, "llm", "m", "fake")
+        made = failure_of(1, stage, "cause", "message", fields, attempts=1)
         return made.preview, made.fields_hash
 
     long = "x" * 1000

@@ -1,0 +1,249 @@
+"""One round of questions of one stage: sent in order, answers kept as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from quackllm.engine.budget import Budget, Limit, Unit
+from quackllm.engine.cache import Question
+from quackllm.engine.dispatch import Outcome, dispatch
+from quackllm.engine.events import CallFinished
+from quackllm.engine.history import StageStats, StatementStats, failure_of
+from quackllm.engine.loop import Interruption
+from quackllm.engine.providers.base import Provider, Request, Usage
+from quackllm.engine.sending_order import SendingOrder
+from quackllm.engine.settings import Settings
+from quackllm.errors import BudgetExceeded, CallError, TooManyFailures
+from quackllm.udfs.base import Call, Choice
+from quackllm.udfs.prompt import neutral_fields, render_fields
+
+if TYPE_CHECKING:
+    from quackllm.engine.engine import Engine
+
+LATEST_CALLS = 1_000
+FEWEST_CALLS = 100
+"""Share of failures is taken of the latest calls of a question, and never of fewer."""
+
+RECORDED_UNDECIDED = 10_000
+"""Questions that a budget left out, of which llm_errors() tells one by one; per round."""
+
+
+@dataclass
+class Known:
+    """What a statement knows about one question, by the key of a row.
+
+    answers: every key that is settled; None for an SQL NULL that the model gave, a call
+        that failed, and one that a budget left out.
+    failed: of the keys, those whose call failed.
+    latest: whether each of the latest calls failed.
+    """
+
+    answers: dict[str, str | None] = field(default_factory=dict)
+    failed: dict[str, CallError] = field(default_factory=dict)
+    latest: deque[bool] = field(default_factory=lambda: deque(maxlen=LATEST_CALLS))
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Whose questions are asked: a statement, its settings, and what it may spend."""
+
+    engine: Engine
+    settings: Settings
+    budget: Budget
+    statement: StatementStats
+    interruption: Interruption
+
+    def on_error(self, call: Call) -> str:
+        """'null' or 'error': what a failure of the call does to the statement."""
+        if call.default is not None:
+            return "null"
+        return call.on_error or self.settings.on_error
+
+    def on_budget(self, call: Call) -> str:
+        """'error' or 'partial': what a budget that is reached does to the statement."""
+        return call.on_budget or self.settings.on_budget
+
+
+class Batch:
+    """One round of questions of one stage."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        stats: StageStats,
+        call: Call,
+        question: Question,
+        known: Known,
+        *,
+        keep: bool,
+    ) -> None:
+        """Make a round; `known` and, with `keep`, the cache fill as answers arrive."""
+        self._asker = asker
+        self._engine = asker.engine
+        self._stats = stats
+        self._call = call
+        self._question = question
+        self._known = known
+        self._keep = keep
+        self._keys: list[str] = []
+        self._values: list[list[str]] = []
+        self._limit: Limit | None = None
+        self._sent = 0
+
+    def ask(
+        self, provider: Provider, wanted: Sequence[tuple[str, int]], fields: Sequence[pa.Array]
+    ) -> None:
+        """Ask for every wanted key, given with a row of the fields that it stands for.
+
+        Raises what stops a statement: a `ProviderError`, `BudgetExceeded`,
+        `TooManyFailures`, and the first `CallError` when errors are to stop it.
+        """
+        call = self._call
+        self._asker.budget.check_price(provider.model, self._stats.price)
+        rows = pa.array([row for _, row in wanted], pa.int64())
+        columns = [column.take(rows) for column in fields]
+        self._keys = [key for key, _ in wanted]
+        self._values = [column.to_pylist() for column in columns]
+        order = self._engine.order(self._asker.settings, call, columns, provider)
+        try:
+            self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
+        finally:
+            share = self._sent / len(wanted)
+            expected = (order.reused, order.reused_unordered, order.total)
+            self._stats.expect(*(round(tokens * share) for tokens in expected))
+        if self._limit is not None:
+            self._leave_out(self._limit)
+
+    def _requests(self, order: SendingOrder) -> Iterator[tuple[int, Request]]:
+        """Make the requests as they are sent; a budget that is reached ends them.
+
+        The calls in flight go on: they are paid, so their answers are worth waiting for.
+        """
+        call, budget = self._call, self._asker.budget
+        chooses = isinstance(call.declaration.answer, Choice)
+        neutral = neutral_fields(call.fields) if chooses else None
+        for position, row in enumerate(order.rows.tolist()):
+            self._limit = budget.reached()
+            if self._limit is not None:
+                return
+            budget.send()
+            self._sent += 1
+            within = None if order.fields is None else order.fields[position].tolist()
+            yield (
+                row,
+                Request(
+                    instruction=call.declaration.instruction,
+                    fields=self._rendered(row, within),
+                    answer=call.declaration.answer,
+                    temperature=call.temperature,
+                    max_tokens=call.max_tokens,
+                    neutral=neutral,
+                ),
+            )
+
+    async def _in_time(self, provider: Provider, order: SendingOrder) -> None:
+        """Make the calls; when the time is over, cancel those in flight."""
+        budget = self._asker.budget
+        concurrency = self._asker.settings.concurrency or provider.capabilities.concurrency
+        try:
+            async with asyncio.timeout(budget.seconds_left()) as scope:
+                await dispatch(
+                    provider,
+                    self._requests(order),
+                    concurrency=concurrency,
+                    deliver=self._deliver,
+                )
+        except TimeoutError:
+            if not scope.expired():
+                raise
+            over = (limit for limit in budget.limits if limit.unit is Unit.SECONDS)
+            self._limit = budget.reached() or next(over)
+
+    def _deliver(self, index: int, outcome: Outcome) -> None:
+        stats = self._stats
+        usage = outcome.reply.usage if outcome.reply else Usage()
+        stats.calls += 1
+        stats.add(usage)
+        self._asker.budget.pay(usage, stats.price)
+        error = outcome.error
+        if outcome.reply is not None:
+            try:
+                answer = self._call.declaration.parse(outcome.reply.text)
+            except CallError as invalid:
+                error = invalid
+            else:
+                self._settle(self._keys[index], answer)
+        cause = error.cause if error else None
+        self._known.latest.append(error is not None)
+        self._engine.events.emit(
+            CallFinished(self._asker.statement.number, stats.number, usage, outcome.seconds, cause)
+        )
+        if error is not None:
+            self._fail(index, error)
+
+    def _settle(self, key: str, answer: str | None) -> None:
+        self._known.answers[key] = answer
+        if self._keep:
+            self._engine.cache.put(self._question, key, answer)
+
+    def _fail(self, index: int, error: CallError) -> None:
+        """Record a failure. Raises what stops the statement, if it does."""
+        known, key = self._known, self._keys[index]
+        known.answers[key] = None
+        known.failed[key] = error.with_traceback(None)  # whose frames hold replies
+        self._stats.failures[error.cause] += 1
+        self._record(index, error.cause, str(error), attempts=error.attempts, status=error.status)
+        if self._asker.on_error(self._call) == "error":
+            raise error
+        latest, allowed = known.latest, self._asker.settings.max_error_ratio
+        if len(latest) >= FEWEST_CALLS and sum(latest) > allowed * len(latest):
+            raise self._too_many(error)
+
+    def _too_many(self, last: CallError) -> TooManyFailures:
+        latest = self._known.latest
+        causes = ", ".join(f"{n:,} {cause}" for cause, n in self._stats.failures.most_common())
+        return TooManyFailures(
+            f"{sum(latest):,} of the last {len(latest):,} calls of "
+            f"{self._call.function.upper()} failed, more than llm_max_error_ratio = "
+            f"{self._asker.settings.max_error_ratio:g} allows; the statement is stopped. "
+            f"All failures: {causes}. The last one: {last}\n"
+            "What was answered is kept. SET llm_max_error_ratio = 1 goes on whatever happens."
+        )
+
+    def _leave_out(self, limit: Limit) -> None:
+        """Leave out what was not answered before a budget was reached, as told to."""
+        answers, stats, asker = self._known.answers, self._stats, self._asker
+        left = [index for index, key in enumerate(self._keys) if key not in answers]
+        if not left:
+            return
+        asker.statement.budget = str(limit)
+        done = f"after {asker.budget.spent.shown()}"
+        if asker.on_budget(self._call) == "error":
+            raise BudgetExceeded(
+                f"{limit} is reached: stopped {done}; {len(left):,} of {len(self._keys):,} "
+                f"questions of {self._call.function.upper()} are left. What was answered is kept."
+            )
+        stats.undecided += len(left)
+        for index in left:
+            answers[self._keys[index]] = None
+        for index in left[:RECORDED_UNDECIDED]:
+            self._record(index, "budget", f"left out: {limit} is reached {done}", attempts=0)
+
+    def _record(
+        self, index: int, cause: str, message: str, *, attempts: int, status: int | None = None
+    ) -> None:
+        number, fields = self._asker.statement.number, self._rendered(index)
+        self._engine.failures.append(
+            failure_of(
+                number, self._stats, cause, message, fields, attempts=attempts, status=status
+            )
+        )
+
+    def _rendered(self, index: int, order: Sequence[int] | None = None) -> str:
+        return render_fields(self._call.fields, [values[index] for values in self._values], order)
