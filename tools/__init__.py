@@ -1,0 +1,1 @@
+"""Commands of the development environment; no part of the package."""
