@@ -49,7 +49,7 @@ TASKS = {
     "filter": Task(
         "sst2.parquet",
         "sentence",
-        "CASE label WHEN 'POSITIVE' THEN 'yes' ELSE 'no' END",
+        "CASE label WHEN 'POSITIVE' THEN 'true' ELSE 'false' END",
         FILTER,
         {"prompt": "Is this review positive?"},
     ),

@@ -57,7 +57,7 @@ def _settings(engine: Engine, settings: Settings) -> Rows:
 def _models(engine: Engine, settings: Settings) -> Rows:
     rows: Rows = []
     for named in engine.models.values():
-        rows.append((named.name, named.model, named.base_url or named.provider, *[None] * 5))
+        rows.append((named.name, named.model, named.base_url or named.provider, *[None] * 6))
     for provider in engine.opened:
         can = provider.capabilities
         rows.append(
@@ -69,6 +69,7 @@ def _models(engine: Engine, settings: Settings) -> Rows:
                 can.logprobs,
                 can.context_window,
                 can.prefix_granularity,
+                can.cache_tokens,
                 can.concurrency,
             )
         )
@@ -149,6 +150,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("logprobs", _TRUTH),
             ("context_window", _NUMBER),
             ("prefix_granularity", _NUMBER),
+            ("cache_tokens", _NUMBER),
             ("concurrency", _NUMBER),
         ),
         _models,

@@ -70,7 +70,7 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
 
     columns: one string array (n,) of rendered values per field of the call.
     """
-    if not columns or len(columns[0]) < 2:
+    if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0:
         return as_given(call, columns, capabilities)
     fields = [
         Field(name, column, head=f"{quoted(name)}: ", tail=", ")
@@ -83,7 +83,12 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
         "blocks",
         pin=call.pin,
         seconds=_budget(len(columns), len(columns[0])),
-        server=Server(block=block, instruction=instruction),
+        server=Server(
+            block=block,
+            minimum=capabilities.prefix_minimum,
+            capacity=capabilities.cache_tokens,
+            instruction=instruction,
+        ),
     )
     return SendingOrder(
         rows=found.rows,

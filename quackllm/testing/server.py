@@ -58,6 +58,7 @@ class FakeServer:
     answer: a function of the request in place of the deterministic answers.
     faults: rules, tried in order on every chat completion.
     latency: seconds before each completion is answered.
+    metrics: what `/metrics` answers, for the flavor 'vllm'; 404 without.
     keep: number of latest requests kept in `received`.
     """
 
@@ -72,6 +73,7 @@ class FakeServer:
         answer: Callable[[Request], str | Reply] | None = None,
         faults: Sequence[HttpFault] = (),
         latency: float = 0.0,
+        metrics: str | None = None,
         port: int = 0,
         keep: int = 1000,
     ) -> None:
@@ -87,6 +89,7 @@ class FakeServer:
             ArmedRule(rule, f"fault {position} {seed}") for position, rule in enumerate(faults)
         )
         self._latency = latency
+        self._metrics = metrics
         self._port = port
         self._connections: set[HttpProtocol] = set()
         self._thread = LoopThread()
@@ -148,6 +151,8 @@ class FakeServer:
         if route == ("GET", "/props") and self.flavor == "llama.cpp":
             props = {"default_generation_settings": {"n_ctx": self.context_window}}
             return HttpResponse(200, json.dumps(props).encode())
+        if route == ("GET", "/metrics") and self._metrics is not None:
+            return HttpResponse(200, self._metrics.encode(), {"content-type": "text/plain"})
         return _refuse(404, f"no route {request.path}", "not_found_error", 404)
 
     def _model_list(self) -> dict[str, Any]:

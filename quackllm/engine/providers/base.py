@@ -21,6 +21,9 @@ class Capabilities:
     reports_cached_tokens: `usage.cached_tokens` is the server's own count.
     prefix_granularity: tokens per block of the prefix KV cache (1: any prefix is
         reused), None when it is unknown.
+    prefix_minimum: tokens of the shortest prefix that is reused at all.
+    cache_tokens: tokens that the prefix KV cache holds, 0 when there is none, None when
+        it is unknown.
     context_window: tokens that prompt and answer may take together, None if unknown.
     concurrency: calls that the provider wants in flight.
     """
@@ -31,6 +34,8 @@ class Capabilities:
     exact_token_counts: bool = False
     reports_cached_tokens: bool = False
     prefix_granularity: int | None = None
+    prefix_minimum: int = 0
+    cache_tokens: int | None = None
     context_window: int | None = None
     concurrency: int = 16
 

@@ -32,6 +32,7 @@ from quackllm.engine.providers.openai_errors import (
 from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_reply
 from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.providers.vllm_metrics import advice
 from quackllm.errors import (
     CallError,
     ModelNotFound,
@@ -55,6 +56,7 @@ _STREAK_THAT_STOPS = 3
 _CONNECTIONS_BEYOND_CALLS = 4
 _CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
 _GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
+_SHORTEST_PREFIX = {ServerKind.OPENAI: 1024}
 _COUNTS_CACHED_TOKENS = frozenset({ServerKind.OPENAI, ServerKind.LLAMA_CPP})
 _NAMES_CONSTRAINT = ("response_format", "json_schema", "structured_output", "grammar", "schema")
 
@@ -77,6 +79,8 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
         await client.close()
         raise
     place = replace(place, model=model, served=served.models)
+    if hint := advice(served.prefix_cache):
+        config.notify(f"{place.url}: {hint}")
     return OpenAICompatible(client, place, served, config)
 
 
@@ -263,12 +267,14 @@ def _basic_authorization(url: str) -> dict[str, str] | None:
 
 
 def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:
-    kind = served.kind
+    kind, cache = served.kind, served.prefix_cache
     return Capabilities(
         constrained=frozenset({"choice", "json_schema"}),
         exact_token_counts=True,
         reports_cached_tokens=kind in _COUNTS_CACHED_TOKENS,
-        prefix_granularity=served.block_size or _GRANULARITY.get(kind),
+        prefix_granularity=(cache.block_size if cache else None) or _GRANULARITY.get(kind),
+        prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
+        cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
         context_window=served.window(model),
         concurrency=concurrency or served.slots or _CONCURRENCY.get(kind, 16),
     )

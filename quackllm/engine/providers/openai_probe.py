@@ -1,8 +1,8 @@
 """Which software answers at an address, and what it serves: asked once, on opening.
 
 `GET /models` is all that is asked of every server: `owned_by` tells vLLM, llama.cpp
-and Ollama apart. vLLM's `/metrics` (block size of its prefix cache) and llama.cpp's
-`/props` (window and slots) are asked for where they exist. Nothing but a refused key
+and Ollama apart. vLLM's `/metrics` (its prefix cache) and llama.cpp's `/props` (window
+and slots) are asked for where they exist. Nothing but a refused key
 or an address where nobody answers is an error here; what cannot be found out stays
 unknown.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ import openai
 
 from quackllm.engine.providers.constraints import ServerKind
 from quackllm.engine.providers.openai_errors import is_timeout, silent, translate, unreachable
+from quackllm.engine.providers.vllm_metrics import PrefixCache, read_prefix_cache
 from quackllm.errors import AuthenticationFailed
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ _OWNERS = {
     "system": ServerKind.OPENAI,
 }
 _OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
-_BLOCK_SIZE = re.compile(r'vllm:cache_config_info\{[^}]*\bblock_size="(\d+)"')
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Served:
     kind: ServerKind
     models: tuple[str, ...] = ()
     windows: tuple[int | None, ...] = ()
-    block_size: int | None = None
+    prefix_cache: PrefixCache | None = None
     slots: int | None = None
 
     def window(self, model: str) -> int | None:
@@ -92,8 +91,7 @@ async def _describe(
     windows = tuple(_integer(card.get("max_model_len")) for card in cards)
     if kind is ServerKind.VLLM:
         metrics = await _optional(client, place, "/metrics")
-        found = _BLOCK_SIZE.search(metrics) if isinstance(metrics, str) else None
-        return Served(kind, models, windows, block_size=int(found[1]) if found else None)
+        return Served(kind, models, windows, prefix_cache=read_prefix_cache(metrics))
     if kind is ServerKind.LLAMA_CPP:
         props = await _optional(client, place, "/props")
         if isinstance(props, dict):
