@@ -63,15 +63,15 @@ class DuckCatalog:
         self._facts = facts
         self._calls = calls
         self._parameters = parameters
-        self._statistics: dict[exp.Expr, PredicateStatistics] = {}
+        self._statistics: dict[tuple[exp.Expr, ...], PredicateStatistics] = {}
 
-    def learn(self, predicate: exp.Expr, statistics: PredicateStatistics) -> None:
-        """Remember what a sample told."""
-        self._statistics[predicate] = statistics
+    def learn(self, predicates: tuple[exp.Expr, ...], statistics: PredicateStatistics) -> None:
+        """Remember what was found out about predicates under one AND."""
+        self._statistics[predicates] = statistics
 
-    def statistics(self, predicate: exp.Expr) -> PredicateStatistics | None:
-        """What a sample of the rows told of a predicate, if one was taken."""
-        return self._statistics.get(predicate)
+    def statistics(self, predicates: tuple[exp.Expr, ...]) -> PredicateStatistics | None:
+        """What is known of the predicates with calls under one AND, as they are written."""
+        return self._statistics.get(predicates)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -99,10 +99,19 @@ class DuckCatalog:
         rows = self._connection.execute(f"DESCRIBE {sql}", given).fetchall()
         return tuple((row[0], row[1]) for row in rows)
 
-    def one_row(self, sql: str) -> tuple[Any, ...]:
-        """Run a query without calls and return its first row."""
+    def one_row(self, sql: str) -> tuple[Any, ...] | None:
+        """Run a query without calls and return its first row; None when it fails.
+
+        It may read rows that a guard of the statement would leave out.
+        """
         given = used_parameters(self._connection, sql, self._parameters)
-        return tuple(self._connection.execute(sql, given).fetchall()[0])
+        finish(self._connection)
+        try:
+            return tuple(self._connection.sql(sql, params=given).fetchall()[0])
+        except duckdb.InterruptException:
+            raise
+        except duckdb.Error:
+            return None
 
     def fold(self, node: exp.Expr) -> Any:
         """Evaluate an expression without columns. Raises DuckDB's error."""

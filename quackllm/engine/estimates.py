@@ -286,13 +286,13 @@ def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -
     stages = {ceiling.number: ceiling for ceiling in ceilings(planned.plan)}
     for block in planned.plan.blocks:
         asked = [
-            estimate.demand.rows or 0
+            estimate.demand.tuples
             for number, estimate in estimates.items()
             if stages[number].block.number == block.number
             and stages[number].site.clause == "where"
             and estimate.demand is not None
         ]
-        if len(asked) > 1 and block.stop_after is None and max(asked) >= SMALLEST_TABLE:
+        if len(asked) > 1 and max(asked) >= SMALLEST_TABLE:
             return True
     return False
 

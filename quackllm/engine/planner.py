@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import duckdb
@@ -24,8 +25,9 @@ from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
+from quackllm.optimizer.rules import RULES, Rule
 from quackllm.optimizer.rules.order_predicates import order_predicates
-from quackllm.optimizer.sampling import SMALLEST_TABLE, samples
+from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, rivals
 from quackllm.optimizer.sql import fold_long_lists, join_at_select, parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -94,33 +96,51 @@ class Planner:
         ask: Ask | None,
     ) -> PlannedQuery:
         schema = _described(catalog, naive_text(plan.root, plan.calls, BINDING), sql)
-        if ask is not None and order_predicates.__name__ not in disabled:
-            self._learn(plan, catalog, run, ask)
-        while True:
-            try:
-                optimized = optimize(plan, catalog, schema, disabled=disabled)
-            except RuleError as error:
-                LOGGER.warning("%s The statement runs without the rule.", error)
-                disabled |= {error.rule}
-            else:
-                break
+        at = RULES.index(order_predicates)
+        reshaped, disabled = _ruled(plan, catalog, schema, RULES[:at], disabled)
+        if order_predicates.__name__ not in disabled:
+            self._learn(reshaped, catalog, run, ask)
+        optimized, _ = _ruled(reshaped, catalog, schema, RULES[at:], disabled)
         if _wants_no_rows(plan.root):  # tools ask so for the names and types of a query
             return PlannedQuery(Program((), bindable(optimized)), schema)
         return PlannedQuery(lower(optimized, run), schema, optimized)
 
-    def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask) -> None:
-        """Take the samples that decide the order of a plan's predicates."""
-        for sample in samples(plan, catalog):
-            if catalog.one_row(sample.count)[0] < SMALLEST_TABLE:
+    def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask | None) -> None:
+        """Find out what decides the order of a plan's predicates; by samples with `ask`."""
+        for found in rivals(plan, catalog):
+            facts = catalog.one_row(found.facts)
+            if facts is None:
                 continue
-            schema = catalog.columns(sample.query)
-            assert schema is not None
-            sampling = optimize(Plan(sample.query, plan.calls), catalog, schema)
-            rows, accepted, characters = ask(PlannedQuery(lower(sampling, run), schema))
-            tokens = (sample.instructions + (characters or 0) / max(rows, 1)) / CHARS_PER_TOKEN
-            # Laplace's rule: neither "always" nor "never" follows from a few rows.
-            selectivity = (accepted + 1) / (rows + 2)
-            catalog.learn(sample.predicate, PredicateStatistics(selectivity, tokens))
+            count = len(found.predicates)
+            counted, together = facts[1 : 1 + 2 * count], facts[1 + 2 * count :]
+            tuples = tuple(map(float, counted[::2]))
+            shares = (UNKNOWN_SHARE,) * count
+            many = max(tuples) >= SMALLEST_TABLE and not found.in_order
+            if ask is not None and many:
+                shares = tuple(
+                    self._sampled(query, plan, catalog, run, ask) for query in found.samples
+                )
+            statistics = PredicateStatistics(
+                tokens=tuple(
+                    (fixed + (length or 0)) / CHARS_PER_TOKEN
+                    for fixed, length in zip(found.instructions, counted[1::2], strict=True)
+                ),
+                tuples=tuples,
+                together=dict(zip(combinations(range(count), 2), together, strict=True)),
+                selectivities=shares,
+            )
+            catalog.learn(found.predicates, statistics)
+
+    def _sampled(
+        self, query: exp.Query, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask
+    ) -> float:
+        """Ask a predicate for a sample of its rows; return the share that it accepts."""
+        schema = catalog.columns(query)
+        assert schema is not None
+        sampling, _ = _ruled(Plan(query, plan.calls), catalog, schema, RULES, frozenset())
+        rows, accepted = ask(PlannedQuery(lower(sampling, run), schema))
+        # Laplace's rule: neither "always" nor "never" follows from a few rows.
+        return (int(accepted) + 1) / (int(rows) + 2)
 
     def naive_query(self, sql: str, run: str) -> str:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
@@ -157,6 +177,22 @@ class Planner:
         if not isinstance(root, exp.Query):
             return None
         return root if same_reading(self._connection, sql, text(root)) else None
+
+
+def _ruled(
+    plan: Plan,
+    catalog: DuckCatalog,
+    schema: Schema,
+    rules: Sequence[Rule],
+    disabled: frozenset[str],
+) -> tuple[Plan, frozenset[str]]:
+    """Run rules; leave one out, with a warning, that breaks its contract."""
+    while True:
+        try:
+            return optimize(plan, catalog, schema, rules=rules, disabled=disabled), disabled
+        except RuleError as error:
+            LOGGER.warning("%s The statement runs without the rule.", error)
+            disabled |= {error.rule}
 
 
 def _wants_no_rows(root: exp.Expr) -> bool:

@@ -11,11 +11,17 @@ from sqlglot import exp
 
 @dataclass(frozen=True)
 class PredicateStatistics:
-    """selectivity: share of rows that a predicate accepts. tokens: what a row costs, in
-    prompt tokens of its calls."""
+    """What is known of predicates that call a model, under one AND; one entry for each.
 
-    selectivity: float
-    tokens: float
+    tokens: prompt tokens of a call. tuples: distinct argument tuples that there are.
+    together: by two positions, the lower one first, distinct tuples of both together.
+    selectivities: share of tuples that a predicate accepts, as a sample says or assumed.
+    """
+
+    tokens: tuple[float, ...]
+    tuples: tuple[float, ...]
+    together: Mapping[tuple[int, int], float]
+    selectivities: tuple[float, ...]
 
 
 class Catalog(Protocol):
@@ -39,8 +45,8 @@ class Catalog(Protocol):
     def is_volatile(self, function: str) -> bool:
         """Whether the function may give another value at each evaluation."""
 
-    def statistics(self, predicate: exp.Expr) -> PredicateStatistics | None:
-        """What a sample of the rows told of a predicate that calls a model, if one was taken."""
+    def statistics(self, predicates: tuple[exp.Expr, ...]) -> PredicateStatistics | None:
+        """What is known of the predicates with calls under one AND, as they are written."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -29,6 +29,7 @@ from quackllm.optimizer.sql import (
     held,
     json_fragment,
     key,
+    never_fails,
     quote,
     raw,
     released,
@@ -166,7 +167,7 @@ class _Lowering:
         fragments = []
         for arg in site.args:
             fragment = json_fragment(self.text(self._resolved(arg)))
-            if guard is not None and not _never_fails(arg):
+            if guard is not None and not never_fails(arg):
                 fragment = f"CASE WHEN {self.text(guard)} THEN {fragment} ELSE 'null' END"
             fragments.append(fragment)
         return fragments
@@ -405,28 +406,6 @@ def _needed(block: Block, site: Site) -> list[Site]:
             needed.append(other)
             wanted.extend(other.args)
     return needed[::-1]
-
-
-HARMLESS = (
-    exp.Column,
-    exp.Identifier,
-    exp.Literal,
-    exp.Null,
-    exp.Boolean,
-    exp.Paren,
-    exp.Dot,
-    exp.DPipe,
-    exp.Struct,
-    exp.PropertyEQ,
-    exp.Array,
-    exp.TryCast,
-    exp.DataType,
-)
-"""Parts of expressions that have a value for every row."""
-
-
-def _never_fails(arg: exp.Expr) -> bool:
-    return all(isinstance(node, HARMLESS) for node in arg.walk())
 
 
 def _some_value(fragments: list[str]) -> str:

@@ -194,3 +194,26 @@ def own_calls(node: exp.Expr | None) -> list[ModelCall]:
         return []
     found = [call for child in node.iter_expressions() for call in own_calls(child)]
     return [*found, node] if isinstance(node, ModelCall) else found
+
+
+HARMLESS = (
+    exp.Column,
+    exp.Identifier,
+    exp.Literal,
+    exp.Null,
+    exp.Boolean,
+    exp.Paren,
+    exp.Dot,
+    exp.DPipe,
+    exp.Struct,
+    exp.PropertyEQ,
+    exp.Array,
+    exp.TryCast,
+    exp.DataType,
+)
+"""Parts of expressions that have a value for every row."""
+
+
+def never_fails(arg: exp.Expr) -> bool:
+    """Whether an expression has a value for every row."""
+    return all(isinstance(node, HARMLESS) for node in arg.walk())

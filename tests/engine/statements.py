@@ -70,6 +70,8 @@ STAGED = [
     "SELECT title FROM movies m ANTI JOIN reviews r ON r.movie_id = m.id WHERE LLM_FILTER('a', title)",
     "SELECT m.title, b.t FROM movies m CROSS JOIN LATERAL (SELECT m.title || '?' AS t) b "
     "WHERE LLM_FILTER('a', b.t)",
+    "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
+    "AND LLM_FILTER('a', r.body, m.title) WHERE LLM_FILTER('b', r.body)",
     # grouping
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY c",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY 1 HAVING count(*) > 2",
@@ -116,6 +118,8 @@ STAGED = [
     "WITH c AS (SELECT id, LLM('x', body) AS x, LLM('y', body) AS y FROM reviews) "
     "SELECT a.id, b.y FROM c a JOIN c b ON a.id = b.id",
     "SELECT x FROM (SELECT id, LLM('x', body) AS x FROM reviews) AS d WHERE d.id < 20",
+    "WITH c AS (SELECT id + 1 AS n, LLM('x', body) AS x FROM reviews WHERE stars > 1) "
+    "SELECT m.title, c.x FROM movies m JOIN c ON c.n = m.id WHERE c.n > 5",
     "WITH c AS (SELECT *, LLM('x', body) AS x FROM reviews) SELECT id, x FROM c WHERE stars > 3",
     "SELECT t FROM (SELECT id, LLM('x', body) AS x FROM reviews) AS t",
     "SELECT LLM_SUMMARIZE(body) AS s, LLM_SENTIMENT(s) FROM reviews",
@@ -164,10 +168,6 @@ STAGED_ON_DUCKDB_2 = [
 NAIVE_MAY_ASK_LESS = [
     "SELECT count(*) FROM (SELECT max(LLM('x', title)) AS unread FROM movies)",
     "SELECT count(*) FROM (SELECT list(title) FILTER (WHERE LLM_FILTER('x', title)) AS unread FROM movies)",
-    "WITH c AS (SELECT id + 1 AS n, LLM('x', body) AS x FROM reviews WHERE stars > 1) "
-    "SELECT m.title, c.x FROM movies m JOIN c ON c.n = m.id WHERE c.n > 5",
-    "SELECT m.title, r.body FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id "
-    "AND LLM_FILTER('a', r.body, m.title) WHERE LLM_FILTER('b', r.body)",
     "SELECT m.title, r.body FROM movies m FULL JOIN reviews r ON LLM_FILTER('a', m.title) "
     "AND r.movie_id = m.id AND LLM_FILTER('b', r.body)",
 ]

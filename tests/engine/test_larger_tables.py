@@ -11,7 +11,7 @@ from tests.engine.conftest import close_pair, open_pair
 TABLES = """
 CREATE TABLE t AS SELECT i, 'a' || (hash(i) % 300) AS x, 'b' || (hash(i + 1) % 90) AS z,
     (hash(i * 7) % 50)::INTEGER AS y FROM range(1500) r(i);
-CREATE TABLE u AS SELECT i AS k, 'c' || (i % 60) AS w FROM range(200) r(i);
+CREATE TABLE u AS SELECT i AS k, 'c' || (i % 60) AS w, i % 7 AS g FROM range(200) r(i);
 """
 STATEMENTS = [
     "SELECT i FROM t WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', z)",
@@ -22,6 +22,37 @@ STATEMENTS = [
     "SELECT i FROM t WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', z) ORDER BY y, i LIMIT 60",
     "SELECT i, LLM('w', z) FROM t WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', z) "
     "ORDER BY y DESC, i LIMIT 60 OFFSET 5",
+    # conditions that reject the rows which an outer join adds, or that stand before its ON
+    "SELECT i FROM t LEFT JOIN u ON t.y = u.k AND LLM_FILTER('p', x, w) WHERE LLM_FILTER('q', w)",
+    "SELECT i FROM t LEFT JOIN u ON t.y = u.k AND LLM_FILTER('p', x, w) WHERE u.g = 3",
+    "SELECT t.i FROM t FULL JOIN u ON t.y = u.k AND LLM_FILTER('q', x, w) WHERE u.g = 3 AND t.y > 3",
+    "SELECT t.i, u.k FROM t FULL JOIN u ON t.y = u.k AND LLM_FILTER('q', x, w) WHERE t.y = 3 OR t.y = 5",
+    "SELECT t.i, u.k FROM t LEFT JOIN u ON t.y = u.k AND LLM_FILTER('q', x, w) "
+    "LEFT JOIN t t2 ON t2.i = u.k WHERE t2.y = 3",
+    "SELECT t.i, u.k FROM t LEFT JOIN u ON t.y = u.k AND LLM_FILTER('q', x, w) "
+    "FULL JOIN t t2 ON t2.i = u.k WHERE u.g = 3",
+    "SELECT i FROM t LEFT JOIN u ON t.i = u.k AND LLM_FILTER('p', x) WHERE LLM_FILTER('q', z)",
+    "SELECT * FROM t AS a LEFT JOIN u ON a.i = u.k AND LLM_FILTER('p', x) "
+    "WHERE LLM_FILTER('q', a.z) AND u.k IS NULL",
+    "SELECT i FROM t LEFT JOIN u ON t.i = u.k AND LLM_FILTER('p', x) AND LLM_FILTER('q', w)",
+    # keys of the other side of an equality
+    "WITH c AS (SELECT i, y, x FROM t WHERE LLM_FILTER('p', x)) SELECT c.i, u.w FROM c "
+    "JOIN u ON c.y = u.k WHERE u.g = 3",
+    "WITH c AS (SELECT i, y AS k, x, LLM('p', x) AS l FROM t) SELECT c.i, u.w, l FROM u "
+    "LEFT JOIN c USING (k) WHERE u.g = 3",
+    "WITH c AS (SELECT y, count(*) AS n FROM t WHERE LLM_FILTER('p', x) GROUP BY y) "
+    "SELECT * FROM c JOIN u ON c.y = u.k WHERE u.g = 3",
+    "SELECT * FROM (SELECT DISTINCT y, LLM('p', x) l FROM t) c, u, (SELECT 3 AS g) h "
+    "WHERE c.y = u.k AND u.g = h.g",
+    "SELECT i FROM t WHERE y IN (SELECT k FROM u WHERE LLM_FILTER('q', w)) AND y < 5",
+    "SELECT i FROM t WHERE y NOT IN (SELECT nullif(k, 7) FROM u WHERE LLM_FILTER('q', w)) AND y < 5",
+    "SELECT a.* FROM t AS a SEMI JOIN u ON a.i = u.k AND LLM_FILTER('p', x) WHERE LLM_FILTER('q', z)",
+    # free operands and operands with fewer tuples first
+    "SELECT t.i FROM t JOIN u ON t.y = u.k WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', w)",
+    "SELECT i FROM t WHERE LLM_FILTER('p', x) OR y < 30",
+    "SELECT i FROM t WHERE LLM_FILTER('p', x) OR true",
+    "SELECT LLM_FILTER('q', z) AND (LLM_FILTER('p', x) OR y < 30 OR LLM_FILTER('p', z)) "
+    "AND NOT (LLM_FILTER('p', z) AND (y > 3 OR y < 1)) FROM t",
 ]
 
 

@@ -10,6 +10,8 @@ import pytest
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.engine.providers.base import Request
+from quackllm.optimizer.catalog import PredicateStatistics
+from quackllm.optimizer.rules.order_predicates import cheapest_order, expected_tokens
 from quackllm.optimizer.sampling import SAMPLE_ROWS
 from quackllm.testing import FakeProvider
 
@@ -72,6 +74,39 @@ def test_a_sample_costs_no_more_than_its_size(con: Connection, fake: FakeProvide
     con.execute("RESET llm_disabled_rules")
     con.execute(best)
     assert fake.calls - without <= without + SAMPLE_ROWS
+
+
+def test_a_question_about_a_film_comes_before_one_about_each_review() -> None:
+    """Film: 100 tuples, accepts half. Review: 3,000 tuples, 30 of each film, rejects more."""
+    film, review = 0, 1
+    known = PredicateStatistics(
+        tokens=(50.0, 40.0),
+        tuples=(100.0, 3_000.0),
+        together={(film, review): 3_000.0},
+        selectivities=(0.5, 0.2),
+    )
+    assert cheapest_order(known) == (film, review)
+    assert expected_tokens((film, review), known) == pytest.approx(100 * 50 + 1_500 * 40)
+    left = 1 - (1 - 0.2) ** 30  # of the films, those with an accepted review
+    assert expected_tokens((review, film), known) == pytest.approx(3_000 * 40 + left * 100 * 50)
+
+
+def test_a_small_difference_leaves_the_order_as_written() -> None:
+    known = PredicateStatistics((10.0, 10.0), (101.0, 100.0), {(0, 1): 101.0}, (0.5, 0.5))
+    assert cheapest_order(known) == (0, 1)
+
+
+def test_tuples_are_counted_where_no_sample_is_taken(fake: FakeProvider) -> None:
+    """40 reviews of 4 films: the film is asked about first, and each only once."""
+    with quackllm.connect(provider=fake, progress=False) as con:
+        con.execute(
+            "CREATE TABLE r AS SELECT i, i % 4 AS film, 'r' || i AS body FROM range(40) r(i)"
+        )
+        con.execute(
+            "SELECT i FROM r WHERE LLM_FILTER('broad', body) AND LLM_FILTER('narrow', film)"
+        )
+        first = [request.instruction for request in fake.requests][:4]
+    assert all("narrow" in instruction for instruction in first)
 
 
 def test_small_tables_are_not_sampled(con: Connection, fake: FakeProvider) -> None:

@@ -12,14 +12,17 @@ from collections.abc import Callable
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import early_stop
+from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.order_predicates import order_predicates
+from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
 from quackllm.optimizer.rules.prune_columns import prune_columns
 from quackllm.optimizer.rules.push_filters import push_filters
+from quackllm.optimizer.rules.push_keys import push_keys
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.short_circuit import short_circuit
@@ -31,8 +34,11 @@ Rule = Callable[[Plan, Catalog], Plan]
 RULES: tuple[Rule, ...] = (
     inline_aliases,
     prune_columns,
+    outer_to_inner,
     push_filters,
     filter_join_in_where,
+    filter_below_join,
+    push_keys,
     split_aggregate,
     project_after_limit,
     materialize_unstable,

@@ -50,13 +50,13 @@ def _sources(select: exp.Select, root: exp.Expr) -> Iterator[tuple[exp.Expr, exp
         if isinstance(source, exp.Subquery):
             inner = source.this
         else:
-            inner = _read_once(source, root) if isinstance(source, exp.Table) else None
+            inner = read_once(source, root) if isinstance(source, exp.Table) else None
         if isinstance(inner, exp.Select) and has_calls(inner):
             yield source, inner
 
 
-def _read_once(table: exp.Table, root: exp.Expr) -> exp.Expr | None:
-    """The body of the CTE that a table names, if nothing else reads it."""
+def read_once(table: exp.Table, root: exp.Expr) -> exp.Expr | None:
+    """Return the body of the CTE that a table names, if nothing else reads it."""
     readers = [other for other in root.find_all(exp.Table) if other.name == table.name]
     found = [cte for cte in root.find_all(exp.CTE) if cte.alias == table.name]
     if len(readers) != 1 or len(found) != 1 or table.args.get("db"):
@@ -88,7 +88,7 @@ def _push(
     for part in parts:
         if has_calls(part) or part.find(exp.Query) is not None or _volatile(part, catalog):
             continue
-        inside = _inside(part, source.alias_or_name, inner, alone)
+        inside = over_items(part, source.alias_or_name, inner, alone)
         if inside is not None:
             moved.append(inside)
     where = inner.args.get("where")
@@ -99,8 +99,12 @@ def _push(
     return bool(moved)
 
 
-def _inside(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp.Expr | None:
-    """The condition over the inner query's own columns, None when it names others."""
+def over_items(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp.Expr | None:
+    """An expression over what a query selects, written over the rows it selects from.
+
+    name: what the query is called where the expression stands. alone: whether a column
+    without the name is the query's too. None when it names other columns, or an answer.
+    """
     columns = list(part.find_all(exp.Column))
     if not columns:
         return None

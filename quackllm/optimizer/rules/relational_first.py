@@ -2,10 +2,11 @@
 
 A row that a comparison rejects costs nothing; one that a model rejects costs a call.
 Hellerstein and Stonebraker, "Predicate Migration" (SIGMOD 1993), for the extreme
-where one kind of predicate is free.
+where one kind of predicate is free. The operands of every AND and OR are sorted so, in
+any clause: what DuckDB accepts under OR needs no call either.
 
-Before: WHERE LLM_FILTER('...', body) AND year > 2015
-After:  WHERE year > 2015 AND LLM_FILTER('...', body)
+Before: WHERE LLM_FILTER('...', body) AND (LLM_FILTER('...', title) OR year > 2015)
+After:  WHERE (year > 2015 OR LLM_FILTER('...', title)) AND LLM_FILTER('...', body)
 """
 
 from __future__ import annotations
@@ -16,19 +17,33 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import selects
-from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+from quackllm.optimizer.sql import ModelCall, has_calls, held, released
 
 
 def relational_first(plan: Plan, catalog: Catalog) -> Plan:
-    """Put the conjuncts without calls first, otherwise in the order written."""
-    root = plan.root.copy()
+    """Put the operands without calls first, otherwise in the order written."""
+    holder = held(plan.root.copy())
     changed = False
-    for select in selects(root):
-        where = select.args.get("where")
-        parts = conjuncts(where.this) if where else []
+    for node in list(holder.find_all(exp.And, exp.Or)):
+        if type(node.parent) is type(node) or node.find(ModelCall) is None:
+            continue  # part of a longer chain, or nothing to move
+        parts = _operands(node, type(node))
         ordered = sorted(parts, key=has_calls)
         if any(before is not after for before, after in zip(parts, ordered, strict=True)):
-            select.set("where", exp.Where(this=conjunction(ordered)))
+            node.replace(_chain(ordered, type(node)))
             changed = True
-    return replace(plan, root=root) if changed else plan
+    return replace(plan, root=released(holder)) if changed else plan
+
+
+def _operands(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:
+    """The operands of a chain of one operator, as they are written."""
+    if type(node) is not kind:
+        return [node]
+    return [*_operands(node.args["this"], kind), *_operands(node.args["expression"], kind)]
+
+
+def _chain(parts: list[exp.Expr], kind: type[exp.Expr]) -> exp.Expr:
+    chain = parts[0]
+    for part in parts[1:]:
+        chain = kind(this=chain, expression=part)
+    return chain

@@ -1,0 +1,159 @@
+"""The values that the rest of a FROM has for an equality: what a semijoin reduces by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.sources import Sources
+from quackllm.optimizer.sql import column, conjunction, conjuncts, has_calls
+
+INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
+"""Types whose values are equal whichever of them they are compared in."""
+
+CUTTING = (exp.Limit, exp.Offset, exp.Fetch, exp.TableSample)
+
+
+class Equalities:
+    """The free conditions of a block that every joined row fulfils, and what they equate."""
+
+    def __init__(self, select: exp.Select, catalog: Catalog) -> None:
+        self.select = select
+        self.sources = Sources(select, catalog)
+        self._catalog = catalog
+        self._conditions = [(part, self._reads(part)) for part in self.certain()]
+
+    def certain(self) -> Iterator[exp.Expr]:
+        """WHERE, and ON and USING of inner joins."""
+        where = self.select.args.get("where")
+        yield from conjuncts(where.this if where else None)
+        for position, join in enumerate(self.select.args.get("joins", [])):
+            if restricts(join):
+                yield from self.on(position)
+
+    def on(self, position: int) -> Iterator[exp.Expr]:
+        """The conditions of a join; USING as equalities."""
+        join = self.select.args["joins"][position]
+        yield from conjuncts(join.args.get("on"))
+        for name in join.args.get("using") or ():
+            left = self.sources.of(exp.column(name.name), position + 1)
+            right = self.sources.trees[position + 1].alias_or_name
+            if left is not None and right:
+                known = self.sources.trees[left].alias_or_name
+                yield exp.EQ(this=column(name.name, known), expression=column(name.name, right))
+
+    def _reads(self, part: exp.Expr) -> frozenset[int] | None:
+        return None if has_calls(part) else self.sources.all_of(part)
+
+    def between(self, part: exp.Expr, source: int) -> tuple[exp.Expr, exp.Expr] | None:
+        """The sides of an equality: that of a source, and that of other sources."""
+        if not isinstance(part, exp.EQ) or has_calls(part):
+            return None
+        for own, other in ((part.left, part.right), (part.right, part.left)):
+            reads = self.sources.all_of(other)
+            if self.sources.all_of(own) == frozenset({source}) and reads and source not in reads:
+                return own, other
+        return None
+
+    def values(self, wanted: exp.Expr, without: int | None) -> exp.Select | None:
+        """Select the values of an expression in the rows that all but one source make.
+
+        The rows may be more than those, never fewer. None when they may differ from one
+        reading to the next, or cannot be had alone.
+        """
+        start = self.sources.all_of(wanted)
+        if not start or without in start or not all(map(self._usable, start)):
+            return None
+        members = self._connected(start, without)
+        trees = [self.sources.trees[i] for i in sorted(members)]
+        query = exp.Select(expressions=[wanted.copy()]).from_(trees[0].copy())
+        for tree in trees[1:]:
+            query.append("joins", exp.Join(this=tree.copy(), kind="CROSS"))
+        inside = [part for part, reads in self._conditions if reads and reads <= members]
+        condition = conjunction([part for part in inside if self._stable(part)])
+        if condition is not None:
+            query.set("where", exp.Where(this=condition))
+        return query
+
+    def _connected(self, start: frozenset[int], without: int | None) -> frozenset[int]:
+        """Sources that conditions tie to those of `start`, one source left out."""
+        members = start
+        usable = {i for i in range(len(self.sources.trees)) if i != without and self._usable(i)}
+        while True:
+            tied = [reads for _, reads in self._conditions if reads and reads & members]
+            more = members | {i for reads in tied if reads <= usable for i in reads}
+            if more == members:
+                return members
+            members = more
+
+    def _usable(self, source: int) -> bool:
+        """Whether a source has a row of its own in every joined row, and can be read alone."""
+        joins = self.select.args.get("joins", [])
+        if source and not restricts(joins[source - 1]):
+            return False
+        return self.sources.stands_alone(source) and self._stable(self.sources.trees[source])
+
+    def _stable(self, tree: exp.Expr) -> bool:
+        if has_calls(tree) or tree.find(*CUTTING) is not None:
+            return False
+        return not any(
+            self._catalog.is_volatile(node.name) for node in tree.find_all(exp.Anonymous)
+        )
+
+
+def restricts(join: exp.Join) -> bool:
+    """Whether every joined row fulfils the condition of a join."""
+    kind = (join.args.get("kind") or "").upper()
+    return not join.side and not join.method and kind in ("", "INNER", "CROSS", "SEMI")
+
+
+def comparable(left: exp.Query, right: exp.Query, catalog: Catalog) -> bool:
+    """Whether `=` and IN compare the single columns of two queries alike."""
+    types = [catalog.columns(query) for query in (left, right)]
+    if None in types:
+        return False
+    [own, other] = [found[0][1] for found in types if found]
+    return own == other or (own in INTEGERS and other in INTEGERS)
+
+
+def same_names(tree: exp.Expr, here: exp.Expr, there: exp.Expr) -> bool:
+    """Whether the tables that a tree names at one place are the same at another place."""
+    return all(
+        _cte(table.name, here) is _cte(table.name, there)
+        for table in tree.find_all(exp.Table)
+        if not table.args.get("db")
+    )
+
+
+def _cte(name: str, place: exp.Expr) -> exp.Expr | None:
+    """The CTE that a name means at a place."""
+    inside: exp.Expr | None = None
+    through: exp.Expr | None = None
+    node: exp.Expr | None = place
+    while node is not None:
+        if isinstance(node, exp.CTE):
+            through = node
+        with_ = node.args.get("with_")
+        if isinstance(with_, exp.With):
+            for cte in reversed(_visible(with_, through if inside is with_ else None)):
+                if cte.alias.lower() == name.lower():
+                    return cte
+        inside = node
+        node = node.parent
+    return None
+
+
+def _visible(with_: exp.With, from_inside: exp.Expr | None) -> list[exp.Expr]:
+    ctes = list(with_.expressions)
+    if from_inside is None:
+        return ctes
+    return ctes[: next(number for number, cte in enumerate(ctes) if cte is from_inside)]
+
+
+def as_condition(key: exp.Expr, values: exp.Select) -> exp.Expr:
+    """Write that a key is one of the values."""
+    whole = isinstance(key, exp.Column)
+    left = key.copy() if whole else exp.paren(key.copy(), copy=False)
+    return exp.In(this=left, query=exp.Subquery(this=values))

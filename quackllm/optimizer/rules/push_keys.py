@@ -1,0 +1,146 @@
+"""A query that is joined by an equality is asked only for keys that the other side has.
+
+A semijoin below the calls: Bernstein and Chiu, "Using Semi-Joins to Solve Relational
+Queries" (JACM 1981). The keys are those of all sources that conditions tie to the other
+side, under all their conditions without calls, so that a.x = b.x AND a.x = 5 reaches b as
+well. Of derived tables, of CTEs that are read once, grouped ones by their group keys, and
+of IN (SELECT ...) in WHERE. DuckDB does it while a hash join runs, for few keys.
+
+Before: FROM (SELECT film, LLM('...', body) AS why FROM r) d JOIN m ON d.film = m.id
+        WHERE m.year > 2015
+After:  FROM (SELECT film, LLM('...', body) AS why FROM r
+        WHERE film IN (SELECT m.id FROM m WHERE m.year > 2015)) d JOIN m ON ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.keys import Equalities, as_condition, comparable, restricts, same_names
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.push_filters import over_items, read_once
+from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped
+from quackllm.optimizer.scope import in_recursive_cte, in_scope, rows_of, selects
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+
+CLOSED = ("qualify", "limit", "offset", "windows", "sample")
+"""Clauses of a query under which its rows depend on those of other keys."""
+
+TWO_VALUED = "quackllm_two_valued"
+"""Key in the `meta` of an IN whose value is the same whatever other keys there are: it does
+not become NULL by a NULL among them."""
+
+
+def push_keys(plan: Plan, catalog: Catalog) -> Plan:
+    """Restrict queries with calls to the keys that the rest of their SELECT has."""
+    root = plan.root.copy()
+    pushed = False
+    for select in reversed(list(selects(root))):  # outer queries first: keys move on
+        if not _keeps_other_sides(select) and has_calls(select) and not in_recursive_cte(select):
+            pushed |= _push(select, root, catalog)
+    return replace(plan, root=root) if pushed else plan
+
+
+def _keeps_other_sides(select: exp.Select) -> bool:
+    joins = select.args.get("joins", [])
+    return any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins)
+
+
+def _push(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
+    equalities = Equalities(select, catalog)
+    found = [
+        (key, values, inner)
+        for inner, key, values in [
+            *_of_sources(equalities, root),
+            *_of_subqueries(equalities),
+        ]
+        if _is_open(inner, key, catalog)
+    ]
+    pushed = False
+    for key, values, inner in found:
+        own = in_scope(inner, rows_of(inner, [key.copy()]))
+        there = in_scope(inner, values.copy())
+        if same_names(values, select, inner) and comparable(own, there, catalog):
+            _restrict(inner, as_condition(key, values))
+            pushed = True
+    return pushed
+
+
+Reduction = tuple[exp.Select, exp.Expr, exp.Select]
+"""A query, a key over the rows that it selects from, and the values that the key has to have."""
+
+
+def _of_sources(equalities: Equalities, root: exp.Expr) -> Iterator[Reduction]:
+    sources = equalities.sources
+    joins = equalities.select.args.get("joins", [])
+    for position, source in enumerate(sources.trees):
+        inner = source.this if isinstance(source, exp.Subquery) else None
+        if isinstance(source, exp.Table):
+            inner = read_once(source, root)
+        alias = source.args.get("alias")
+        if not isinstance(inner, exp.Select) or not has_calls(inner) or (alias and alias.columns):
+            continue
+        join = joins[position - 1] if position else None
+        if join is None or restricts(join):
+            parts = list(equalities.certain())
+        elif _drops_unmatched(join):
+            parts = list(equalities.on(position - 1))
+        else:
+            continue
+        for part in parts:
+            sides = equalities.between(part, position)
+            own = sources.qualified(sides[0], len(sources.trees)) if sides else None
+            if sides is None or own is None:
+                continue
+            key = over_items(own, source.alias_or_name, inner, alone=False)
+            values = equalities.values(sides[1], position)
+            if key is not None and values is not None:
+                yield inner, key, values
+
+
+def _drops_unmatched(join: exp.Join) -> bool:
+    """Whether rows of the source that is joined count only with a partner."""
+    left = (join.side or "").upper() == "LEFT" or (join.args.get("kind") or "").upper() == "ANTI"
+    return left and not join.method
+
+
+def _of_subqueries(equalities: Equalities) -> Iterator[Reduction]:
+    where = equalities.select.args.get("where")
+    for part in conjuncts(where.this if where else None):
+        for node in part.find_all(exp.In):
+            query = node.args.get("query")
+            inner = query.this if isinstance(query, exp.Subquery) else query
+            if node is not part and not node.meta.get(TWO_VALUED):
+                continue
+            if not isinstance(inner, exp.Select) or not has_calls(inner) or has_calls(node.this):
+                continue
+            values = equalities.values(node.this, None)
+            if len(inner.expressions) == 1 and values is not None:
+                yield inner, inner.expressions[0].unalias(), values
+
+
+def _is_open(inner: exp.Select, key: exp.Expr, catalog: Catalog) -> bool:
+    """Whether rows of other keys can be left out before anything else is done to them."""
+    distinct = inner.args.get("distinct")
+    if any(inner.args.get(name) for name in CLOSED) or (distinct and distinct.args.get("on")):
+        return False
+    if has_calls(key) or inner.find(exp.Window) is not None or key.find(exp.Query, exp.Star):
+        return False
+    if not is_grouped(inner, catalog):
+        return True
+    group = inner.args.get("group")
+    sets = ("rollup", "cube", "grouping_sets", "totals")
+    if group is None or any(group.args.get(name) for name in sets):
+        return False
+    return key in group_keys(inner, catalog)
+
+
+def _restrict(inner: exp.Select, condition: exp.Expr) -> None:
+    where = inner.args.get("where")
+    known = conjuncts(where.this if where else None)
+    if condition not in known:
+        inner.set("where", exp.Where(this=conjunction([condition, *known])))
