@@ -11,7 +11,8 @@ those that have a counterpart in DuckDB are of that class too::
         │   ├── ServerUnreachable     nothing answers at the address
         │   ├── AuthenticationFailed  the server refuses the key
         │   ├── ModelNotFound         the server or the disk has no such model
-        │   └── RequestRefused        the server refuses every request of this kind
+        │   ├── RequestRefused        the server refuses every request of this kind
+        │   └── RateLimited           the server wants a pause of many minutes
         ├── CallError             one call failed; NULL and a row in llm_errors()
         │   ├── InvalidAnswer         the model's answer does not fit the type asked for
         │   ├── ContextWindowExceeded the prompt is longer than the model's window
@@ -24,7 +25,24 @@ those that have a counterpart in DuckDB are of that class too::
 
 from __future__ import annotations
 
+from enum import Enum
+
 import duckdb
+
+
+class Trouble(Enum):
+    """What the failure of a call says about the server. All of them may pass."""
+
+    OVERLOADED = "overloaded"
+    """It refuses calls for now: 429, 503."""
+    FAILED = "failed"
+    """It responded, but not with an answer: another 5xx, 408, 409, a broken reply."""
+    CUT_OFF = "cut off"
+    """The connection broke off while the call was on its way."""
+    SILENT = "silent"
+    """No answer in time."""
+    UNREACHABLE = "unreachable"
+    """No connection could be made."""
 
 
 class QuackLLMError(duckdb.Error):
@@ -59,16 +77,33 @@ class RequestRefused(ProviderError):
     """The server refuses requests of this form, whatever the row."""
 
 
+class RateLimited(ProviderError):
+    """The server wants a pause that is longer than anybody wants to wait for."""
+
+
 class CallError(QuackLLMError):
     """One call failed. `cause` is the short name that failures are grouped by.
 
-    status: of the HTTP response that told so, None where there was none. attempts: how
-    often the call was tried. A provider sets both on the error, as far as it knows.
+    trouble: set where another try can help; retry_after: the seconds that the server wants
+    to be left alone first. status: of the HTTP response that told so, None where there was
+    none. attempts: how often the call was tried.
     """
 
     cause = "call failed"
-    status: int | None = None
-    attempts: int = 1
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        trouble: Trouble | None = None,
+        retry_after: float | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.trouble = trouble
+        self.retry_after = retry_after
+        self.status = status
+        self.attempts = 1
 
 
 class InvalidAnswer(CallError):

@@ -17,6 +17,7 @@ from benchmarks.embedded.rows import TASKS, requests
 from quackllm.engine.dispatch import dispatch
 from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.embedded import open_embedded
+from quackllm.engine.traffic.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from quackllm.engine.dispatch import Outcome
@@ -28,10 +29,10 @@ def answers(provider: Provider, asked: list[Request]) -> list[str]:
     found: dict[int, str] = {}
 
     def deliver(index: int, outcome: Outcome) -> None:
-        assert outcome.reply is not None, outcome.error
-        found[index] = outcome.reply.text
+        assert outcome.answer is not None, outcome.error
+        found[index] = outcome.answer
 
-    asyncio.run(dispatch(provider, enumerate(asked), concurrency=1, deliver=deliver))
+    asyncio.run(dispatch(provider, enumerate(asked), endpoint=Endpoint(1), deliver=deliver))
     return [found[index] for index in range(len(asked))]
 
 

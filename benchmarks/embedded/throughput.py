@@ -25,6 +25,7 @@ from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.constraints import ServerKind, constraint
 from quackllm.engine.providers.embedded import model_path, open_embedded
 from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.traffic.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,10 +77,10 @@ def ours(asked: list[Request], slots: int, threads: int) -> Drive:
         tokens: list[int] = []
 
         def deliver(_: int, outcome: Outcome) -> None:
-            assert outcome.reply is not None, outcome.error
-            tokens.append(outcome.reply.usage.prompt_tokens)
+            assert outcome.answer is not None, outcome.error
+            tokens.append(outcome.usage.prompt_tokens)
 
-        asyncio.run(dispatch(provider, enumerate(asked), concurrency=slots, deliver=deliver))
+        asyncio.run(dispatch(provider, enumerate(asked), endpoint=Endpoint(slots), deliver=deliver))
         return sum(tokens)
 
     return drive

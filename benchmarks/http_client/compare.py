@@ -26,6 +26,7 @@ from quackllm.engine.dispatch import dispatch
 from quackllm.engine.providers.base import Request
 from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.openai_compatible import open_openai_compatible
+from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.udfs.base import Choice
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def ours(url: str, stack: AsyncExitStack) -> Drive:
         await dispatch(
             provider,
             ((index, REQUEST) for index in range(count)),
-            concurrency=CONCURRENCY,
+            endpoint=Endpoint(CONCURRENCY),
             deliver=lambda index, outcome: failures.append(index) if outcome.error else None,
         )
         assert not failures

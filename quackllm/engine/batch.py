@@ -16,10 +16,10 @@ from quackllm.engine.dispatch import Outcome, dispatch
 from quackllm.engine.events import CallFinished
 from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
-from quackllm.engine.providers.base import Provider, Request, Usage
+from quackllm.engine.providers.base import Provider, Request
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
-from quackllm.errors import BudgetExceeded, CallError, TooManyFailures
+from quackllm.errors import BudgetExceeded, CallError, ServerUnreachable, TooManyFailures
 from quackllm.udfs.base import Call, Choice
 from quackllm.udfs.prompt import neutral_fields, render_fields
 
@@ -113,6 +113,8 @@ class Batch:
         order = self._engine.order(self._asker.settings, call, columns, provider)
         try:
             self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
+        except ServerUnreachable as gone:
+            raise self._how_far(gone) from gone
         finally:
             share = self._sent / len(wanted)
             expected = (order.reused, order.reused_unordered, order.total)
@@ -150,14 +152,16 @@ class Batch:
     async def _in_time(self, provider: Provider, order: SendingOrder) -> None:
         """Make the calls; when the time is over, cancel those in flight."""
         budget = self._asker.budget
-        concurrency = self._asker.settings.concurrency or provider.capabilities.concurrency
         try:
             async with asyncio.timeout(budget.seconds_left()) as scope:
                 await dispatch(
                     provider,
                     self._requests(order),
-                    concurrency=concurrency,
+                    endpoint=self._engine.endpoint(self._asker.settings, provider),
                     deliver=self._deliver,
+                    parse=self._call.declaration.parse,
+                    may_ask_again=self._may_ask_again,
+                    limits=self._asker.settings.limits,
                 )
         except TimeoutError:
             if not scope.expired():
@@ -166,26 +170,34 @@ class Batch:
             self._limit = budget.reached() or next(over)
 
     def _deliver(self, index: int, outcome: Outcome) -> None:
-        stats = self._stats
-        usage = outcome.reply.usage if outcome.reply else Usage()
-        stats.calls += 1
-        stats.add(usage)
-        self._asker.budget.pay(usage, stats.price)
-        error = outcome.error
-        if outcome.reply is not None:
-            try:
-                answer = self._call.declaration.parse(outcome.reply.text)
-            except CallError as invalid:
-                error = invalid
-            else:
-                self._settle(self._keys[index], answer)
-        cause = error.cause if error else None
+        stats, error = self._stats, outcome.error
+        stats.calls += outcome.calls
+        stats.retries += outcome.retries
+        stats.add(outcome.usage)
+        self._asker.budget.pay(outcome.usage, stats.price)
+        if error is None:
+            self._settle(self._keys[index], outcome.answer)
         self._known.latest.append(error is not None)
         self._engine.events.emit(
-            CallFinished(self._asker.statement.number, stats.number, usage, outcome.seconds, cause)
+            CallFinished(
+                self._asker.statement.number,
+                stats.number,
+                outcome.usage,
+                outcome.seconds,
+                error.cause if error else None,
+                outcome.calls,
+                outcome.retries,
+            )
         )
         if error is not None:
             self._fail(index, error)
+
+    def _may_ask_again(self) -> bool:
+        """Whether the budget has room for the second call of a row; if so, count it."""
+        if self._asker.budget.reached() is not None:
+            return False
+        self._asker.budget.send()
+        return True
 
     def _settle(self, key: str, answer: str | None) -> None:
         self._known.answers[key] = answer
@@ -204,6 +216,15 @@ class Batch:
         latest, allowed = known.latest, self._asker.settings.max_error_ratio
         if len(latest) >= FEWEST_CALLS and sum(latest) > allowed * len(latest):
             raise self._too_many(error)
+
+    def _how_far(self, gone: ServerUnreachable) -> ServerUnreachable:
+        """Say what was done before the server went away."""
+        done = sum(key in self._known.answers for key in self._keys)
+        kept = "run the statement again to go on from there" if self._keep else "not kept"
+        return ServerUnreachable(
+            f"{gone}\n{done:,} of {len(self._keys):,} questions of {self._call.function.upper()} "
+            f"were answered before: {kept}."
+        )
 
     def _too_many(self, last: CallError) -> TooManyFailures:
         latest = self._known.latest

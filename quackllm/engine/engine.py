@@ -22,6 +22,7 @@ from quackllm.engine.providers.registry import Providers
 from quackllm.engine.run import Run
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings
+from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.optimizer.cost import Price
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -78,6 +79,7 @@ class Engine:
         self._orderer = orderer
         self._environ = os.environ if environ is None else environ
         self._opened: dict[ProviderConfig, Provider] = {}
+        self._endpoints: dict[str, Endpoint] = {}
         self._runs: dict[str, Run] = {}
         self._statements = 0
         self._lock = Lock()
@@ -111,7 +113,6 @@ class Engine:
             base_url=settings.base_url,
             api_key=settings.api_key,
             timeout=settings.call_timeout,
-            max_retries=settings.max_retries,
             concurrency=settings.concurrency,
             notify=lambda text: self.events.emit(Notice(text)),
         )
@@ -129,6 +130,19 @@ class Engine:
             api_key=named.api_key if own_place else named.api_key or config.api_key,
             provider=named.provider if own_place else config.provider,
         )
+
+    def endpoint(self, settings: Settings, provider: Provider) -> Endpoint:
+        """Return the way to a provider's endpoint, which all statements share."""
+        can = provider.capabilities
+        start = settings.concurrency or can.concurrency
+        most = settings.concurrency or can.most_concurrency or start
+        with self._lock:
+            found = self._endpoints.get(provider.endpoint)
+            if found is None:
+                found = Endpoint(start, most, notify=lambda text: self.events.emit(Notice(text)))
+                self._endpoints[provider.endpoint] = found
+        found.concurrency.change(start, most)
+        return found
 
     def price(self, settings: Settings, model: str | None) -> Price | None:
         """Return the price of a model's tokens, None unless that of input and output is given.

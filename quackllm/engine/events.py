@@ -34,13 +34,19 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class CallFinished:
-    """One call came back. failure is the cause when it gave no answer."""
+    """One row's call came back, with an answer or without one.
+
+    failure: the cause when it gave no answer. calls: replies asked of the model, 2 when
+    the first could not be read. retries: further tries because the server failed.
+    """
 
     statement: int
     stage: int
     usage: Usage
     seconds: float
     failure: str | None = None
+    calls: int = 1
+    retries: int = 0
 
 
 @dataclass(frozen=True)

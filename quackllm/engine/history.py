@@ -77,6 +77,8 @@ class StageStats:
 
     tuples: distinct argument tuples with at least one value.
     cached: of them, answered without a call.
+    calls: replies asked of the model: two for a row whose first answer could not be read.
+    retries: further tries because the server failed.
     expected_reuse, expected_reuse_unordered: of expected_tokens (estimates, fields and
         instruction), those that the sending order lets the server reuse, and those that
         the order of the rows as they came would.
@@ -94,6 +96,7 @@ class StageStats:
     tuples: int = 0
     cached: int = 0
     calls: int = 0
+    retries: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int | None = None
@@ -150,6 +153,11 @@ class StatementStats:
         return sum(stage.calls for stage in self.stages.values())
 
     @property
+    def retries(self) -> int:
+        """Further tries of calls, because the server failed."""
+        return sum(stage.retries for stage in self.stages.values())
+
+    @property
     def tuples(self) -> int:
         """Distinct argument tuples asked for."""
         return sum(stage.tuples for stage in self.stages.values())
@@ -200,6 +208,8 @@ class StatementStats:
         parts = [f"{self.calls:,} call{'' if self.calls == 1 else 's'}"]
         if self.cached:
             parts.append(f"{self.cached:,} answered from memory")
+        if self.retries:
+            parts.append(f"{self.retries:,} tried again")
         cached = f" ({self.cached_tokens:,} cached)" if self.cached_tokens is not None else ""
         parts.append(f"{self.prompt_tokens:,} tokens in{cached}")
         parts.append(f"{self.completion_tokens:,} out")

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from quackllm.engine.providers.config import Secret
+from quackllm.engine.traffic.endpoint import Limits
 from quackllm.errors import SettingError
 from quackllm.optimizer.rules import RULES
 
@@ -71,6 +72,13 @@ def _ratio(value: Any) -> float:
     number = None if isinstance(value, bool) else _number(value)
     if number is None or not 0 < number <= 1:
         raise ValueError("must be a share above 0, at most 1")
+    return number
+
+
+def _seconds_or_none_at_all(value: Any) -> float:
+    number = None if isinstance(value, bool) else _number(value)
+    if number is None or not 0 <= number < 1e9:
+        raise ValueError("must be a number of seconds, 0 or more")
     return number
 
 
@@ -165,12 +173,26 @@ class Settings:
         None, _whole(1), "calls in flight at once; the provider's own choice when not set"
     )
     call_timeout: float = _setting(
-        120.0, _seconds, "seconds that one call may take, retries included"
+        120.0, _seconds, "seconds that one try of a call may take; one more try follows"
     )
     max_retries: int = _setting(
         4,
         _whole(0),
-        "further tries of a call after a rate limit, a server error or a lost connection",
+        "further tries of a call after a rate limit, a server error, a lost connection or an "
+        "answer that does not fit (the last and a timeout: one)",
+    )
+    reconnect_timeout: float = _setting(
+        30.0,
+        _seconds_or_none_at_all,
+        "seconds that a server which was there may be away before the statement is stopped",
+    )
+    requests_per_minute: int | None = _setting(
+        None, _whole(1), "requests per minute to one endpoint, those of all cursors together"
+    )
+    tokens_per_minute: int | None = _setting(
+        None,
+        _whole(1),
+        "tokens per minute, of prompts and answers, at one endpoint, those of all cursors together",
     )
     cache: bool = _setting(True, _boolean, "use answers that this connection already has")
     reorder: bool = _setting(
@@ -195,6 +217,16 @@ class Settings:
     output_price: float | None = _setting(
         None, price, "dollars per million tokens of llm_model's answers"
     )
+
+    @property
+    def limits(self) -> Limits:
+        """What holds for calls on their way to an endpoint."""
+        return Limits(
+            max_retries=self.max_retries,
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            reconnect_timeout=self.reconnect_timeout,
+        )
 
     def set(self, name: str, value: Any) -> Settings:
         """Return the settings with one changed. Raises `SettingError`."""

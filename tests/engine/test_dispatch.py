@@ -10,6 +10,7 @@ import pytest
 
 from quackllm.engine.dispatch import Outcome, dispatch
 from quackllm.engine.providers.base import Request
+from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.errors import CallTimedOut, ServerFailed, ServerUnreachable
 from quackllm.testing import FakeProvider, Fault
 from quackllm.udfs.base import Choice
@@ -28,7 +29,9 @@ def requests(count: int, rendered: list[int] | None = None) -> Iterator[tuple[in
 def run(provider: FakeProvider, count: int, concurrency: int = 4) -> dict[int, Outcome]:
     outcomes: dict[int, Outcome] = {}
     asyncio.run(
-        dispatch(provider, requests(count), concurrency=concurrency, deliver=outcomes.__setitem__)
+        dispatch(
+            provider, requests(count), endpoint=Endpoint(concurrency), deliver=outcomes.__setitem__
+        )
     )
     return outcomes
 
@@ -40,7 +43,7 @@ def test_every_request_has_one_outcome_and_is_sent_in_the_order_given() -> None:
     assert [request.fields for request in provider.requests] == [
         request.fields for _, request in requests(50)
     ]
-    assert all(outcome.reply and outcome.seconds >= 0.001 for outcome in outcomes.values())
+    assert all(outcome.answer and outcome.seconds >= 0.001 for outcome in outcomes.values())
 
 
 @pytest.mark.parametrize("concurrency", [1, 3, 16])
@@ -68,7 +71,10 @@ def test_prompts_are_rendered_only_when_there_is_a_place_to_send_them() -> None:
 
     asyncio.run(
         dispatch(
-            FakeProvider(latency=0.001), requests(60, rendered), concurrency=4, deliver=deliver
+            FakeProvider(latency=0.001),
+            requests(60, rendered),
+            endpoint=Endpoint(4),
+            deliver=deliver,
         )
     )
     assert max(ahead) <= 2 * 4
@@ -78,7 +84,7 @@ def test_a_failed_call_is_the_outcome_of_its_row_and_stops_nothing() -> None:
     provider = FakeProvider(faults=[Fault(CallTimedOut, containing='"n": 7}')])
     outcomes = run(provider, 20)
     assert isinstance(outcomes[7].error, CallTimedOut)
-    assert outcomes[7].reply is None
+    assert outcomes[7].answer is None
     assert [index for index, outcome in outcomes.items() if outcome.error] == [7]
 
 
@@ -105,7 +111,7 @@ def test_an_error_of_the_consumer_stops_the_statement_too() -> None:
         raise OverflowError(index)
 
     with pytest.raises(OverflowError):
-        asyncio.run(dispatch(provider, requests(100), concurrency=2, deliver=deliver))
+        asyncio.run(dispatch(provider, requests(100), endpoint=Endpoint(2), deliver=deliver))
     assert provider.in_flight == 0
     assert provider.calls <= 4
 
@@ -120,7 +126,7 @@ def test_cancelling_ends_the_calls_in_flight_before_it_returns(latency: float) -
             dispatch(
                 provider,
                 requests(10_000_000),
-                concurrency=8,
+                endpoint=Endpoint(8),
                 deliver=lambda index, _: delivered.append(index),
             )
         )
@@ -147,7 +153,9 @@ def test_the_event_loop_gets_turns_while_a_provider_never_suspends() -> None:
                 await asyncio.sleep(0)
 
         ticking = asyncio.create_task(tick())
-        await dispatch(FakeProvider(), requests(20_000), concurrency=16, deliver=lambda *_: None)
+        await dispatch(
+            FakeProvider(), requests(20_000), endpoint=Endpoint(16), deliver=lambda *_: None
+        )
         ticking.cancel()
         return turns
 
@@ -162,5 +170,5 @@ def test_tasks_number_the_calls_in_flight_and_not_the_requests() -> None:
         most = max(most, len(asyncio.all_tasks()))
 
     provider = FakeProvider(faults=[Fault(ServerFailed, rate=0.5)])
-    asyncio.run(dispatch(provider, requests(500), concurrency=6, deliver=deliver))
+    asyncio.run(dispatch(provider, requests(500), endpoint=Endpoint(6), deliver=deliver))
     assert most <= 6 + 1

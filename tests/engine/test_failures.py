@@ -61,10 +61,12 @@ def test_a_failed_call_is_null_with_its_cause(
         failures = con.execute("SELECT cause, preview, function FROM llm_errors()").fetchall()
         assert [(c, preview) for c, preview, _ in failures] == [(cause, '{"v": "row 3"}')]
         assert failures[0][2] in call.lower()
+        # What cannot be read is shown to the model, which is asked once more.
+        calls = 21 if error is InvalidAnswer else 20
         assert con.execute("SELECT sum(failures), sum(calls) FROM llm_queries()").fetchall() == [
-            (1, 20)
+            (1, calls)
         ]
-    assert f"1 of 20 calls failed and are NULL (1 {cause})" in caplog.text
+    assert f"1 of {calls} calls failed and are NULL (1 {cause})" in caplog.text
 
 
 def test_null_of_a_failed_filter_keeps_three_valued_logic() -> None:
@@ -231,7 +233,7 @@ def test_a_statement_whose_calls_nearly_all_fail_is_stopped(sql: str) -> None:
             con.execute(sql)
         assert "100 of the last 100 calls of LLM_SCORE failed" in str(raised.value)
         assert "100 invalid answer. The last one:" in str(raised.value)
-        assert 100 <= fake.calls <= 104
+        assert 200 <= fake.calls <= 208, "each was asked twice"
         con.execute("SET llm_max_error_ratio = 1")
         con.execute(sql)
         assert fake.calls >= 1100

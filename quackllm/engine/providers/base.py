@@ -26,6 +26,8 @@ class Capabilities:
         it is unknown.
     context_window: tokens that prompt and answer may take together, None if unknown.
     concurrency: calls that the provider wants in flight.
+    most_concurrency: up to how many it is worth trying when calls go well; None for no
+        more than that.
     """
 
     constrained: frozenset[str] = frozenset()
@@ -38,6 +40,15 @@ class Capabilities:
     cache_tokens: int | None = None
     context_window: int | None = None
     concurrency: int = 16
+    most_concurrency: int | None = None
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An answer to the same request that could not be used, and what was wrong with it."""
+
+    text: str
+    cause: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class Request:
     instruction: the fixed text that every row of the call shares; it goes first.
     fields: the row as one JSON object, keys in the order chosen for prefix reuse.
     neutral: the same JSON object without content, for calibration of labels.
+    rejected: what the model answered before; it is told why that does not do.
     """
 
     instruction: str
@@ -55,6 +67,7 @@ class Request:
     temperature: float
     max_tokens: int
     neutral: str | None = None
+    rejected: Rejected | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,28 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int | None = None
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return the tokens of both."""
+        known = [u.cached_tokens for u in (self, other) if u.cached_tokens is not None]
+        return Usage(
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            sum(known) if known else None,
+        )
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a server says is left of its rate limits; None where it says nothing.
+
+    requests_left, tokens_left: until the reset; requests_reset, tokens_reset: in seconds.
+    """
+
+    requests_left: int | None = None
+    requests_reset: float | None = None
+    tokens_left: int | None = None
+    tokens_reset: float | None = None
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -74,14 +109,19 @@ class Reply:
     usage: Usage = field(default_factory=Usage)
     truncated: bool = False
     """True when the answer stopped at max_tokens."""
+    allowance: Allowance | None = None
+    attempts: int = 1
+    """How often the call was tried: counted by the engine, and by a provider with its own
+    retries."""
 
 
 @runtime_checkable
 class Provider(Protocol):
     """A source of answers. One instance serves every call to one model at one place.
 
-    `complete` raises a `CallError` when this call failed, and a `ProviderError` when
-    every call would. It is awaited by several tasks of one event loop at once.
+    `complete` makes one try. It raises a `CallError` when this call failed, with its
+    `trouble` set when another try can help, and a `ProviderError` when every call would.
+    It is awaited by several tasks of one event loop at once.
     """
 
     @property

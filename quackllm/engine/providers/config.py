@@ -56,8 +56,7 @@ class ProviderConfig:
     model: name of a model that the server serves, or the path of a GGUF file.
     base_url: address of an OpenAI-compatible server, with its `/v1`.
     api_key: sent as a bearer token, shown nowhere.
-    timeout: seconds that one call may take, retries included.
-    max_retries: further tries after a rate limit, a 5xx or a lost connection.
+    timeout: seconds that one try of a call may take.
     concurrency: calls in flight; the provider's own choice when None.
     notify: takes one line for the person, such as which model is used.
     """
@@ -67,6 +66,5 @@ class ProviderConfig:
     base_url: str | None = None
     api_key: Secret | None = None
     timeout: float = 120.0
-    max_retries: int = 4
     concurrency: int | None = None
     notify: Callable[[str], None] = field(default=_ignore, compare=False, repr=False)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+import httpx
 import openai
 
 from quackllm.engine.providers.base import Capabilities, Reply
@@ -22,13 +23,11 @@ from quackllm.engine.providers.openai_errors import (
     Place,
     error_text,
     is_context_overflow,
-    is_timeout,
     is_unexplained_refusal,
-    silent,
     timed_out,
     translate,
-    unreachable,
 )
+from quackllm.engine.providers.openai_limits import allowance
 from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_reply
 from quackllm.engine.providers.prompts import chat_messages
@@ -39,6 +38,7 @@ from quackllm.errors import (
     ProviderError,
     RequestRefused,
     ServerFailed,
+    Trouble,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +50,11 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-# So many calls in a row that never got through mean that the server is gone; so many
-# refusals before any answer mean that it refuses the form of the request and not a row.
+# So many refusals before any answer mean that it refuses the form of the request and
+# not a row.
 _STREAK_THAT_STOPS = 3
+# Up to so many times the calls in flight that servers of a kind usually take are tried.
+_GROWTH = 4
 _CONNECTIONS_BEYOND_CALLS = 4
 _CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
 _GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
@@ -87,9 +89,9 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
 class OpenAICompatible:
     """A `Provider` that calls one model of one server. Made by `open_openai_compatible`.
 
-    The SDK retries lost connections, 408, 409, 429 and 5xx with growing pauses, or
-    after the time that the server names in Retry-After. What a server has refused
-    once (a constraint, a temperature) is not sent to it again; the person is told.
+    Each `complete` is one try: the engine decides about another one, because the limits of
+    the server are shared by all calls. What a server has refused once (a constraint, a
+    temperature) is not sent to it again; the person is told.
     """
 
     def __init__(
@@ -106,9 +108,7 @@ class OpenAICompatible:
         )
         self._sends_temperature = True
         self._has_answered = False
-        self._lost_in_a_row = 0
         self._refused_in_a_row = 0
-        self._silent_in_a_row = 0
 
     @property
     def model(self) -> str:
@@ -132,9 +132,12 @@ class OpenAICompatible:
         failure: CallError | ProviderError
         try:
             async with asyncio.timeout(self._place.timeout):
-                completion = await self._client.post("/chat/completions", cast_to=object, body=body)
+                response = await self._client.post(
+                    "/chat/completions", cast_to=httpx.Response, body=body
+                )
+            completion = response.json()
         except TimeoutError:
-            failure = self._silence()
+            failure = timed_out(self._place)
         except openai.OpenAIError as error:
             if isinstance(error, openai.APIStatusError) and self._adapted(
                 error, request.answer, body
@@ -142,11 +145,13 @@ class OpenAICompatible:
                 return await self.complete(request)
             failure = self._failure(error)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            failure = ServerFailed(f"the reply of {self._place.url} is broken JSON: {error}")
+            said = f"the reply of {self._place.url} is broken JSON: {error}"
+            failure = ServerFailed(said, trouble=Trouble.FAILED)
         else:
             self._has_answered = True
-            self._lost_in_a_row = self._silent_in_a_row = 0
-            return self._read(completion, request, limits)
+            reply = self._read(completion, request, limits)
+            left = allowance(response.headers)
+            return reply if left is None else replace(reply, allowance=left)
         # Raised outside the handler: the client's error may quote the key.
         raise failure
 
@@ -212,32 +217,17 @@ class OpenAICompatible:
 
     def _failure(self, error: openai.OpenAIError) -> CallError | ProviderError:
         """Return the error for this call, or for the statement when calls fail alike."""
-        if is_timeout(error):
-            return self._silence()
         failure = translate(error, self._place)
-        if isinstance(error, openai.APIConnectionError):
-            self._lost_in_a_row += 1
-            if self._lost_in_a_row >= _STREAK_THAT_STOPS:
-                return unreachable(error, self._place)
-            return failure
-        self._lost_in_a_row = 0
         if isinstance(failure, ServerFailed) and is_unexplained_refusal(error):
             self._refused_in_a_row += 1
             if not self._has_answered and self._refused_in_a_row >= _STREAK_THAT_STOPS:
                 return RequestRefused(str(failure))
         return failure
 
-    def _silence(self) -> CallError | ProviderError:
-        """Return the error for a call without answer, or for a server that never answers."""
-        self._silent_in_a_row += 1
-        # All calls in flight may meet one pause of the server: that is not its end.
-        if self._silent_in_a_row > max(_STREAK_THAT_STOPS, 2 * self._capabilities.concurrency):
-            return silent(self._place)
-        return timed_out(self._place)
-
 
 def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
-    connections = (config.concurrency or max(_CONCURRENCY.values())) + _CONNECTIONS_BEYOND_CALLS
+    most = config.concurrency or _GROWTH * max(_CONCURRENCY.values())
+    connections = most + _CONNECTIONS_BEYOND_CALLS
     # The class of the limits is httpx's or httpx2's, as the installed openai has it.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
         max_connections=connections, max_keepalive_connections=connections
@@ -250,7 +240,7 @@ def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
         api_key=key,
         default_headers=None if config.api_key else _basic_authorization(url),
         timeout=timeout,
-        max_retries=config.max_retries,
+        max_retries=0,  # what is worth another try, `engine.traffic` knows
         # httpx's own connections cost time in proportion to their number, and so
         # fall behind a fast server at 64 calls in flight: benchmarks/http_client.
         http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
@@ -268,6 +258,9 @@ def _basic_authorization(url: str) -> dict[str, str] | None:
 
 def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:
     kind, cache = served.kind, served.prefix_cache
+    usual = _CONCURRENCY.get(kind, 16)
+    # A server that names its slots, or answers one call after the other, has said enough.
+    may_grow = concurrency is None and served.slots is None and kind is not ServerKind.OLLAMA
     return Capabilities(
         constrained=frozenset({"choice", "json_schema"}),
         exact_token_counts=True,
@@ -276,7 +269,8 @@ def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabi
         prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
         cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
         context_window=served.window(model),
-        concurrency=concurrency or served.slots or _CONCURRENCY.get(kind, 16),
+        concurrency=concurrency or served.slots or usual,
+        most_concurrency=_GROWTH * usual if may_grow else None,
     )
 
 

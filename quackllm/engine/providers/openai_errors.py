@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import openai
 
+from quackllm.engine.providers.openai_limits import retry_after
 from quackllm.errors import (
     AuthenticationFailed,
     CallError,
@@ -21,6 +22,7 @@ from quackllm.errors import (
     RequestRefused,
     ServerFailed,
     ServerUnreachable,
+    Trouble,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ _CONTEXT_WORDS = re.compile(
     re.IGNORECASE,
 )
 _LONGEST_DETAIL = 300
+_OVERLOADED = frozenset({429, 503, 529})  # 529: as some hosted APIs say "overloaded"
+_TIMED_OUT_OR_IN_CONFLICT = frozenset({408, 409})
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Place:
 
 
 def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderError:
-    """Return the error of ours for what one call has raised, retries included.
+    """Return the error of ours for what one try of a call has raised.
 
     A lost connection and a 400 that is about something unknown are `ServerFailed`
     here: whether they stop the statement depends on what other calls met.
@@ -65,15 +69,20 @@ def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderEr
     if is_timeout(error):
         return timed_out(place)
     if isinstance(error, openai.APIConnectionError):
-        return ServerFailed(connection_trouble(error, place))
+        trouble = Trouble.UNREACHABLE if _never_connected(error) else Trouble.CUT_OFF
+        return ServerFailed(connection_trouble(error, place), trouble=trouble)
     if isinstance(error, openai.APIStatusError):
         return _from_status(error, place)
-    return ServerFailed(place.clean(f"the reply of {place.url} is broken: {error}"))
+    said = place.clean(f"the reply of {place.url} is broken: {error}")
+    return ServerFailed(said, trouble=Trouble.FAILED)
 
 
 def timed_out(place: Place) -> CallTimedOut:
     """Return the error of a call that took too long."""
-    return CallTimedOut(f"no answer from {place.url} within {place.timeout:g} s (llm_call_timeout)")
+    return CallTimedOut(
+        f"no answer from {place.url} within {place.timeout:g} s (llm_call_timeout)",
+        trouble=Trouble.SILENT,
+    )
 
 
 def silent(place: Place) -> ServerUnreachable:
@@ -87,8 +96,7 @@ def is_timeout(error: openai.OpenAIError) -> bool:
     """Tell whether the server took the request and did not answer in time."""
     if not isinstance(error, openai.APITimeoutError):
         return False
-    # The transports name every failure to connect so, a refused one too.
-    return not any(type(cause).__name__ == "ConnectTimeout" for cause in _causes(error))
+    return not _never_connected(error)
 
 
 def unreachable(error: openai.APIConnectionError, place: Place) -> ServerUnreachable:
@@ -141,11 +149,27 @@ def _from_status(error: openai.APIStatusError, place: Place) -> CallError | Prov
         return RequestRefused(f"the account at {place.url} has no quota left: {said}")
     if status in (400, 413, 422):
         if code == "content_filter":
-            return InvalidAnswer(f"the server's content filter refused this row: {said}")
+            said = f"the server's content filter refused this row: {said}"
+            return InvalidAnswer(said, status=status)
         if is_context_overflow(error):
-            return ContextWindowExceeded(f"the prompt is too long for {place.model}: {said}")
-        return ServerFailed(f"{place.url} refused the request (HTTP {status}): {said}")
-    return ServerFailed(f"{place.url} failed (HTTP {status}, retries included): {said}")
+            said = f"the prompt is too long for {place.model}: {said}"
+            return ContextWindowExceeded(said, status=status)
+        return ServerFailed(
+            f"{place.url} refused the request (HTTP {status}): {said}", status=status
+        )
+    return ServerFailed(
+        f"{place.url} failed (HTTP {status}): {said}",
+        trouble=_trouble(status),
+        retry_after=retry_after(error.response.headers),
+        status=status,
+    )
+
+
+def _trouble(status: int) -> Trouble | None:
+    """Tell what a status says about the server; None where another try cannot help."""
+    if status in _OVERLOADED:
+        return Trouble.OVERLOADED
+    return Trouble.FAILED if status in _TIMED_OUT_OR_IN_CONFLICT or status >= 500 else None
 
 
 def model_not_found(place: Place, said: str) -> ModelNotFound:
@@ -172,6 +196,13 @@ def _member(error: openai.APIStatusError, name: str) -> Any:
     if isinstance(body, dict) and isinstance(body.get("error"), dict):
         body = body["error"]
     return body.get(name) if isinstance(body, dict) else None
+
+
+def _never_connected(error: openai.APIConnectionError) -> bool:
+    """Tell whether there was no connection; transports call a refused one a timeout, too."""
+    return any(
+        type(cause).__name__ in ("ConnectError", "ConnectTimeout") for cause in _causes(error)
+    )
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from quackllm.engine.providers.base import Reply, Usage
 from quackllm.engine.providers.prompts import strip_reasoning
-from quackllm.errors import InvalidAnswer, ServerFailed
+from quackllm.errors import InvalidAnswer, ServerFailed, Trouble
 
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Request
@@ -19,15 +19,22 @@ def read_reply(completion: object, request: Request, limits: Constraint) -> Repl
     """Return the reply in a completion.
 
     Raises `ServerFailed` for what is no completion, and `InvalidAnswer` where there is
-    no answer in it: no choices, a refusal, a filter, nothing but reasoning.
+    no answer in it: no choices, different ones (one was asked for), a refusal, a filter,
+    nothing but reasoning.
     """
     choices = _member(completion, "choices")
     if not isinstance(choices, list):
         raise ServerFailed(
-            f"the server's reply is no completion: {repr(completion)[:_LONGEST_QUOTE]}"
+            f"the server's reply is no completion: {repr(completion)[:_LONGEST_QUOTE]}",
+            trouble=Trouble.FAILED,
         )
     if not choices:
-        raise InvalidAnswer("the server sent no answer (an empty list of choices)")
+        said = "the server sent no answer (an empty list of choices)"
+        raise InvalidAnswer(said, trouble=Trouble.FAILED)
+    contents = [_member(_member(choice, "message"), "content") for choice in choices]
+    if any(content != contents[0] for content in contents):
+        said = f"the server sent {len(choices)} different answers to one question"
+        raise InvalidAnswer(said, trouble=Trouble.FAILED)
     message, finish = _member(choices[0], "message"), _member(choices[0], "finish_reason")
     if refusal := _member(message, "refusal"):
         raise InvalidAnswer(f"the model refused: {refusal}")
@@ -42,7 +49,7 @@ def read_reply(completion: object, request: Request, limits: Constraint) -> Repl
             "raise max_tokens, or switch its reasoning off"
         )
     if not isinstance(text, str):
-        raise InvalidAnswer("the server sent an answer without text")
+        raise InvalidAnswer("the server sent an answer without text", trouble=Trouble.FAILED)
     return Reply(limits.unwrap(answer, request.answer), usage, truncated=finish == "length")
 
 

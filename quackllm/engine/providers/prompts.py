@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.base import Rejected, Request
 
 _REASONING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
@@ -19,6 +19,8 @@ _CONTROL = re.compile(
 )
 
 
+_LONGEST_REJECTED = 500
+
 NO_FIELDS = "{}"
 """How a row without fields is rendered."""
 
@@ -26,13 +28,33 @@ NO_FIELDS = "{}"
 def chat_messages(request: Request) -> list[dict[str, str]]:
     """Return the messages: the instruction, which all rows share, and then the row.
 
-    A call without fields has only its instruction, as what the person asks.
+    A call without fields has only its instruction, as what the person asks. An answer
+    that was rejected follows as the conversation went, so the prefix of the prompt, and
+    with it the server's cache of it, is that of the first try.
     """
     if request.fields == NO_FIELDS:
-        return [{"role": "user", "content": request.instruction}]
+        messages = [{"role": "user", "content": request.instruction}]
+    else:
+        messages = [
+            {"role": "system", "content": request.instruction},
+            {"role": "user", "content": without_control_tokens(request.fields)},
+        ]
+    if request.rejected is not None:
+        messages += _objection(request.rejected)
+    return messages
+
+
+def _objection(rejected: Rejected) -> list[dict[str, str]]:
+    """Return the turns that show a model its answer and say what is wrong with it."""
+    said = without_control_tokens(rejected.text[:_LONGEST_REJECTED])
+    cause = without_control_tokens(rejected.cause[:_LONGEST_REJECTED])
     return [
-        {"role": "system", "content": request.instruction},
-        {"role": "user", "content": without_control_tokens(request.fields)},
+        {"role": "assistant", "content": said or "(nothing)"},
+        {
+            "role": "user",
+            "content": f"This answer cannot be used: {cause}. Answer the same question once "
+            "more, with nothing but the answer in the form that was asked for.",
+        },
     ]
 
 

@@ -52,7 +52,7 @@ def ask(form: AnswerForm, text: str = "hello") -> Request:
 
 def answers(url: str, *requests: Request) -> list[Reply]:
     async def main() -> list[Reply]:
-        config = ProviderConfig(base_url=url, api_key=KEY, max_retries=0)
+        config = ProviderConfig(base_url=url, api_key=KEY)
         provider = await open_openai_compatible(config)
         try:
             assert provider.capabilities.context_window == 512
@@ -85,6 +85,6 @@ def test_a_row_cannot_end_its_own_message(url: str) -> None:
 
 
 def test_a_wrong_key_is_refused(url: str) -> None:
-    config = ProviderConfig(base_url=url, api_key=Secret("wrong"), max_retries=0)
+    config = ProviderConfig(base_url=url, api_key=Secret("wrong"))
     with pytest.raises(AuthenticationFailed, match="refuses the API key"):
         asyncio.run(open_openai_compatible(config))

@@ -1,0 +1,1 @@
+"""What all statements of an engine share on the way to one endpoint: turns, pace, outages."""
