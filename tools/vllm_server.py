@@ -30,6 +30,8 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
+    # Lets benchmarks empty the prefix cache between runs.
+    "VLLM_SERVER_DEV_MODE": "1",
 }
 
 

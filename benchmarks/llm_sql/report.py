@@ -1,0 +1,236 @@
+"""Run the sixteen queries of the LLM-SQL paper in four ways on one vLLM server.
+
+    make vllm
+    python -m benchmarks.llm_sql.report [--only WORD] [--share 0.5] [--write]
+
+The server's prefix cache is emptied before each run. `--share` takes that part of the rows.
+`--write` writes docs/benchmarks/llm_sql.md and its plots. Tables come from the folder that
+QUACKLLM_BENCH_DATA names, ../shared/data when it is not set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import httpx
+import pyarrow as pa
+
+from benchmarks.llm_sql.queries import QUERIES, Query
+from benchmarks.llm_sql.variants import VARIANTS, Measured, run
+from benchmarks.reorder.tables import data_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "benchmarks" / "llm_sql.md"
+PRICES = (0.15, 0.075, 0.60)
+"""Dollars per million tokens of a small hosted model: prompt, cached prompt, answer."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A query and what each way of running it took."""
+
+    query: Query
+    rows: int
+    runs: dict[str, Measured]
+    right: dict[str, float | None]
+
+    def ratio(self, variant: str) -> float:
+        """How much longer a way took than ours."""
+        return self.runs[variant].seconds / self.runs["ours"].seconds
+
+
+class ServerLacking(Exception):
+    """The server cannot be measured; the message says what it lacks."""
+
+
+def empty_cache(url: str) -> None:
+    """Empty the server's prefix cache. Raises `ServerLacking` when it cannot be asked to."""
+    reply = httpx.post(f"{url.removesuffix('/v1')}/reset_prefix_cache", timeout=60)
+    if reply.status_code != httpx.codes.OK:
+        raise ServerLacking(
+            f"the server at {url} does not empty its cache on request: start it with "
+            "VLLM_SERVER_DEV_MODE=1, as make vllm does"
+        )
+
+
+def served_model(url: str) -> str:
+    """Return the name of the model that the server serves."""
+    listing = httpx.get(f"{url}/models", timeout=60).raise_for_status().json()
+    name: str = listing["data"][0]["id"]
+    return name
+
+
+def table_of(query: Query, share: float) -> pa.Table:
+    """Return the rows of a query, as a table that is the same in every run."""
+    folder = data_folder()
+    with duckdb.connect() as con:
+        con.execute((folder / "views.sql").read_text().replace("'tables/", f"'{folder}/tables/"))
+        return con.sql(query.table.format(rows=round(query.rows * share))).to_arrow_table()
+
+
+def accuracy(query: Query, table: pa.Table, measured: Measured) -> float | None:
+    """Return the share of rows that a filter decided rightly, None without a truth."""
+    if query.right is None:
+        return None
+    passed = [row[0] for row in measured.rows]
+    with duckdb.connect() as con:
+        con.register("t", table)
+        con.execute("CREATE TABLE passed AS SELECT unnest(?) AS id", [passed or [None]])
+        [(share,)] = con.execute(
+            f"SELECT avg((({query.right}) = (id::VARCHAR IN (SELECT id::VARCHAR FROM passed "
+            "WHERE id IS NOT NULL)))::INTEGER) FROM t"
+        ).fetchall()
+    return None if share is None else float(share)
+
+
+def measure(query: Query, url: str, model: str, share: float) -> Result:
+    """Run a query in every way."""
+    table = table_of(query, share)
+    runs: dict[str, Measured] = {}
+    for variant in VARIANTS:
+        empty_cache(url)
+        runs[variant] = run(variant, query, table, url, model)
+        took = runs[variant]
+        print(
+            f"{query.name:22} {variant:9} {took.seconds:7.1f} s {took.calls:5} calls "
+            f"{took.prompt_tokens:8,} tokens {took.cached_tokens:8,} cached",
+            flush=True,
+        )
+    right = {variant: accuracy(query, table, took) for variant, took in runs.items()}
+    return Result(query, table.num_rows, runs, right)
+
+
+def dollars(measured: Measured) -> float:
+    """Return what a run would cost at `PRICES`."""
+    prompt, cached, answer = PRICES
+    fresh = measured.prompt_tokens - measured.cached_tokens
+    parts = (fresh * prompt, measured.cached_tokens * cached, measured.output_tokens * answer)
+    return sum(parts) / 1e6
+
+
+def agreement(one: Measured, other: Measured) -> float:
+    """Return the share of rows that two runs have in common (Jaccard)."""
+    first, second = set(map(repr, one.rows)), set(map(repr, other.rows))
+    return len(first & second) / len(first | second) if first | second else 1.0
+
+
+def lines(results: Sequence[Result]) -> list[str]:
+    """Write the tables in Markdown: job times and ratios, then tokens, money and answers."""
+    text = [
+        "| query | rows | per row s | original s | GGR s | ours s | per row / ours "
+        "| original / ours | GGR / ours |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        times = " | ".join(f"{result.runs[variant].seconds:.1f}" for variant in VARIANTS)
+        ratios = " | ".join(f"{result.ratio(variant):.2f}" for variant in VARIANTS[:3])
+        text.append(f"| {result.query.name} | {result.rows} | {times} | {ratios} |")
+    text += [
+        "",
+        "| query | way | calls | prompt tokens | cached | answer tokens | dollars | failed "
+        "| right | as original |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        for variant, took in result.runs.items():
+            right = result.right[variant]
+            same = agreement(took, result.runs["original"])
+            text.append(
+                f"| {result.query.name} | {variant} | {took.calls:,} | {took.prompt_tokens:,} "
+                f"| {took.cached_tokens / max(1, took.prompt_tokens):.0%} "
+                f"| {took.output_tokens:,} | {dollars(took):.4f} | {took.failures} "
+                f"| {'' if right is None else f'{right:.2f}'} | {same:.2f} |"
+            )
+    return text
+
+
+def plot(results: Sequence[Result], path: Path) -> None:
+    """Draw job times relative to ours, one group of bars per query."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(10, 0.42 * len(results) + 1.5))
+    height = 0.8 / (len(VARIANTS) - 1)
+    for place, variant in enumerate(VARIANTS[:3]):
+        at = [row + place * height for row in range(len(results))]
+        axes.barh(at, [result.ratio(variant) for result in results], height, label=variant)
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_yticks(
+        [row + height for row in range(len(results))], [result.query.name for result in results]
+    )
+    axes.invert_yaxis()
+    axes.set_xscale("log")
+    axes.set_xlabel("job time, as a multiple of quackllm's (log scale)")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, format="svg")
+    plt.close(figure)
+
+
+def summary(results: Sequence[Result]) -> list[str]:
+    """Write the medians by kind of query."""
+    text = ["| kind | per row / ours | original / ours | GGR / ours |", "|---|--:|--:|--:|"]
+    for kind in dict.fromkeys(result.query.kind for result in results):
+        of_kind = [result for result in results if result.query.kind == kind]
+        medians = " | ".join(
+            f"{statistics.median(result.ratio(variant) for result in of_kind):.2f}"
+            for variant in VARIANTS[:3]
+        )
+        text.append(f"| {kind} | {medians} |")
+    return text
+
+
+def page(results: Sequence[Result], model: str, command: str) -> str:
+    """Return the page of the documentation."""
+    prompt, cached, answer = PRICES
+    return "\n".join(
+        [
+            "# The LLM-SQL queries on vLLM",
+            "",
+            f"Measured with `{command}`: vLLM on two CPU cores, {model}, its prefix cache emptied "
+            "before each run.",
+            "Job time is of the wall clock, in one process after the other. Dollars are what "
+            f"the tokens would cost at ${prompt}, ${cached} cached and ${answer} (answers) per "
+            "million.",
+            "",
+            "Medians by kind of query:",
+            "",
+            *summary(results),
+            "",
+            "![job times](llm_sql.svg)",
+            "",
+            *lines(results),
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    """Run what is asked for and print or write the tables."""
+    parser = argparse.ArgumentParser(description="The LLM-SQL queries in four ways on vLLM.")
+    parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
+    parser.add_argument("--only", default="", help="run the queries whose name has this in it")
+    parser.add_argument("--share", type=float, default=1.0, help="part of the rows that is taken")
+    parser.add_argument("--write", action="store_true", help="write the page and its plot")
+    given = parser.parse_args()
+    try:
+        empty_cache(given.url)
+        model = served_model(given.url)
+    except (httpx.HTTPError, ServerLacking) as problem:
+        sys.exit(f"{problem}\nStart a server with: make vllm")
+    chosen = [query for query in QUERIES if given.only in query.name]
+    results = [measure(query, given.url, model, given.share) for query in chosen]
+    if given.write:
+        plot(results, PAGE.with_suffix(".svg"))
+        PAGE.write_text(page(results, model, "python -m benchmarks.llm_sql.report --write"))
+    print("\n".join(["", *summary(results), "", *lines(results)]))
+
+
+if __name__ == "__main__":
+    main()
