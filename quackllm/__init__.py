@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from quackllm.engine.events import Event, Listener
     from quackllm.engine.providers.base import Provider
+    from quackllm.engine.redaction import Redact
 
 __version__ = _version("quackllm")
 
@@ -35,31 +36,35 @@ def connect(
     config: dict[str, Any] | None = None,
     *,
     provider: Provider | str | None = None,
+    redact: Redact | None = None,
     **settings: Any,
 ) -> Connection:
     """Open a DuckDB database with LLM functions.
 
     database, read_only, config: as in `duckdb.connect`.
     provider: an object that answers every call, or the name of an installed provider.
+    redact: a function that is given every text and number of a row, as text, before a model
+        is asked about it, and returns what the model may see; see SECURITY.md.
     settings: the `llm_` settings without their prefix: model='qwen3-8b', base_url=...
 
     Raises `duckdb.Error` for a database that cannot be opened and `SettingError`.
     """
     raw = duckdb.connect(database, read_only=read_only, config=config or {})
-    return wrap(raw, provider=provider, **settings)
+    return wrap(raw, provider=provider, redact=redact, **settings)
 
 
 def wrap(
     connection: duckdb.DuckDBPyConnection,
     *,
     provider: Provider | str | None = None,
+    redact: Redact | None = None,
     **settings: Any,
 ) -> Connection:
     """Give an open DuckDB connection LLM functions. The connection stays usable itself."""
     named = provider if isinstance(provider, str) else None
     given = None if isinstance(provider, str) else provider
     chosen = settings_from({**settings, "provider": named})
-    engine = Engine(provider=given)
+    engine = Engine(provider=given, redact=redact)
     engine.events.listeners.append(log_notices)
     wrapped = Connection(connection, engine, chosen)
     bar = ProgressBar()

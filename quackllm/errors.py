@@ -12,7 +12,8 @@ those that have a counterpart in DuckDB are of that class too::
         │   ├── AuthenticationFailed  the server refuses the key
         │   ├── ModelNotFound         the server or the disk has no such model
         │   ├── RequestRefused        the server refuses every request of this kind
-        │   └── RateLimited           the server wants a pause of many minutes
+        │   ├── RateLimited           the server wants a pause of many minutes
+        │   └── NotOnThisMachine      llm_offline is on, and the server is elsewhere
         ├── CallError             one call failed; NULL and a row in llm_errors()
         │   ├── InvalidAnswer         the model's answer does not fit the type asked for
         │   ├── ContextWindowExceeded the prompt is longer than the model's window
@@ -79,6 +80,10 @@ class RequestRefused(ProviderError):
 
 class RateLimited(ProviderError):
     """The server wants a pause that is longer than anybody wants to wait for."""
+
+
+class NotOnThisMachine(ProviderError):
+    """`llm_offline` is on, and the model would answer from another machine."""
 
 
 class CallError(QuackLLMError):

@@ -19,7 +19,13 @@ from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider, Request
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
-from quackllm.errors import BudgetExceeded, CallError, ServerUnreachable, TooManyFailures
+from quackllm.errors import (
+    BudgetExceeded,
+    CallError,
+    QuackLLMError,
+    ServerUnreachable,
+    TooManyFailures,
+)
 from quackllm.udfs.base import Call, Choice
 from quackllm.udfs.prompt import neutral_fields, render_fields
 
@@ -113,8 +119,11 @@ class Batch:
         order = self._engine.order(self._asker.settings, call, columns, provider)
         try:
             self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
-        except ServerUnreachable as gone:
-            raise self._how_far(gone) from gone
+        except QuackLLMError as error:
+            self._engine.without_keys(error)
+            if isinstance(error, ServerUnreachable):
+                raise self._how_far(error) from error
+            raise
         finally:
             share = self._sent / len(wanted)
             expected = (order.reused, order.reused_unordered, order.total)
@@ -206,9 +215,10 @@ class Batch:
 
     def _fail(self, index: int, error: CallError) -> None:
         """Record a failure. Raises what stops the statement, if it does."""
+        self._engine.without_keys(error).with_traceback(None)  # whose frames hold replies
         known, key = self._known, self._keys[index]
         known.answers[key] = None
-        known.failed[key] = error.with_traceback(None)  # whose frames hold replies
+        known.failed[key] = error
         self._stats.failures[error.cause] += 1
         self._record(index, error.cause, str(error), attempts=error.attempts, status=error.status)
         if self._asker.on_error(self._call) == "error":

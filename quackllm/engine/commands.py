@@ -8,11 +8,11 @@ from dataclasses import fields, replace
 from difflib import get_close_matches
 from typing import Any
 
-import duckdb
 from sqlglot.tokenizer_core import TokenType
 
 from quackllm.engine.engine import NamedModel
-from quackllm.engine.providers.config import Secret
+from quackllm.engine.providers.config import Address, Secret
+from quackllm.engine.secrets import TEXT, constant
 from quackllm.engine.settings import PREFIX, Settings, price
 from quackllm.engine.statement import Statement
 from quackllm.errors import BindError
@@ -38,7 +38,13 @@ OURS = re.compile(
 )
 
 KEY = re.compile("api_key", re.IGNORECASE)
+HOLDS_KEY = re.compile(
+    rf"\b{PREFIX}api_key\b|\bMODEL\b.*\bapi_key\b|\bSECRET\b", re.IGNORECASE | re.DOTALL
+)
 """In a text that holds this, an error must not repeat the text."""
+
+LOOK_UP = re.compile(r"\$\w+|get(?:variable|env)\s*\(\s*'\w+'\s*\)", re.IGNORECASE)
+"""A parameter, or a value by its name: no key is written out in it."""
 
 Evaluate = Callable[[str], Any]
 """Evaluates a constant SQL expression."""
@@ -56,15 +62,25 @@ def changed_settings(
     sql = statement.without_comments
     found = SET.match(sql)
     if found:
-        try:
+        value = _key(found[2].strip(), evaluate) if KEY.search(found[1]) else None
+        if value is None:
             value = _value(found[2].strip(), evaluate)
-        except duckdb.Error:
-            if KEY.search(found[1]) is None:
-                raise
-            raise BindError(f"Parser Error: {found[1].lower()} takes a text in quotes") from None
         return settings.reset(found[1]) if value is None else settings.set(found[1], value)
     found = RESET.match(sql)
     return settings.reset(found[1]) if found else None
+
+
+def _key(written: str, evaluate: Evaluate) -> Any:
+    """Read the value of a key; None for a name, which `_value` reads.
+
+    DuckDB evaluates nothing in which a key is written out: it would stand in its query log.
+    Raises `BindError` for anything but a text, a parameter and a look-up of one by name.
+    """
+    if re.fullmatch(r"\w+", written) and not written.isdigit():
+        return None
+    if TEXT.fullmatch(written) or LOOK_UP.fullmatch(written):
+        return constant(written, evaluate)
+    raise BindError("Parser Error: llm_api_key takes a text in quotes, or a parameter")
 
 
 def _value(written: str, evaluate: Evaluate) -> Any:
@@ -75,7 +91,7 @@ def _value(written: str, evaluate: Evaluate) -> Any:
         return written
     if re.fullmatch(r'"(?:[^"]|"")+"', written):
         return written[1:-1].replace('""', '"')
-    return evaluate(written)
+    return constant(written, evaluate)
 
 
 def change_models(statement: Statement, models: dict[str, NamedModel], evaluate: Evaluate) -> None:
@@ -127,7 +143,7 @@ def _model(name: str, body: str, evaluate: Evaluate) -> NamedModel:
                 f"Parser Error: in CREATE MODEL {name}: expected key 'value' pairs, "
                 f"separated by commas{place}"
             )
-        key, value = found[1].lower(), evaluate(found[2])
+        key, value = found[1].lower(), constant(found[2], evaluate)
         if key not in known:
             close = get_close_matches(key, known, n=1)
             hint = f", did you mean {close[0]}?" if close else ""
@@ -142,11 +158,11 @@ def _model(name: str, body: str, evaluate: Evaluate) -> NamedModel:
 
 def _member(name: str, key: str, value: Any) -> Any:
     if key == "api_key":
-        return Secret(value)
-    if not key.endswith("_price"):
+        return Secret(str(value))
+    if key != "base_url" and not key.endswith("_price"):
         return value
     try:
-        return price(value)
+        return Address.parse(str(value)) if key == "base_url" else price(value)
     except ValueError as error:
         raise BindError(f"Binder Error: CREATE MODEL {name}: {key} {error}") from None
 

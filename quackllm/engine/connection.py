@@ -19,6 +19,7 @@ from quackllm.engine.lifetime import Household
 from quackllm.engine.parameters import named_parameters
 from quackllm.engine.relation import Relation
 from quackllm.engine.scalar import register_scalar_function
+from quackllm.engine.secrets import change_secrets, is_secret_command
 from quackllm.engine.session import Session, StoredResult
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import (
@@ -172,25 +173,28 @@ class Connection:
             statements = split(query)
             ours = any(self._is_ours(statement) for statement in statements)
         except BindError:
-            if commands.OURS.match(query) and commands.KEY.search(query):
+            if commands.HOLDS_KEY.search(query):
                 raise BindError("Parser Error: a quote is not closed") from None
             return None
         return statements if ours else None
 
     def _is_ours(self, statement: Statement) -> bool:
         return bool(
-            commands.is_command(statement)
+            self._is_command(statement)
             or calls_in(statement, self._engine.functions)
             or NAMED.search(statement.sql)
             or commands.CURRENT_SETTING.search(statement.sql)
         )
+
+    def _is_command(self, statement: Statement) -> bool:
+        return commands.is_command(statement) or is_secret_command(statement, self._engine.secrets)
 
     def _statement(
         self, statement: Statement, parameters: Any, frame: FrameType, method: str = "execute"
     ) -> Any:
         """Run one statement; `method` of DuckDB's connection gives its result."""
         self._leftovers.drop()
-        if commands.is_command(statement):
+        if self._is_command(statement):
             return self._command(statement, parameters, method)
         with in_our_words(self._engine.functions):
             self._raw.extract_statements(_for_duckdb(statement))
@@ -267,6 +271,9 @@ class Connection:
         def evaluate(expression: str) -> Any:
             return self._session.evaluate(expression, values)
 
+        if is_secret_command(statement, self._engine.secrets):
+            change_secrets(statement, self._engine.secrets, evaluate)
+            return getattr(self._raw, method)(NOTHING_DONE)
         changed = commands.changed_settings(statement, self._settings, evaluate)
         if changed is not None:
             self._settings = changed

@@ -16,13 +16,17 @@ from quackllm.engine.cache import AnswerCache, MemoryCache
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
 from quackllm.engine.loop import LoopThread
+from quackllm.engine.offline import refuse_unless_here, refuse_unless_local
 from quackllm.engine.providers.base import Capabilities, Provider
-from quackllm.engine.providers.config import ProviderConfig, Secret
-from quackllm.engine.providers.registry import Providers
+from quackllm.engine.providers.config import Address, ProviderConfig, Secret
+from quackllm.engine.providers.registry import Providers, from_environment
+from quackllm.engine.redaction import Redact, redacted_fields
 from quackllm.engine.run import Run
+from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings
 from quackllm.engine.traffic.endpoint import Endpoint
+from quackllm.errors import QuackLLMError
 from quackllm.optimizer.cost import Price
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -37,7 +41,7 @@ class NamedModel:
 
     name: str
     model: str | None = None
-    base_url: str | None = None
+    base_url: Address | None = None
     api_key: Secret | None = None
     provider: str | None = None
     input_price: float | None = None
@@ -57,6 +61,7 @@ class Engine:
         cache: AnswerCache | None = None,
         orderer: Orderer = by_prefix,
         environ: Mapping[str, str] | None = None,
+        redact: Redact | None = None,
     ) -> None:
         """Make an engine.
 
@@ -65,6 +70,7 @@ class Engine:
             providers of one's own.
         orderer: decides the sending order of rows and fields.
         environ: the environment to read; the process's own when None.
+        redact: is given every text of a value before it is asked about.
         """
         self.functions = functions or Functions.load()
         self.providers = providers or Providers.installed()
@@ -75,9 +81,11 @@ class Engine:
         self.failures: deque[Failure] = deque(maxlen=REMEMBERED_FAILURES)
         self.spent = Spent()
         self.models: dict[str, NamedModel] = {}
+        self.secrets: dict[str, NamedSecret] = {}
         self._given = provider
         self._orderer = orderer
         self._environ = os.environ if environ is None else environ
+        self._redact = redact
         self._opened: dict[ProviderConfig, Provider] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._runs: dict[str, Run] = {}
@@ -96,8 +104,12 @@ class Engine:
         Raises a `ProviderError` when it cannot be reached, and `SettingError`.
         """
         if self._given is not None:
+            if settings.offline:
+                refuse_unless_here(self._given.endpoint)
             return self._given
         config = self.provider_config(settings, model)
+        if settings.offline:
+            refuse_unless_local(config, self._environ)
         with self._lock:
             found = self._opened.get(config)
             if found is None:
@@ -106,15 +118,26 @@ class Engine:
         return found
 
     def provider_config(self, settings: Settings, model: str | None) -> ProviderConfig:
-        """Put together what a provider is opened with: a named model over the settings."""
+        """Put together what a provider is opened with.
+
+        A named model counts before the settings, and a key of theirs before a secret.
+        """
+        config = self._configured(settings, model)
+        if config.api_key or config.credentials or config.provider not in (None, "openai"):
+            return config
+        url = config.base_url or self._environ.get("OPENAI_BASE_URL") or OPENAI
+        return replace(config, api_key=secret_for(self.secrets.values(), url))
+
+    def _configured(self, settings: Settings, model: str | None) -> ProviderConfig:
         config = ProviderConfig(
             provider=settings.provider,
             model=settings.model,
-            base_url=settings.base_url,
+            base_url=None if settings.base_url is None else settings.base_url.url,
+            credentials=None if settings.base_url is None else settings.base_url.credentials,
             api_key=settings.api_key,
             timeout=settings.call_timeout,
             concurrency=settings.concurrency,
-            notify=lambda text: self.events.emit(Notice(text)),
+            notify=self._notify,
         )
         wanted = model or settings.model
         if wanted is None:
@@ -123,10 +146,14 @@ class Engine:
         if named is None:
             return replace(config, model=wanted)
         own_place = named.base_url is not None or named.provider is not None
+        address = named.base_url
+        if address is None and not own_place and config.base_url is not None:
+            address = Address(config.base_url, config.credentials)
         return replace(
             config,
             model=named.model or named.name,
-            base_url=named.base_url if own_place else config.base_url,
+            base_url=None if address is None else address.url,
+            credentials=None if address is None else address.credentials,
             api_key=named.api_key if own_place else named.api_key or config.api_key,
             provider=named.provider if own_place else config.provider,
         )
@@ -139,7 +166,7 @@ class Engine:
         with self._lock:
             found = self._endpoints.get(provider.endpoint)
             if found is None:
-                found = Endpoint(start, most, notify=lambda text: self.events.emit(Notice(text)))
+                found = Endpoint(start, most, notify=self._notify)
                 self._endpoints[provider.endpoint] = found
         found.concurrency.change(start, most)
         return found
@@ -159,8 +186,29 @@ class Engine:
             return None
         return Price(given.input_price, given.output_price, given.cached_input_price)
 
+    def redacted(self, text: str, settings: Settings | None = None) -> str:
+        """Return a text with '***' for every key that is known here, or in the settings."""
+        configs = (*self._opened, from_environment(ProviderConfig(), self._environ))
+        hidden = [secret for config in configs for secret in config.secrets()]
+        hidden += [secret.key for secret in tuple(self.secrets.values())]
+        hidden += [model.api_key for model in tuple(self.models.values()) if model.api_key]
+        if settings is not None and settings.api_key is not None:
+            hidden.append(settings.api_key)
+        for secret in hidden:
+            text = secret.redact(text)
+        return text
+
+    def without_keys(self, error: QuackLLMError) -> QuackLLMError:
+        """Take keys out of the message of an error: servers repeat what they are sent."""
+        error.args = (self.redacted(str(error)),)
+        return error
+
+    def _notify(self, text: str) -> None:
+        self.events.emit(Notice(self.redacted(text)))
+
     def begin(self, settings: Settings, sql: str) -> Run:
         """Begin a statement."""
+        sql = self.redacted(sql, settings)
         with self._lock:
             self._statements += 1
             number = self._statements
@@ -178,7 +226,8 @@ class Engine:
         if run.stats.stages:
             with self._lock:
                 self.spent.seconds += seconds
-        run.stats.error = None if error is None else f"{type(error).__name__}: {error}"
+        if error is not None:
+            run.stats.error = self.redacted(f"{type(error).__name__}: {error}")
         self.events.emit(
             StatementFinished(
                 run.stats.number, seconds, None if error is None else type(error).__name__
@@ -188,6 +237,14 @@ class Engine:
     def running(self, number: str) -> Run | None:
         """Return the statement of that number while it runs."""
         return self._runs.get(number)
+
+    def shown(self, fields: Sequence[pa.Array]) -> Sequence[pa.Array]:
+        """Return what a model is shown of rendered fields: all but what is redacted.
+
+        Answers are known by what was shown, so rows that differ only in what is redacted
+        are one question, and no answer outlives a change of the redaction.
+        """
+        return fields if self._redact is None else redacted_fields(self._redact, fields)
 
     def order(
         self, settings: Settings, call: Call, columns: Sequence[pa.Array], provider: Provider

@@ -242,6 +242,7 @@ class Estimator:
         rows: int,
         asked: set[str],
     ) -> tuple[Demand, list[str]]:
+        columns = list(self._engine.shown(columns))
         keys = answer_keys(call, columns, tuples.num_rows)
         known = self._remembered(call, keys) | asked
         paid = self._paid[call.spec]

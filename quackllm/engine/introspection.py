@@ -57,7 +57,8 @@ def _settings(engine: Engine, settings: Settings) -> Rows:
 def _models(engine: Engine, settings: Settings) -> Rows:
     rows: Rows = []
     for named in engine.models.values():
-        rows.append((named.name, named.model, named.base_url or named.provider, *[None] * 6))
+        place = named.provider if named.base_url is None else str(named.base_url)
+        rows.append((named.name, named.model, place, *[None] * 6))
     for provider in engine.opened:
         can = provider.capabilities
         rows.append(
@@ -74,6 +75,13 @@ def _models(engine: Engine, settings: Settings) -> Rows:
             )
         )
     return rows
+
+
+def _secrets(engine: Engine, settings: Settings) -> Rows:
+    return [
+        (secret.name, secret.type, str(secret.scope), str(secret.key))
+        for secret in engine.secrets.values()
+    ]
 
 
 def _queries(engine: Engine, settings: Settings) -> Rows:
@@ -154,6 +162,12 @@ TABLES: tuple[TableFunction, ...] = (
             ("concurrency", _NUMBER),
         ),
         _models,
+    ),
+    TableFunction(
+        "llm_secrets",
+        "the keys that CREATE SECRET gave, without the keys",
+        (("name", _TEXT), ("type", _TEXT), ("scope", _TEXT), ("key", _TEXT)),
+        _secrets,
     ),
     TableFunction(
         "llm_queries",

@@ -95,6 +95,7 @@ class Run:
             provider = self._engine.provider(self._settings, call.model)
             question = Question(call.identity, provider.endpoint, provider.model)
             known = self._known.setdefault(question, Known())
+            fields = self._engine.shown(fields)
             keys = answer_keys(call, fields, rows)
             self._ask_missing(call, provider, question, known, keys, fields)
             empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
-from quackllm.engine.providers.config import Secret
+from quackllm.engine.providers.config import Address, Secret
 from quackllm.engine.traffic.endpoint import Limits
 from quackllm.errors import SettingError
 from quackllm.optimizer.rules import RULES
@@ -33,6 +33,16 @@ def _text(value: Any) -> str:
 
 def _secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(_text(value))
+
+
+def _address(value: Any) -> Address:
+    if isinstance(value, Address):
+        return value
+    written = _text(value)
+    try:
+        return Address.parse(written)
+    except ValueError as error:
+        raise ValueError(f"must be an address: {error}") from None
 
 
 def _word(*words: str) -> Callable[[Any], str]:
@@ -117,8 +127,12 @@ class Settings:
     model: str | None = _setting(
         None, _text, "model that answers: a name that the server knows, or the path of a .gguf file"
     )
-    base_url: str | None = _setting(
-        None, _text, "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'"
+    base_url: Address | None = field(
+        default=None,
+        metadata={
+            "check": _address,
+            "doc": "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'",
+        },
     )
     api_key: Secret | None = field(
         default=None,
@@ -168,6 +182,9 @@ class Settings:
     )
     connection_max_seconds: float | None = _setting(
         None, _seconds, "seconds of all statements with model calls since connect"
+    )
+    offline: bool = _setting(
+        False, _boolean, "refuse every model server that is not on this machine"
     )
     concurrency: int | None = _setting(
         None, _whole(1), "calls in flight at once; the provider's own choice when not set"

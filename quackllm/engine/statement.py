@@ -71,7 +71,7 @@ class CallText:
     arguments: tuple[tuple[int, int], ...]
 
 
-OURS = re.compile(r"llm|\bai_|\bmodel\b", re.IGNORECASE)
+OURS = re.compile(r"llm|\bai_|\bmodel\b|\bsecret\b", re.IGNORECASE)
 """A text in which this is not found is not ours, and is not looked at further."""
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 import openai
 
 from quackllm.engine.providers.base import Capabilities, Reply
+from quackllm.engine.providers.config import Address
 from quackllm.engine.providers.constraints import (
     Constraint,
     ServerKind,
@@ -71,8 +70,7 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
     model to take, `ModelNotFound`.
     """
     url = config.base_url or OPENAI_URL
-    key = config.api_key
-    place = Place(_without_credentials(url), config.model or "", (), key, config.timeout)
+    place = Place(url, config.model or "", (), config.secrets(), config.timeout)
     client = _client(url, config)
     try:
         served = await probe(client, place)
@@ -235,25 +233,26 @@ def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
     timeout = openai.Timeout(config.timeout, connect=min(config.timeout, 10.0))
     # Without a key of ours the SDK would take OPENAI_API_KEY, whoever the server is.
     key = config.api_key.reveal() if config.api_key else "none"
+    basic = config.authorization
+    authorization = None if basic is None else {"Authorization": basic.reveal()}
+    http_client = openai.DefaultAioHttpClient(
+        limits=limits,
+        timeout=timeout,
+        # Texts go to the address that was given, and nowhere else: not where an answer
+        # points to, and what goes to this machine not by way of a proxy.
+        follow_redirects=False,
+        trust_env=not Address.parse(url).is_loopback,
+    )
     return openai.AsyncOpenAI(
-        base_url=_without_credentials(url),
+        base_url=url,
         api_key=key,
-        default_headers=None if config.api_key else _basic_authorization(url),
+        default_headers=authorization,
         timeout=timeout,
         max_retries=0,  # what is worth another try, `engine.traffic` knows
         # httpx's own connections cost time in proportion to their number, and so
         # fall behind a fast server at 64 calls in flight: benchmarks/http_client.
-        http_client=openai.DefaultAioHttpClient(limits=limits, timeout=timeout),
+        http_client=http_client,
     )
-
-
-def _basic_authorization(url: str) -> dict[str, str] | None:
-    """Return the header for an address with a user and a password in it."""
-    parts = urlsplit(url)
-    if parts.username is None:
-        return None
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-    return {"Authorization": "Basic " + base64.b64encode(pair).decode()}
 
 
 def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:
@@ -287,9 +286,3 @@ def _only_model(served: Served, place: Place) -> str:
         f"{place.url} serves {len(served.models)} models; "
         f"choose one with SET llm_model = '...': {shown}{more}"
     )
-
-
-def _without_credentials(url: str) -> str:
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))

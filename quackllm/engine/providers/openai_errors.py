@@ -44,20 +44,22 @@ _TIMED_OUT_OR_IN_CONFLICT = frozenset({408, 409})
 
 @dataclass(frozen=True)
 class Place:
-    """Where calls go, for messages: no credentials in here but to blot them out."""
+    """Where calls go, for messages; `secrets` are blotted out of them."""
 
     url: str
     model: str
     served: Sequence[str]
-    key: Secret | None
+    secrets: tuple[Secret, ...]
     timeout: float
 
     def clean(self, message: str) -> str:
-        """Return one short line without the key."""
+        """Return one short line without the keys."""
         line = " ".join(message.split())
+        for secret in self.secrets:
+            line = secret.redact(line)
         if len(line) > _LONGEST_DETAIL:
             line = line[:_LONGEST_DETAIL] + "..."
-        return self.key.redact(line) if self.key else line
+        return line
 
 
 def translate(error: openai.OpenAIError, place: Place) -> CallError | ProviderError:
@@ -138,7 +140,7 @@ def _from_status(error: openai.APIStatusError, place: Place) -> CallError | Prov
     status, said = error.status_code, place.clean(error_text(error))
     code = _member(error, "code")
     if status in (401, 403):
-        given = "refuses the API key" if place.key else "wants an API key"
+        given = "refuses the API key" if place.secrets else "wants an API key"
         return AuthenticationFailed(
             f"{place.url} {given} (HTTP {status}): set llm_api_key or OPENAI_API_KEY. "
             f"The server says: {said}"
