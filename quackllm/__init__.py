@@ -50,7 +50,9 @@ def connect(
     Raises `duckdb.Error` for a database that cannot be opened and `SettingError`.
     """
     raw = duckdb.connect(database, read_only=read_only, config=config or {})
-    return wrap(raw, provider=provider, redact=redact, **settings)
+    connection = wrap(raw, provider=provider, redact=redact, **settings)
+    connection.llm_engine.stored.outdated = database not in ("", ":memory:")  # a new one is empty
+    return connection
 
 
 def wrap(
@@ -66,6 +68,7 @@ def wrap(
     chosen = settings_from({**settings, "provider": named})
     engine = Engine(provider=given, redact=redact)
     engine.events.listeners.append(log_notices)
+    engine.stored.outdated = True
     wrapped = Connection(connection, engine, chosen)
     bar = ProgressBar()
     this = weakref.ref(wrapped)  # the engine must not keep its connection alive

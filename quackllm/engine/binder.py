@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -161,22 +161,36 @@ class Binder:
             yield Field(name, column(name, table), index)
 
 
-def name_items(root: exp.Expr, functions: Functions) -> None:
+def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:
     """Give select items that hold a call and have no name the name that DuckDB would give.
 
     That is the text of the expression; the text that runs is another.
+
+    is_rewritten: whether a function of that name is.
     """
     for select in root.find_all(exp.Select):
         for item in select.expressions:
             if isinstance(item, exp.Alias) or is_star(item):
                 continue
-            calls = [n for n in item.find_all(exp.Anonymous) if functions.get(n.name) is not None]
-            if calls:
+            if any(is_rewritten(node.name) for node in item.find_all(exp.Anonymous)):
                 shown = item.copy()
                 for node in shown.find_all(exp.Anonymous):
                     node.set("this", node.name.lower())
                 name = exp.to_identifier(text(shown), quoted=True)
                 item.replace(exp.Alias(this=item.copy(), alias=name))
+
+
+def name_items_as(root: exp.Expr, names: Sequence[str]) -> None:
+    """Give the items of a query that hold a call the names that DuckDB says they have."""
+    while isinstance(root, exp.SetOperation | exp.Subquery):
+        root = root.this
+    items = root.expressions if isinstance(root, exp.Select) else []
+    if len(items) != len(names) or any(is_star(item.unalias()) for item in items):
+        return
+    for item, name in zip(items, names, strict=True):
+        if not isinstance(item, exp.Alias) and item.find(exp.Anonymous) is not None:
+            alias = exp.to_identifier(name, quoted=True)
+            item.replace(exp.Alias(this=item.copy(), alias=alias))
 
 
 def _casts(type_: SqlType) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Self
 import duckdb
 
 from quackllm.engine import commands
+from quackllm.engine.definitions import refuse_in_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.introspection import NAMED, provide_tables
 from quackllm.engine.leftovers import Leftovers
@@ -32,6 +33,7 @@ from quackllm.engine.statement import (
     is_query,
     split,
 )
+from quackllm.engine.stored import BRINGS_DEFINITIONS
 from quackllm.engine.transactions import finish
 from quackllm.engine.variables import (
     call_in_frame,
@@ -123,7 +125,7 @@ class Connection:
         *before, last = statements
         for statement in before:
             self._statement(statement, None, frame)
-        if not (is_query(last) and calls_in(last, self._engine.functions)):
+        if not (is_query(last) and self._calls(last)):
             return self._wrap(self._statement(last, params, frame, "sql"))
         self._leftovers.drop()
         with in_our_words(self._engine.functions):
@@ -167,11 +169,14 @@ class Connection:
         """
         if isinstance(query, duckdb.Statement):
             query = query.query
-        if not isinstance(query, str) or not OURS.search(query):
+        if not isinstance(query, str):
+            return None
+        if not (OURS.search(query) or self._session.mentions_stored(query) or _attaches(query)):
             return None
         try:
             statements = split(query)
             ours = any(self._is_ours(statement) for statement in statements)
+            ours |= len(statements) > 1 and _attaches(query)
         except BindError:
             if commands.HOLDS_KEY.search(query):
                 raise BindError("Parser Error: a quote is not closed") from None
@@ -184,6 +189,13 @@ class Connection:
             or calls_in(statement, self._engine.functions)
             or NAMED.search(statement.sql)
             or commands.CURRENT_SETTING.search(statement.sql)
+            or self._session.mentions_stored(statement.sql)
+        )
+
+    def _calls(self, statement: Statement) -> bool:
+        """Whether a statement calls a model, itself or by a view or a macro."""
+        return bool(calls_in(statement, self._engine.functions)) or self._session.reads_stored(
+            statement.sql
         )
 
     def _is_command(self, statement: Statement) -> bool:
@@ -194,13 +206,15 @@ class Connection:
     ) -> Any:
         """Run one statement; `method` of DuckDB's connection gives its result."""
         self._leftovers.drop()
+        self._engine.stored.note(statement)
         if self._is_command(statement):
             return self._command(statement, parameters, method)
         with in_our_words(self._engine.functions):
             self._raw.extract_statements(_for_duckdb(statement))
+            refuse_in_definition(statement, self._engine.functions, self._engine.stored)
             provide_tables(self._raw, statement, self._engine, self._settings)
             sql = commands.with_current_settings(statement, self._settings)
-            if not calls_in(statement, self._engine.functions):
+            if not self._calls(statement):
                 given = {} if parameters is None else {_keyword(method): parameters}
                 return self._plain(frame, method, sql, **given)
             if statement.first_word == "PREPARE":
@@ -235,7 +249,7 @@ class Connection:
     ) -> Any:
         sql = statement.sql
         span = inner_query(statement)
-        if span is not None and calls_in(split(sql[span[0] : span[1]])[0], self._engine.functions):
+        if span is not None and self._calls(split(sql[span[0] : span[1]])[0]):
             stored = self._query(sql[span[0] : span[1]], values, frame)
             self._leftovers.add_table(stored.table)
             sql = sql[: span[0]] + " " + stored.sql + " " + sql[span[1] :]
@@ -313,6 +327,8 @@ class Connection:
         """Hand a call to DuckDB as if the user's frame had made it."""
         self._leftovers.drop()
         call = functools.partial(getattr(self._raw, method), *args, **options)
+        if isinstance(args[0], str) and _attaches(args[0]):
+            self._engine.stored.outdated = True  # the next statement looks
         return self._worded(call_in_frame, frame, args[0], call)
 
     def _worded(self, function: Callable[..., Any], *args: Any) -> Any:
@@ -407,6 +423,11 @@ def _for_duckdb(statement: Statement) -> str:
     if explain is None or not explain.verbose:
         return statement.sql
     return statement.sql[explain.length :]
+
+
+def _attaches(sql: str) -> bool:
+    """Whether a text may bring views and macros of another database."""
+    return BRINGS_DEFINITIONS.search(sql) is not None
 
 
 def _keyword(method: str) -> str:

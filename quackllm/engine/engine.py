@@ -25,6 +25,7 @@ from quackllm.engine.run import Run
 from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings
+from quackllm.engine.stored import StoredNames
 from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.cost import Price
@@ -82,6 +83,7 @@ class Engine:
         self.spent = Spent()
         self.models: dict[str, NamedModel] = {}
         self.secrets: dict[str, NamedSecret] = {}
+        self.stored = StoredNames()
         self._given = provider
         self._orderer = orderer
         self._environ = os.environ if environ is None else environ
@@ -235,8 +237,15 @@ class Engine:
         )
 
     def running(self, number: str) -> Run | None:
-        """Return the statement of that number while it runs."""
-        return self._runs.get(number)
+        """Return the statement of that number while it runs.
+
+        Number '': the statement that a call in a view or a macro belongs to, if only one
+        runs that can hold such calls.
+        """
+        if number:
+            return self._runs.get(number)
+        reading = [run for run in list(self._runs.values()) if run.reads_stored]
+        return reading[0] if len(reading) == 1 else None
 
     def shown(self, fields: Sequence[pa.Array]) -> Sequence[pa.Array]:
         """Return what a model is shown of rendered fields: all but what is redacted.

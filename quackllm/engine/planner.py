@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,10 +13,14 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, name_items
+from quackllm.engine.binder import Binder, name_items, name_items_as
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
+from quackllm.engine.definitions import defined_query
+from quackllm.engine.expansion import Expansion
 from quackllm.engine.reading import same_reading
 from quackllm.engine.splice import splice
+from quackllm.engine.statement import Statement, explain_of, split
+from quackllm.engine.stored import StoredNames
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.catalog import PredicateStatistics
@@ -35,6 +39,12 @@ from quackllm.udfs.registry import Functions
 LOGGER = logging.getLogger("quackllm")
 NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
+OTHER_COLUMNS = "written out, a view or a macro gives other columns"
+READING = frozenset(
+    {"SELECT", "WITH", "FROM", "VALUES", "(", "TABLE", "PIVOT", "UNPIVOT", "SUMMARIZE", "EXPLAIN"}
+    | {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE"}
+)
+"""First words of statements that may evaluate a view or a macro."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +63,16 @@ class Planner:
     """Plans the statements of one connection. Planning never calls a model."""
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, functions: Functions, facts: DuckDBFacts
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        functions: Functions,
+        facts: DuckDBFacts,
+        names: StoredNames,
     ) -> None:
         self._connection = connection
         self._functions = functions
         self._facts = facts
+        self._names = names
 
     def query(
         self,
@@ -77,25 +92,68 @@ class Planner:
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         reason = DIFFERENT_READING
         try:
-            root = self._bound(sql, binder, calls)
+            root = self._read(sql)
             if root is not None:
-                return self._optimized(Plan(root, calls), sql, catalog, run, disabled, ask)
+                plan, schema = self._plan(root, sql, binder, calls, catalog)
+                return self._optimized(plan, schema, catalog, run, disabled, ask)
         except RecursionError:
             reason = NESTED_TOO_DEEPLY
         naive = splice(sql, self._functions, binder, run)
         schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
         return PlannedQuery(Program((), naive, unstaged=(reason,)), schema)
 
+    def _plan(
+        self,
+        root: exp.Expr,
+        sql: str,
+        binder: Binder,
+        calls: dict[str, Call],
+        catalog: DuckCatalog,
+    ) -> tuple[Plan, Schema]:
+        """Bind a tree, the views and macros written out; return the plan and its columns."""
+        written = root.copy() if self._names.mentioned_in(sql) else None
+        plan = Plan(self._bound_tree(root, binder, calls), calls)
+        schema = _described(catalog, naive_text(plan.root, calls, BINDING), sql)
+        if written is None:
+            return plan, schema
+        expansion = Expansion(self._connection, self._names, self._read)
+        name_items_as(written, [name for name, _ in schema])
+        expanded = expansion.expanded(written)
+        reasons = tuple(expansion.reasons)
+        if expanded is None:
+            return replace(plan, unstaged=reasons), schema
+        whole = Plan(self._bound_tree(expanded, binder, calls), calls, unstaged=reasons)
+        if catalog.schema(naive_text(whole.root, calls, BINDING)) == schema:
+            return whole, schema
+        return replace(plan, unstaged=(*reasons, OTHER_COLUMNS)), schema
+
+    def reads_stored(self, sql: str) -> bool:
+        """Whether a statement evaluates a view or a macro that may call a model."""
+        if not self._names.mentioned_in(sql):
+            return False
+        [statement, *_] = split(sql)
+        explain = explain_of(statement)
+        if explain is not None:
+            return self.reads_stored(sql[explain.length :])
+        if statement.first_word not in READING:
+            return False
+        try:
+            tree = parse(sql)
+        except (SqlglotError, RecursionError):
+            return any(token.text in self._names for token in statement.tokens)
+        if isinstance(tree, exp.Create) and tree.kind != "TABLE":
+            return False
+        return Expansion(self._connection, self._names, self._read).reads(tree)
+
     def _optimized(
         self,
         plan: Plan,
-        sql: str,
+        schema: Schema,
         catalog: DuckCatalog,
         run: str,
         disabled: frozenset[str],
         ask: Ask | None,
     ) -> PlannedQuery:
-        schema = _described(catalog, naive_text(plan.root, plan.calls, BINDING), sql)
         at = RULES.index(order_predicates)
         reshaped, disabled = _ruled(plan, catalog, schema, RULES[:at], disabled)
         if order_predicates.__name__ not in disabled:
@@ -158,14 +216,27 @@ class Planner:
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         return splice(sql, self._functions, binder, run)
 
+    def definition(self, statement: Statement, parameters: Mapping[str, Any]) -> str:
+        """Write a statement that stores its text with its calls in naive form.
+
+        The columns of a view are named as those of its query are.
+        """
+        span = defined_query(statement)
+        if span is not None:
+            query = self.naive_query(statement.sql[span[0] : span[1]], "")
+            return statement.sql[: span[0]] + query
+        return self.other(statement.sql, parameters, "")
+
     def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expr | None:
         """Read a SELECT and bind its calls; None when its reading cannot be trusted."""
         root = self._read(sql)
-        if root is None:
-            return None
+        return None if root is None else self._bound_tree(root, binder, calls)
+
+    def _bound_tree(self, root: exp.Expr, binder: Binder, calls: dict[str, Call]) -> exp.Expr:
+        """Bind the calls of a tree, which is changed."""
         join_at_select(root)
         fold_long_lists(root)
-        name_items(root, self._functions)
+        name_items(root, lambda name: self._functions.get(name) is not None)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 
     def _read(self, sql: str) -> exp.Expr | None:

@@ -71,9 +71,9 @@ class Relation:
         """Return a relation over finished rows."""
         if self._kept is None:
             sql = self._relation.sql_query()
-            if FUNCTION not in sql:
-                return self._relation
             connection = self._connection
+            if FUNCTION not in sql and not connection._session.reads_stored(sql):
+                return self._relation
             connection._leftovers.drop()
             if _can_be_read_back(connection._raw, sql):
                 self._keep(connection._session.query(sql, {}, connection._settings))
@@ -109,7 +109,8 @@ class Relation:
         """Return the plan; of calls, how they will be made."""
         sql = self._relation.sql_query()
         connection = self._connection
-        if FUNCTION not in sql or not _can_be_read_back(connection._raw, sql):
+        calls = FUNCTION in sql or connection._session.reads_stored(sql)
+        if not calls or not _can_be_read_back(connection._raw, sql):
             return str(self._relation.explain(type))
         connection._leftovers.drop()
         return connection._session.explain(sql, {}, connection._settings, analyze=False)[1]
@@ -123,6 +124,8 @@ class Relation:
 
         @functools.wraps(attribute)
         def delegate(*args: Any, **options: Any) -> Any:
+            if name == "create_view" and args:
+                self._connection._engine.stored.add(str(args[0]))
             given = [self._argument(argument, name) for argument in args]
             named = {key: self._argument(value, name) for key, value in options.items()}
             result = attribute(*given, **named)

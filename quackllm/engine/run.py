@@ -38,7 +38,10 @@ def answer_keys(call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
 
 
 class Run:
-    """Answers the model stages of one statement; used from DuckDB's threads too."""
+    """Answers the model stages of one statement; used from DuckDB's threads too.
+
+    reads_stored: whether the statement names views or macros that call a model.
+    """
 
     def __init__(
         self, engine: Engine, settings: Settings, stats: StatementStats, budget: Budget
@@ -46,6 +49,7 @@ class Run:
         self.id = str(stats.number)
         self.stats = stats
         self.budget = budget
+        self.reads_stored = False
         self._engine = engine
         self._settings = settings
         self._interruption = Interruption()

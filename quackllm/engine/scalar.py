@@ -80,6 +80,7 @@ def _answer(
     run = engine.running(number)
     if run is not None:
         return run.answer(call, filled, rows)
+    engine.stored.outdated = True  # a view or a macro that was not known, perhaps
     own = engine.begin(settings(), f"{call.function} (evaluated by DuckDB)")
     started = time.monotonic()
     try:

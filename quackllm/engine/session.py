@@ -14,6 +14,7 @@ import duckdb
 from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
+from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, undecided
 from quackllm.engine.executor import Executor, drop_temporary
@@ -22,9 +23,8 @@ from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
-from quackllm.engine.statement import holds_calls
+from quackllm.engine.statement import calls_in, split
 from quackllm.engine.wording import in_our_words
-from quackllm.errors import BindError
 from quackllm.optimizer.sql import quote
 
 LOGGER = logging.getLogger("quackllm")
@@ -50,7 +50,7 @@ class Session:
     def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
         self._raw = raw
         self._engine = engine
-        self._planner = Planner(raw, engine.functions, DuckDBFacts())
+        self._planner = Planner(raw, engine.functions, DuckDBFacts(), engine.stored)
         self._executor = Executor(raw)
         self._run: Run | None = None
 
@@ -59,6 +59,17 @@ class Session:
         run = self._run
         if run is not None:
             run.interrupt()
+
+    def mentions_stored(self, sql: str) -> bool:
+        """Whether a text may name a view or a macro that calls a model; quick."""
+        stored = self._engine.stored
+        if stored.outdated:
+            stored.refresh(self._raw)
+        return stored.mentioned_in(sql)
+
+    def reads_stored(self, sql: str) -> bool:
+        """Whether a statement evaluates a view or a macro that may call a model."""
+        return self.mentions_stored(sql) and self._planner.reads_stored(sql)
 
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a SELECT and keep its rows."""
@@ -72,14 +83,14 @@ class Session:
     ) -> Any:
         """Run a statement of another kind, its calls, if any, by the scalar function.
 
-        Returns what DuckDB's `execute` or `sql` returns for it. Raises `BindError` for a
-        call in the definition of a table or an index.
+        Returns what DuckDB's `execute` or `sql` returns for it.
         """
-        if not holds_calls(sql, self._engine.functions):
+        [statement] = split(sql)
+        calls = bool(calls_in(statement, self._engine.functions))
+        if not calls and not self.reads_stored(sql):
             return self._hand_over(sql, parameters, sql, method)
-        _refuse_in_definition(sql)
-        if _is_stored(sql):
-            text = self._planner.other(sql, parameters, "")
+        if is_definition(statement):
+            text = self._planner.definition(statement, parameters)
             return self._hand_over(text, parameters, sql, method)
         with self._running(sql, settings) as run:
             text = self._planner.other(sql, parameters, run.id)
@@ -223,7 +234,9 @@ class Session:
 
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:
+        reads_stored = self.mentions_stored(sql)
         run = self._run = self._engine.begin(settings, sql)
+        run.reads_stored = reads_stored
         started = time.monotonic()
         try:
             with in_our_words(self._engine.functions):
@@ -255,24 +268,3 @@ def _warn(stats: StatementStats) -> None:
             stats.budget,
             stats.undecided,
         )
-
-
-def _refuse_in_definition(sql: str) -> None:
-    """Raise `BindError` where DuckDB would evaluate a call on its own, row by row, later."""
-    words = sql.upper().split(None, 4)
-    defines = words[:1] in (["CREATE"], ["ALTER"])
-    if defines and any(word in ("TABLE", "INDEX") for word in words[1:4]):
-        raise BindError(
-            "Binder Error: an LLM function cannot stand in a CHECK, a DEFAULT, a generated "
-            "column or an index: a model is not deterministic. Store its answers instead: "
-            "CREATE TABLE ... AS SELECT, INSERT ... SELECT or UPDATE."
-        )
-
-
-def _is_stored(sql: str) -> bool:
-    """Whether a statement stores its text, to be run by later statements."""
-    words = sql.upper().split(None, 6)
-    return words[:1] == ["PREPARE"] or (
-        words[:1] == ["CREATE"]
-        and any(word in ("VIEW", "MACRO", "FUNCTION") for word in words[1:5])
-    )

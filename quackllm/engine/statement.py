@@ -7,7 +7,7 @@ that sqlglot cannot parse; comments, strings and quoted names are told apart.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlglot.errors import SqlglotError
@@ -103,9 +103,10 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
     calls: list[CallText] = []
     tokens = statement.tokens
     at = begin = _begin(tokens)
+    names_before = NAMES_BEFORE - {"AS"} if begin else NAMES_BEFORE  # overloads of a macro
     while at < len(tokens):
         before = tokens[at - 1] if at > begin else None
-        function = _function_at(tokens, at, before, functions)
+        function = _function_at(tokens, at, before, functions, names_before)
         end = _closing(tokens, at + 1) if function is not None else at
         if function is None or _names_columns(tokens, end):
             at += 1
@@ -119,18 +120,24 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
 
 
 def _begin(tokens: Sequence[Token]) -> int:
-    """Where calls may begin: in CREATE MACRO and CREATE INDEX behind the name."""
+    """Where calls may begin: in CREATE MACRO and CREATE INDEX behind the names."""
     words = [token.text.upper() for token in tokens]
     if words[:1] != ["CREATE"]:
         return 0
     if {"MACRO", "FUNCTION"} & set(words[1:4]):
         start = _first(words, _depths(tokens), {"AS"}, 0)
         return 0 if start is None else start + 1
-    return len(tokens) if "INDEX" in words[1:4] else 0
+    if "INDEX" in words[1:4]:
+        return words.index("(") + 1 if "(" in words else len(tokens)
+    return 0
 
 
 def _function_at(
-    tokens: Sequence[Token], at: int, before: Token | None, functions: Functions
+    tokens: Sequence[Token],
+    at: int,
+    before: Token | None,
+    functions: Functions,
+    names_before: Collection[str],
 ) -> Function | None:
     token = tokens[at]
     if at + 1 >= len(tokens) or tokens[at + 1].token_type != TokenType.L_PAREN:
@@ -140,7 +147,7 @@ def _function_at(
     if before is not None:
         word = before.text.upper()
         is_name = before.token_type in (TokenType.VAR, TokenType.IDENTIFIER)
-        if before.token_type == TokenType.DOT or word in NAMES_BEFORE:
+        if before.token_type == TokenType.DOT or word in names_before:
             return None
         if is_name and word not in CALLS_AFTER:
             return None

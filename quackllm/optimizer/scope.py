@@ -164,6 +164,29 @@ def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
     return query
 
 
+def names_cte(table: exp.Table) -> bool:
+    """Whether the name of a table is that of a CTE which is visible where it stands."""
+    if table.args.get("db"):
+        return False
+    name = table.name.lower()
+    through: exp.Expr | None = None
+    inside: exp.Expr | None = None
+    node: exp.Expr | None = table
+    while node is not None:
+        if isinstance(node, exp.CTE):
+            through = node
+        with_ = node.args.get("with_")
+        if isinstance(with_, exp.With):
+            visible = list(with_.expressions)
+            if inside is with_ and through is not None:
+                visible = visible[: _position(visible, through) + bool(with_.recursive)]
+            if any(cte.alias.lower() == name for cte in visible):
+                return True
+        inside = node
+        node = node.parent
+    return False
+
+
 def in_recursive_cte(place: exp.Expr) -> bool:
     """Whether a place is inside the definition of a CTE of a WITH RECURSIVE."""
     node = place.parent

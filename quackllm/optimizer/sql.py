@@ -128,14 +128,22 @@ def key(fragments: list[str]) -> str:
 
 
 def join_at_select(root: exp.Expr) -> None:
-    """Hang the joins of a FROM-first query where those of other queries hang, in place."""
+    """Hang the joins of a FROM-first query where those of other queries hang, in place.
+
+    Likewise those of a FROM that is one pair of parentheses, as DuckDB writes views.
+    """
     for select in root.find_all(exp.Select):
         from_ = select.args.get("from_")
         source = from_.this if from_ is not None else None
-        if isinstance(source, exp.Table | exp.Subquery) and source.args.get("joins"):
-            joins = source.args["joins"]
-            source.set("joins", None)
-            select.set("joins", [*joins, *select.args.get("joins", [])])
+        while from_ is not None and isinstance(source, exp.Table | exp.Subquery):
+            if source.args.get("joins"):
+                joins = source.args["joins"]
+                source.set("joins", None)
+                select.set("joins", [*joins, *select.args.get("joins", [])])
+            if not isinstance(source.this, exp.Table | exp.Subquery) or source.args.get("alias"):
+                break
+            source.replace(source.this)
+            source = from_.this
 
 
 LONG_LIST = 100

@@ -15,6 +15,7 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
+from quackllm.engine.statement import split
 from quackllm.testing import FakeProvider
 
 TABLES = """
@@ -40,6 +41,12 @@ class Pair:
     naive: duckdb.DuckDBPyConnection
     naive_fake: FakeProvider
     naive_engine: Engine
+
+    def define(self, sql: str) -> None:
+        """Run a statement that stores views, macros or rows on both sides."""
+        self.planned.execute(sql)
+        for statement in split(sql):
+            Session(self.naive, self.naive_engine).other(statement.sql, {}, Settings(), "execute")
 
     def run_planned(self, sql: str, parameters: Any = None) -> tuple[list[Any], list[str]]:
         """Rows and types through the planner."""

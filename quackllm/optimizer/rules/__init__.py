@@ -17,6 +17,7 @@ from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
+from quackllm.optimizer.rules.merge_derived import merge_derived
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
@@ -33,6 +34,7 @@ Rule = Callable[[Plan, Catalog], Plan]
 
 RULES: tuple[Rule, ...] = (
     inline_aliases,
+    merge_derived,
     prune_columns,
     outer_to_inner,
     push_filters,

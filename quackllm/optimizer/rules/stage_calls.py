@@ -67,7 +67,7 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
         for select, calls in with_calls
         if calls
     ]
-    unstaged = [reason for _, reason in obstacles if reason is not None]
+    unstaged = [*plan.unstaged, *(reason for _, reason in obstacles if reason is not None)]
     correlated = {
         id(select) for select, reason in obstacles if not reason and _reads_outer(select, catalog)
     }
@@ -83,7 +83,7 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
         blocks.append(Block(number=number, sites=found, correlated=id(select) in correlated))
     if root.find(ModelCall) is not None and not unstaged:
         unstaged.append("the call is not in a SELECT")
-    if not blocks and not unstaged:
+    if not blocks and len(unstaged) == len(plan.unstaged):
         return plan
     return replace(plan, root=root, blocks=tuple(blocks), unstaged=tuple(unstaged))
 

@@ -1,1 +1,1 @@
-WITH c AS (SELECT id, stars, LLM('Why?', body) AS why FROM reviews) SELECT id, why FROM c WHERE stars > 3
+SELECT m.title, c.why FROM (SELECT movie_id, stars, LLM('Why?', body) AS why FROM reviews) AS c JOIN movies m ON m.id = c.movie_id WHERE c.stars > 3
