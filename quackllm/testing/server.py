@@ -151,6 +151,8 @@ class FakeServer:
         if route == ("GET", "/props") and self.flavor == "llama.cpp":
             props = {"default_generation_settings": {"n_ctx": self.context_window}}
             return HttpResponse(200, json.dumps(props).encode())
+        if route == ("GET", "/version") and self.flavor == "vllm":
+            return HttpResponse(200, json.dumps({"version": "0.32.0"}).encode())
         if route == ("GET", "/metrics") and self._metrics is not None:
             return HttpResponse(200, self._metrics.encode(), {"content-type": "text/plain"})
         return _refuse(404, f"no route {request.path}", "not_found_error", 404)

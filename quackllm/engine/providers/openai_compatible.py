@@ -30,6 +30,7 @@ from quackllm.engine.providers.openai_limits import allowance
 from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_reply
 from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.providers.short_labels import ShortLabels
 from quackllm.engine.providers.vllm_metrics import advice
 from quackllm.errors import (
     CallError,
@@ -39,6 +40,7 @@ from quackllm.errors import (
     ServerFailed,
     Trouble,
 )
+from quackllm.udfs.base import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,6 +106,7 @@ class OpenAICompatible:
         self._length_name = (
             "max_completion_tokens" if served.kind is ServerKind.OPENAI else "max_tokens"
         )
+        self._short_labels = ShortLabels(self._send) if served.holds_choices else None
         self._sends_temperature = True
         self._has_answered = False
         self._refused_in_a_row = 0
@@ -125,6 +128,11 @@ class OpenAICompatible:
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request; see `openai_errors` for what is raised when."""
+        if self._short_labels is not None and isinstance(request.answer, Choice):
+            return await self._short_labels.complete(request, request.answer)
+        return await self._send(request)
+
+    async def _send(self, request: Request) -> Reply:
         limits = self._constraint(request.answer)
         body = self._body(request, limits)
         failure: CallError | ProviderError
@@ -140,7 +148,7 @@ class OpenAICompatible:
             if isinstance(error, openai.APIStatusError) and self._adapted(
                 error, request.answer, body
             ):
-                return await self.complete(request)
+                return await self._send(request)
             failure = self._failure(error)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             said = f"the reply of {self._place.url} is broken JSON: {error}"

@@ -1,8 +1,8 @@
 """Which software answers at an address, and what it serves: asked once, on opening.
 
 `GET /models` is all that is asked of every server: `owned_by` tells vLLM, llama.cpp
-and Ollama apart. vLLM's `/metrics` (its prefix cache) and llama.cpp's `/props` (window
-and slots) are asked for where they exist. Nothing but a refused key
+and Ollama apart. vLLM's `/metrics` (its prefix cache) and `/version`, llama.cpp's `/props`
+(window and slots) are asked for where they exist. Nothing but a refused key
 or an address where nobody answers is an error here; what cannot be found out stays
 unknown.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -36,18 +37,24 @@ _OWNERS = {
     "openai-internal": ServerKind.OPENAI,
     "system": ServerKind.OPENAI,
 }
+_STRUCTURED_OUTPUTS = (0, 12)
+"""The vLLM that gave up `guided_choice` and its like for it."""
 _OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
 
 
 @dataclass(frozen=True)
 class Served:
-    """What was found out; None and () where the server does not say."""
+    """What was found out; None and () where the server does not say.
+
+    holds_choices: whether it is certain to hold an answer to a list of labels.
+    """
 
     kind: ServerKind
     models: tuple[str, ...] = ()
     windows: tuple[int | None, ...] = ()
     prefix_cache: PrefixCache | None = None
     slots: int | None = None
+    holds_choices: bool = False
 
     def window(self, model: str) -> int | None:
         """Return the context window of a model in tokens."""
@@ -91,13 +98,20 @@ async def _describe(
     windows = tuple(_integer(card.get("max_model_len")) for card in cards)
     if kind is ServerKind.VLLM:
         metrics = await _optional(client, place, "/metrics")
-        return Served(kind, models, windows, prefix_cache=read_prefix_cache(metrics))
+        version = await _optional(client, place, "/version")
+        return Served(
+            kind,
+            models,
+            windows,
+            prefix_cache=read_prefix_cache(metrics),
+            holds_choices=_knows_structured_outputs(version),
+        )
     if kind is ServerKind.LLAMA_CPP:
         props = await _optional(client, place, "/props")
         if isinstance(props, dict):
             settings = props.get("default_generation_settings") or {}
             window, slots = _integer(settings.get("n_ctx")), _integer(props.get("total_slots"))
-            return Served(kind, models, (window,) * len(models), slots=slots)
+            return Served(kind, models, (window,) * len(models), slots=slots, holds_choices=True)
     return Served(kind, models, windows)
 
 
@@ -109,6 +123,16 @@ async def _optional(client: openai.AsyncOpenAI, place: Place, path: str) -> obje
             return await client.with_options(max_retries=0).get(root + path, cast_to=object)
     except (openai.APIError, ValueError, TimeoutError):
         return None
+
+
+def _knows_structured_outputs(version: object) -> bool:
+    """Whether a vLLM of this version does what `structured_outputs` says.
+
+    Older ones ignore it, and one that does not say its version may be older.
+    """
+    said = version.get("version") if isinstance(version, dict) else None
+    found = re.match(r"(\d+)\.(\d+)", said) if isinstance(said, str) else None
+    return found is not None and (int(found[1]), int(found[2])) >= _STRUCTURED_OUTPUTS
 
 
 def _cards(listing: object) -> list[Mapping[str, Any]]:
