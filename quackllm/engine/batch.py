@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from quackllm.engine.budget import Budget, Limit, Unit
-from quackllm.engine.cache import Question
+from quackllm.engine.cache import AnswerCache, NoCache, Question
+from quackllm.engine.cache.base import Answers
 from quackllm.engine.dispatch import Outcome, dispatch
-from quackllm.engine.events import CallFinished
+from quackllm.engine.events import AnswersFound, CallFinished
 from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider, Request
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
+from quackllm.engine.shared_calls import POLL_SECONDS, SharedCalls
 from quackllm.errors import (
     BudgetExceeded,
     CallError,
@@ -86,17 +89,16 @@ class Batch:
         call: Call,
         question: Question,
         known: Known,
-        *,
-        keep: bool,
+        cache: AnswerCache,
     ) -> None:
-        """Make a round; `known` and, with `keep`, the cache fill as answers arrive."""
+        """Make a round; `known` and the cache fill as answers arrive."""
         self._asker = asker
         self._engine = asker.engine
         self._stats = stats
         self._call = call
-        self._question = question
         self._known = known
-        self._keep = keep
+        self._shared = SharedCalls(cache, question, self._learn)
+        self._keeps = not isinstance(cache, NoCache)
         self._keys: list[str] = []
         self._values: list[list[str]] = []
         self._limit: Limit | None = None
@@ -118,7 +120,8 @@ class Batch:
         self._values = [column.to_pylist() for column in columns]
         order = self._engine.order(self._asker.settings, call, columns, provider)
         try:
-            self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
+            with closing(self._shared):
+                self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
         except QuackLLMError as error:
             self._engine.without_keys(error)
             if isinstance(error, ServerUnreachable):
@@ -131,7 +134,9 @@ class Batch:
         if self._limit is not None:
             self._leave_out(self._limit)
 
-    def _requests(self, order: SendingOrder) -> Iterator[tuple[int, Request]]:
+    def _requests(
+        self, order: SendingOrder, positions: Iterable[int]
+    ) -> Iterator[tuple[int, Request]]:
         """Make the requests as they are sent; a budget that is reached ends them.
 
         The calls in flight go on: they are paid, so their answers are worth waiting for.
@@ -139,7 +144,8 @@ class Batch:
         call, budget = self._call, self._asker.budget
         chooses = isinstance(call.declaration.answer, Choice)
         neutral = neutral_fields(call.fields) if chooses else None
-        for position, row in enumerate(order.rows.tolist()):
+        for position in positions:
+            row = int(order.rows[position])
             self._limit = budget.reached()
             if self._limit is not None:
                 return
@@ -155,6 +161,7 @@ class Batch:
                     temperature=call.temperature,
                     max_tokens=call.max_tokens,
                     neutral=neutral,
+                    seed=call.seed,
                 ),
             )
 
@@ -163,15 +170,23 @@ class Batch:
         budget = self._asker.budget
         try:
             async with asyncio.timeout(budget.seconds_left()) as scope:
-                await dispatch(
-                    provider,
-                    self._requests(order),
-                    endpoint=self._engine.endpoint(self._asker.settings, provider),
-                    deliver=self._deliver,
-                    parse=self._call.declaration.parse,
-                    may_ask_again=self._may_ask_again,
-                    limits=self._asker.settings.limits,
-                )
+                endpoint = self._engine.endpoint(self._asker.settings, provider)
+                keys = [self._keys[row] for row in order.rows]
+                turn = self._shared.ours(keys, endpoint.concurrency.limit)
+                while True:
+                    await dispatch(
+                        provider,
+                        self._requests(order, turn),
+                        endpoint=endpoint,
+                        deliver=self._deliver,
+                        parse=self._call.declaration.parse,
+                        may_ask_again=self._may_ask_again,
+                        limits=self._asker.settings.limits,
+                    )
+                    if not self._shared.waiting:
+                        break
+                    await asyncio.sleep(POLL_SECONDS)
+                    turn = self._shared.ours_by_now()
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -210,14 +225,22 @@ class Batch:
 
     def _settle(self, key: str, answer: str | None) -> None:
         self._known.answers[key] = answer
-        if self._keep:
-            self._engine.cache.put(self._question, key, answer)
+        self._shared.answered(key, answer)
+
+    def _learn(self, answers: Answers) -> None:
+        """Take the answers that others have given since the round began."""
+        self._known.answers.update(answers)
+        self._stats.cached += len(answers)
+        self._engine.events.emit(
+            AnswersFound(self._asker.statement.number, self._stats.number, len(answers))
+        )
 
     def _fail(self, index: int, error: CallError) -> None:
         """Record a failure. Raises what stops the statement, if it does."""
         self._engine.without_keys(error).with_traceback(None)  # whose frames hold replies
         known, key = self._known, self._keys[index]
         known.answers[key] = None
+        self._shared.failed(key)
         known.failed[key] = error
         self._stats.failures[error.cause] += 1
         self._record(index, error.cause, str(error), attempts=error.attempts, status=error.status)
@@ -230,7 +253,7 @@ class Batch:
     def _how_far(self, gone: ServerUnreachable) -> ServerUnreachable:
         """Say what was done before the server went away."""
         done = sum(key in self._known.answers for key in self._keys)
-        kept = "run the statement again to go on from there" if self._keep else "not kept"
+        kept = "run the statement again to go on from there" if self._keeps else "not kept"
         return ServerUnreachable(
             f"{gone}\n{done:,} of {len(self._keys):,} questions of {self._call.function.upper()} "
             f"were answered before: {kept}."

@@ -1,4 +1,7 @@
-"""Statements that are ours alone: SET llm_..., RESET llm_..., CREATE MODEL, DROP MODEL."""
+"""Statements that are ours alone: SET llm_..., RESET llm_..., CREATE MODEL, DROP MODEL.
+
+`clear_cache` carries out CALL llm_clear_cache(...).
+"""
 
 from __future__ import annotations
 
@@ -33,6 +36,7 @@ CURRENT_SETTING = re.compile(rf"\bcurrent_setting\s*\(\s*'({PREFIX}\w+)'\s*\)", 
 MEMBER = re.compile(r"\s*(\w+)\s*('(?:[^']|'')*'|\$\w+|[\d.]+)\s*(?:,(?!\s*$)|$)")
 OURS = re.compile(
     rf"^\s*(?:(?:SET|RESET|PRAGMA)\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?{PREFIX}"
+    r"|CALL\s+llm_clear_cache\b"
     r"|(?:CREATE\s+(?:OR\s+REPLACE\s+)?|DROP\s+)MODEL\b)",
     re.IGNORECASE,
 )

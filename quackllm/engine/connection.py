@@ -12,6 +12,7 @@ from typing import Any, Self
 import duckdb
 
 from quackllm.engine import commands
+from quackllm.engine.clear_cache import is_clear_cache, selection_of
 from quackllm.engine.definitions import refuse_in_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.introspection import NAMED, provide_tables
@@ -130,13 +131,14 @@ class Connection:
         self._leftovers.drop()
         with in_our_words(self._engine.functions):
             self._raw.extract_statements(last.sql)  # what is wrong with it, in DuckDB's words
-            provide_tables(self._raw, last, self._engine, self._settings)
+            sources = self._provide_tables(last)
             sql, values = named_parameters(self._raw, last, params)
             sql = commands.with_current_settings(split(sql)[0], self._settings)
             if values:
+                self._leftovers.add_views(sources)
                 stored = self._query(sql, values, frame)
                 return Relation(self, self._raw.sql(stored.sql, **given), stored=stored)
-            return self._relation(sql, frame, given)
+            return self._relation(sql, frame, given, sources)
 
     query = sql
     from_query = sql
@@ -151,7 +153,7 @@ class Connection:
         self._leftovers.drop()
         with in_our_words(self._engine.functions):
             self._raw.extract_statements(statement.sql)
-            provide_tables(self._raw, statement, self._engine, self._settings)
+            self._leftovers.add_views(self._provide_tables(statement))
             sql = commands.with_current_settings(statement, self._settings)
             stored = self._session.query(sql, {}, self._settings)
             finish(self._raw)
@@ -212,11 +214,16 @@ class Connection:
         with in_our_words(self._engine.functions):
             self._raw.extract_statements(_for_duckdb(statement))
             refuse_in_definition(statement, self._engine.functions, self._engine.stored)
-            provide_tables(self._raw, statement, self._engine, self._settings)
+            sources = self._provide_tables(statement)
             sql = commands.with_current_settings(statement, self._settings)
             if not self._calls(statement):
                 given = {} if parameters is None else {_keyword(method): parameters}
-                return self._plain(frame, method, sql, **given)
+                result = self._plain(frame, method, sql, **given)
+                if isinstance(result, duckdb.DuckDBPyRelation):
+                    return Relation(self, result, sources=sources)
+                self._leftovers.add_views(sources)
+                return result
+            self._leftovers.add_views(sources)
             if statement.first_word == "PREPARE":
                 return self._session.other(sql, {}, self._settings, method)
             sql, values = named_parameters(self._raw, split(sql)[0], parameters)
@@ -288,6 +295,10 @@ class Connection:
         if is_secret_command(statement, self._engine.secrets):
             change_secrets(statement, self._engine.secrets, evaluate)
             return getattr(self._raw, method)(NOTHING_DONE)
+        if is_clear_cache(statement):
+            selection = selection_of(statement, self._engine, evaluate)
+            gone = self._engine.answers(self._settings).clear(selection)
+            return getattr(self._raw, method)(f"SELECT CAST({gone} AS BIGINT) AS answers_cleared")
         changed = commands.changed_settings(statement, self._settings, evaluate)
         if changed is not None:
             self._settings = changed
@@ -296,6 +307,11 @@ class Connection:
         else:
             commands.change_models(statement, self._engine.models, evaluate)
         return getattr(self._raw, method)(NOTHING_DONE)
+
+    def _provide_tables(self, statement: Statement) -> tuple[str, ...]:
+        """Make llm_queries() and the like selectable; return what is registered for that."""
+        register = self._leftovers.register_sources
+        return provide_tables(self._raw, statement, self._engine, self._settings, register)
 
     def _variables(self, sql: str, frame: FrameType) -> dict[str, Any]:
         """Find what a statement reads from Python; make one-shot streams of it readable."""
@@ -307,8 +323,13 @@ class Connection:
 
     # Results
 
-    def _relation(self, sql: str, frame: FrameType, given: Mapping[str, Any]) -> Relation:
-        """Make a relation of a query with calls; DuckDB binds it now, models run later."""
+    def _relation(
+        self, sql: str, frame: FrameType, given: Mapping[str, Any], provided: tuple[str, ...]
+    ) -> Relation:
+        """Make a relation of a query with calls; DuckDB binds it now, models run later.
+
+        provided: names that were registered for it, to be forgotten with it.
+        """
         variables = self._variables(sql, frame)
         sources = self._leftovers.register_sources(variables)
         with registered(self._raw, variables):
@@ -316,7 +337,7 @@ class Connection:
         shown = ", ".join(f'{quote(name)} AS (FROM "{source}")' for name, source in sources.items())
         finish(self._raw)
         text = f"WITH {shown} SELECT * FROM ({naive}\n)" if sources else naive
-        return Relation(self, self._raw.sql(text, **given), sources=tuple(sources.values()))
+        return Relation(self, self._raw.sql(text, **given), sources=(*provided, *sources.values()))
 
     def _wrap(self, value: Any) -> Any:
         if isinstance(value, duckdb.DuckDBPyRelation):

@@ -12,19 +12,27 @@ from threading import Lock
 import pyarrow as pa
 
 from quackllm.engine.budget import Budget, Spent
-from quackllm.engine.cache import AnswerCache, MemoryCache
+from quackllm.engine.cache import (
+    AnswerCache,
+    MemoryCache,
+    NoCache,
+    PersistentCache,
+    Question,
+    question_of,
+)
+from quackllm.engine.cache.places import IN_MEMORY, default_path, place
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
 from quackllm.engine.loop import LoopThread
 from quackllm.engine.offline import refuse_unless_here, refuse_unless_local
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.providers.config import Address, ProviderConfig, Secret
-from quackllm.engine.providers.registry import Providers, from_environment
+from quackllm.engine.providers.registry import Providers, choose, from_environment
 from quackllm.engine.redaction import Redact, redacted_fields
 from quackllm.engine.run import Run
 from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
-from quackllm.engine.settings import Settings
+from quackllm.engine.settings import Settings, in_bytes
 from quackllm.engine.stored import StoredNames
 from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.errors import QuackLLMError
@@ -34,6 +42,9 @@ from quackllm.udfs.registry import Functions
 
 REMEMBERED_STATEMENTS = 1_000
 REMEMBERED_FAILURES = 100_000
+
+EMBEDDED = "embedded"
+"""Both the name of the provider and its endpoint."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +79,16 @@ class Engine:
 
         functions, providers: what is installed, unless given.
         provider: answers every call, whatever the settings say; for tests and for
-            providers of one's own.
+            providers of one's own. Its answers are kept in memory unless llm_cache_path
+            is set: nobody but its author knows what else they depend on.
+        cache: keeps the answers, whatever the settings say.
         orderer: decides the sending order of rows and fields.
         environ: the environment to read; the process's own when None.
         redact: is given every text of a value before it is asked about.
         """
         self.functions = functions or Functions.load()
         self.providers = providers or Providers.installed()
-        self.cache: AnswerCache = cache or MemoryCache()
+        self.cache = cache
         self.events = EventStream()
         self.loop = LoopThread()
         self.history: deque[StatementStats] = deque(maxlen=REMEMBERED_STATEMENTS)
@@ -90,6 +103,8 @@ class Engine:
         self._redact = redact
         self._opened: dict[ProviderConfig, Provider] = {}
         self._endpoints: dict[str, Endpoint] = {}
+        self._memory = MemoryCache()
+        self._caches: dict[tuple[str | None, str], AnswerCache] = {}
         self._runs: dict[str, Run] = {}
         self._statements = 0
         self._lock = Lock()
@@ -173,6 +188,41 @@ class Engine:
         found.concurrency.change(start, most)
         return found
 
+    def cache_for(self, call: Call, settings: Settings) -> AnswerCache:
+        """Return the cache that a call may use.
+
+        An answer at a temperature above 0 is one of many: without a seed it is kept for
+        other statements only where the call asks for that.
+        """
+        use = settings.cache if call.cache is None else call.cache
+        by_chance = call.temperature > 0 and call.seed is None and not call.cache
+        return self.answers(settings) if use and not by_chance else NoCache()
+
+    def answers(self, settings: Settings) -> AnswerCache:
+        """Return the cache that the settings name, opened at its first use."""
+        if self.cache is not None:
+            return self.cache
+        named = settings.cache_path
+        if named == IN_MEMORY or (named is None and self._given is not None):
+            return self._memory
+        with self._lock:
+            found = self._caches.get((named, settings.cache_limit))
+            if found is None:
+                found = self._open_cache(settings)
+                self._caches[named, settings.cache_limit] = found
+        return found
+
+    def _open_cache(self, settings: Settings) -> AnswerCache:
+        path = place(settings.cache_path, self._environ)
+        if path is None:
+            return self._memory
+        return PersistentCache(
+            path,
+            limit=in_bytes(settings.cache_limit),
+            notify=self._notify,
+            is_default=path == default_path(),
+        )
+
     def price(self, settings: Settings, model: str | None) -> Price | None:
         """Return the price of a model's tokens, None unless that of input and output is given.
 
@@ -224,6 +274,8 @@ class Engine:
     def end(self, run: Run, seconds: float, error: BaseException | None = None) -> None:
         """End a statement; its naive calls can no longer be made."""
         self._runs.pop(run.id, None)
+        for cache in tuple(self._caches.values()):
+            cache.flush()
         run.stats.seconds = seconds
         if run.stats.stages:
             with self._lock:
@@ -270,14 +322,34 @@ class Engine:
         order = self._orderer(call, columns, provider.capabilities if provider else Capabilities())
         return order if settings.reorder else replace(order, reused=order.reused_unordered)
 
+    def likely_question(
+        self, call: Call, settings: Settings, cache: AnswerCache
+    ) -> Question | None:
+        """Return what a call will ask, for EXPLAIN: who answers is not asked who it is.
+
+        Of a provider that was not used yet, it is what the same call asked the last time.
+        """
+        provider = self.opened_provider(settings, call.model)
+        if provider is not None:
+            return question_of(call, provider)
+        try:
+            config = from_environment(self.provider_config(settings, call.model), self._environ)
+            name = choose(config, self._environ)
+        except QuackLLMError:  # it will be told when the statement runs
+            return None
+        endpoint = name if name == EMBEDDED else config.base_url or ""
+        return cache.similar(Question(call.identity, endpoint, config.model or ""))
+
     def opened_provider(self, settings: Settings, model: str | None) -> Provider | None:
         """Return the provider that answers for a model, if it has been used already."""
         return self._given or self._opened.get(self.provider_config(settings, model))
 
     def close(self) -> None:
-        """Release providers and the background thread. May be called twice."""
+        """Release providers, the background thread and the cache. May be called twice."""
         with self._lock:
             opened, self._opened = list(self._opened.values()), {}
         for provider in opened:
             self.loop.run(provider.aclose())
         self.loop.close()
+        for cache in tuple(self._caches.values()):
+            cache.close()

@@ -11,7 +11,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quackllm.engine.cache import Question
 from quackllm.engine.catalog import used_parameters
 from quackllm.engine.engine import Engine
 from quackllm.engine.executor import FIRST_BATCH, string_columns
@@ -263,12 +262,9 @@ class Estimator:
         return demand, keys
 
     def _remembered(self, call: Call, keys: list[str]) -> set[str]:
-        provider = self._engine.opened_provider(self._settings, call.model)
-        use = self._settings.cache if call.cache is None else call.cache
-        if provider is None or not use:
-            return set()
-        question = Question(call.identity, provider.endpoint, provider.model)
-        return set(self._engine.cache.get(question, keys))
+        cache = self._engine.cache_for(call, self._settings)
+        question = self._engine.likely_question(call, self._settings, cache)
+        return set() if question is None else set(cache.get(question, keys))
 
     def _answer_tokens(self, ceiling: Ceiling) -> int:
         """Tokens of the answers of other calls that one prompt of this call shows."""

@@ -50,6 +50,15 @@ class CallFinished:
 
 
 @dataclass(frozen=True)
+class AnswersFound:
+    """Tuples that a stage was to call for were answered meanwhile by other statements."""
+
+    statement: int
+    stage: int
+    count: int
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A model stage has an answer or a failure for each tuple it was to answer."""
 
@@ -74,7 +83,15 @@ class Notice:
     text: str
 
 
-Event = StatementStarted | StageStarted | CallFinished | StageFinished | StatementFinished | Notice
+Event = (
+    StatementStarted
+    | StageStarted
+    | CallFinished
+    | AnswersFound
+    | StageFinished
+    | StatementFinished
+    | Notice
+)
 Listener = Callable[[Event], None]
 
 

@@ -207,7 +207,7 @@ class StatementStats:
         """One line for people: calls, tokens, seconds, failures, what a budget left out."""
         parts = [f"{self.calls:,} call{'' if self.calls == 1 else 's'}"]
         if self.cached:
-            parts.append(f"{self.cached:,} answered from memory")
+            parts.append(f"{self.cached:,} answered from cache")
         if self.retries:
             parts.append(f"{self.retries:,} tried again")
         cached = f" ({self.cached_tokens:,} cached)" if self.cached_tokens is not None else ""

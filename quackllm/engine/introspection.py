@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 from sqlglot.tokenizer_core import TokenType
 
 from quackllm.engine.engine import Engine
@@ -25,15 +26,21 @@ from quackllm.udfs.registry import options_of
 
 Rows = list[tuple[Any, ...]]
 
+ROWS_PER_BATCH = 10_000
+
 
 @dataclass(frozen=True)
 class TableFunction:
-    """One table: name, description, columns with their DuckDB types, and its rows."""
+    """One table: name, description, columns with their DuckDB types, and its rows.
+
+    many: there may be a million rows, too many for the text of a query.
+    """
 
     name: str
     doc: str
     columns: tuple[tuple[str, str], ...]
-    rows: Callable[[Engine, Settings], Rows]
+    rows: Callable[[Engine, Settings], Iterable[tuple[Any, ...]]]
+    many: bool = False
 
 
 def _functions(engine: Engine, settings: Settings) -> Rows:
@@ -124,6 +131,32 @@ def _errors(engine: Engine, settings: Settings) -> Rows:
     ]
 
 
+def _cache(engine: Engine, settings: Settings) -> Iterator[tuple[Any, ...]]:
+    for entry in engine.answers(settings).entries():
+        yield (
+            entry.function,
+            entry.version,
+            entry.model,
+            entry.endpoint,
+            entry.question,
+            entry.key,
+            entry.answer,
+            _moment(entry.created),
+            _moment(entry.last_used),
+            entry.size,
+        )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    """A Unix time as a time in UTC; None for one that no calendar has."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
 _TEXT, _NUMBER, _TEXTS, _REAL, _TRUTH = "VARCHAR", "BIGINT", "VARCHAR[]", "DOUBLE", "BOOLEAN"
 _TIME = "TIMESTAMP"  # UTC
 
@@ -207,26 +240,74 @@ TABLES: tuple[TableFunction, ...] = (
         ),
         _errors,
     ),
+    TableFunction(
+        "llm_cache",
+        "the answers that are kept, and what they are the answers to",
+        (
+            ("function", _TEXT),
+            ("version", _NUMBER),
+            ("model", _TEXT),
+            ("endpoint", _TEXT),
+            ("question", _TEXT),
+            ("key", _TEXT),
+            ("answer", _TEXT),
+            ("created", _TIME),
+            ("last_used", _TIME),
+            ("bytes", _NUMBER),
+        ),
+        _cache,
+        many=True,
+    ),
 )
+
+_ARROW = {_TEXT: pa.string(), _NUMBER: pa.int64(), _TIME: pa.timestamp("us")}
 
 NAMED = re.compile(r"\b(" + "|".join(table.name for table in TABLES) + r")\s*\(", re.IGNORECASE)
 
 
 def provide_tables(
-    connection: duckdb.DuckDBPyConnection, statement: Statement, engine: Engine, settings: Settings
-) -> None:
-    """Make the tables that a statement names selectable, with their rows of this moment."""
+    connection: duckdb.DuckDBPyConnection,
+    statement: Statement,
+    engine: Engine,
+    settings: Settings,
+    register: Callable[[Mapping[str, Any]], dict[str, str]],
+) -> tuple[str, ...]:
+    """Make the tables that a statement names selectable, with their rows of this moment.
+
+    register: makes Python objects tables of DuckDB's; returns the name of each by its key.
+    Returns the names of what was registered, for the caller to forget in time.
+    """
     if not NAMED.search(statement.sql):
-        return
+        return ()
     wanted = {
         token.text.lower()
         for token, following in pairwise(statement.tokens)
         if following.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR
     }
+    registered: list[str] = []
     for table in TABLES:
         if table.name in wanted:
-            query = query_of(table, engine, settings)
+            if table.many:
+                registered.extend(
+                    register({table.name: arrow_of(table, engine, settings)}).values()
+                )
+                query = f"FROM {quote(registered[-1])}"
+            else:
+                query = query_of(table, engine, settings)
             connection.execute(f"CREATE OR REPLACE TEMP MACRO {table.name}() AS TABLE {query}")
+    return tuple(registered)
+
+
+def arrow_of(table: TableFunction, engine: Engine, settings: Settings) -> pa.Table:
+    """Return the rows of a table that may have many."""
+    schema = pa.schema([(name, _ARROW[type_]) for name, type_ in table.columns])
+    rows = iter(table.rows(engine, settings))
+    batches = []
+    while some := list(islice(rows, ROWS_PER_BATCH)):
+        columns = zip(*some, strict=True)
+        arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+        batches.append(pa.record_batch(arrays, schema=schema))
+    return pa.Table.from_batches(batches, schema)
 
 
 def query_of(table: TableFunction, engine: Engine, settings: Settings) -> str:

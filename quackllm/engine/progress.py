@@ -28,6 +28,7 @@ from rich.progress import (
 from rich.text import Text
 
 from quackllm.engine.events import (
+    AnswersFound,
     CallFinished,
     Event,
     StageFinished,
@@ -116,6 +117,8 @@ class ProgressBar:
         """Take one event."""
         if isinstance(event, CallFinished):
             self._count(event)
+        elif isinstance(event, AnswersFound):
+            self._find(event)
         elif isinstance(event, StageStarted):
             self._begin(event)
         elif isinstance(event, StageFinished):
@@ -171,6 +174,12 @@ class ProgressBar:
             counters.calls += 1
             counters.tokens += event.usage.prompt_tokens + event.usage.completion_tokens
             counters.failures += event.failure is not None
+
+    def _find(self, event: AnswersFound) -> None:
+        with self._lock:
+            counters = self._stages.get((event.statement, event.stage))
+            if counters is not None:
+                counters.cached += event.count
 
     def _begin(self, event: StageStarted) -> None:
         if not self.visible:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from quackllm.engine.batch import Asker, Batch, Known
 from quackllm.engine.budget import Budget
-from quackllm.engine.cache import Question
+from quackllm.engine.cache import Question, question_of
 from quackllm.engine.events import StageFinished, StageStarted
 from quackllm.engine.history import StageStats, StatementStats
 from quackllm.engine.loop import Interruption
@@ -97,7 +97,7 @@ class Run:
         """
         with self._lock:
             provider = self._engine.provider(self._settings, call.model)
-            question = Question(call.identity, provider.endpoint, provider.model)
+            question = question_of(call, provider)
             known = self._known.setdefault(question, Known())
             fields = self._engine.shown(fields)
             keys = answer_keys(call, fields, rows)
@@ -142,8 +142,8 @@ class Run:
         if not first_row:
             return
         stats = self.stage(call, provider)
-        use_cache = self._settings.cache if call.cache is None else call.cache
-        remembered = self._engine.cache.get(question, list(first_row)) if use_cache else {}
+        cache = self._engine.cache_for(call, self._settings)
+        remembered = cache.get(question, list(first_row))
         known.answers.update(remembered)
         stats.tuples += len(first_row)
         stats.cached += len(remembered)
@@ -161,7 +161,7 @@ class Run:
         wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
         try:
             if wanted:
-                batch = Batch(self.asker, stats, call, question, known, keep=use_cache)
+                batch = Batch(self.asker, stats, call, question, known, cache)
                 batch.ask(provider, wanted, fields)
             if isinstance(call.declaration.answer, Choice):
                 answers = [known.answers.get(key) for key in first_row]

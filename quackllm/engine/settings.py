@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -105,6 +106,26 @@ def price(value: Any) -> float:
     if number is None or not 0 <= number < 1e9:
         raise ValueError("must be a number of dollars per million tokens, 0 or more")
     return number
+
+
+_UNITS = {"KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_LEAST_SIZE = 1e6
+
+
+def _size(value: Any) -> str:
+    found = _SIZE.fullmatch(str(value))
+    if found is None or found[2].upper() not in _UNITS or in_bytes(str(value)) < _LEAST_SIZE:
+        raise ValueError("must be a size of 1MB or more, such as '500MB' or '4GB'")
+    return str(value).strip()
+
+
+def in_bytes(size: str) -> int:
+    """Return the number of bytes of a size such as '4GB' or '500 MiB'."""
+    found = _SIZE.fullmatch(size)
+    assert found is not None
+    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def _rules(value: Any) -> str:
@@ -211,7 +232,16 @@ class Settings:
         _whole(1),
         "tokens per minute, of prompts and answers, at one endpoint, those of all cursors together",
     )
-    cache: bool = _setting(True, _boolean, "use answers that this connection already has")
+    cache: bool = _setting(True, _boolean, "use answers that are already there, and keep new ones")
+    cache_path: str | None = _setting(
+        None,
+        _text,
+        "database file that keeps the answers, or ':memory:'; one in the user's cache "
+        "directory when not set",
+    )
+    cache_limit: str = _setting(
+        "4GB", _size, "size of that file above which the answers unused for longest are dropped"
+    )
     reorder: bool = _setting(
         True, _boolean, "order rows and fields so that the server reuses its prefix cache"
     )

@@ -237,6 +237,7 @@ def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
         fields=fields,
         answer=_constraint(body, flavor),
         temperature=body.get("temperature", 0.0),
+        seed=body.get("seed"),
         max_tokens=body.get("max_tokens") or body.get("max_completion_tokens") or 0,
     )
 

@@ -163,6 +163,7 @@ class Call:
     declaration: Declaration = field(compare=False, repr=False)
     model: str | None
     temperature: float
+    seed: int | None
     max_tokens: int
     on_error: str | None
     default: str | None

@@ -94,6 +94,12 @@ def shown(value: Any) -> str:
 SHARED_OPTIONS: tuple[Option, ...] = (
     Option("model", "the model to ask: a name that the provider serves or CREATE MODEL gave", text),
     Option("temperature", "randomness of the answer, 0 for none", number(0, 2), 0.0),
+    Option(
+        "seed",
+        "number that randomness starts from; at a temperature above 0, an answer is kept for "
+        "other statements only with one",
+        whole(0, 2**31 - 1),
+    ),
     Option("max_tokens", "most tokens an answer may take", whole(1, 1_000_000)),
     Option(
         "on_error",
@@ -123,7 +129,7 @@ SHARED_OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         "cache",
-        "whether an answer of an earlier statement may be used",
+        "whether an answer of another statement may be used, and this one kept",
         boolean,
         affects_answer=False,
     ),

@@ -179,6 +179,7 @@ def _call(
         declaration=declaration,
         model=options["model"],
         temperature=options["temperature"],
+        seed=options["seed"],
         max_tokens=max_tokens,
         on_error=options["on_error"],
         default=_default(declaration, options),

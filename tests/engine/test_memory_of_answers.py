@@ -82,7 +82,7 @@ def test_totals_of_a_statement_are_those_of_its_stages() -> None:
     assert (stats.calls, stats.tuples, stats.cached) == (6, 10, 4)
     assert (stats.prompt_tokens, stats.completion_tokens, stats.cached_tokens) == (40, 16, 14)
     assert stats.failures == {"timeout": 3}
-    for words in ("6 calls", "4 answered from memory", "40 tokens in (14 cached)", "3 timeout"):
+    for words in ("6 calls", "4 answered from cache", "40 tokens in (14 cached)", "3 timeout"):
         assert words in stats.summary()
 
 

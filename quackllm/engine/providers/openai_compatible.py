@@ -177,6 +177,8 @@ class OpenAICompatible:
         }
         if self._sends_temperature:
             body["temperature"] = request.temperature
+        if request.seed is not None:
+            body["seed"] = request.seed
         return body
 
     def _read(self, completion: object, request: Request, limits: Constraint) -> Reply:
@@ -276,6 +278,7 @@ def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabi
         prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
         cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
         context_window=served.window(model),
+        revision=served.revision(model),
         concurrency=concurrency or served.slots or usual,
         most_concurrency=_GROWTH * usual if may_grow else None,
     )

@@ -55,6 +55,7 @@ class Served:
     prefix_cache: PrefixCache | None = None
     slots: int | None = None
     holds_choices: bool = False
+    revisions: tuple[str | None, ...] = ()
 
     def window(self, model: str) -> int | None:
         """Return the context window of a model in tokens."""
@@ -62,6 +63,13 @@ class Served:
         # llama.cpp serves its one model under any name.
         if found is None and len(self.windows) == 1:
             return self.windows[0]
+        return found
+
+    def revision(self, model: str) -> str | None:
+        """Return what the server says of the model behind a name, None when nothing."""
+        found = dict(zip(self.models, self.revisions, strict=False)).get(model)
+        if found is None and len(self.revisions) == 1:
+            return self.revisions[0]
         return found
 
 
@@ -96,6 +104,7 @@ async def _describe(
     kind = kinds.pop() if len(kinds) == 1 else _kind_of_host(place.url)
     models = tuple(str(card["id"]) for card in cards)
     windows = tuple(_integer(card.get("max_model_len")) for card in cards)
+    revisions = tuple(_revision(card, kind) for card in cards)
     if kind is ServerKind.VLLM:
         metrics = await _optional(client, place, "/metrics")
         version = await _optional(client, place, "/version")
@@ -104,6 +113,7 @@ async def _describe(
             models,
             windows,
             prefix_cache=read_prefix_cache(metrics),
+            revisions=revisions,
             holds_choices=_knows_structured_outputs(version),
         )
     if kind is ServerKind.LLAMA_CPP:
@@ -111,8 +121,15 @@ async def _describe(
         if isinstance(props, dict):
             settings = props.get("default_generation_settings") or {}
             window, slots = _integer(settings.get("n_ctx")), _integer(props.get("total_slots"))
-            return Served(kind, models, (window,) * len(models), slots=slots, holds_choices=True)
-    return Served(kind, models, windows)
+            return Served(
+                kind,
+                models,
+                (window,) * len(models),
+                slots=slots,
+                revisions=revisions,
+                holds_choices=True,
+            )
+    return Served(kind, models, windows, revisions=revisions)
 
 
 async def _optional(client: openai.AsyncOpenAI, place: Place, path: str) -> object:
@@ -146,6 +163,23 @@ def _cards(listing: object) -> list[Mapping[str, Any]]:
 def _kind_of_host(url: str) -> ServerKind:
     host = urlsplit(url).hostname or ""
     return ServerKind.OPENAI if host.endswith(_OPENAI_HOSTS) else ServerKind.OTHER
+
+
+def _revision(card: Mapping[str, Any], kind: ServerKind) -> str | None:
+    """Return what of a card changes when another model is served under its name.
+
+    vLLM names the folder or the repository of the weights, llama.cpp counts what is in
+    the file, Ollama says when the model was made or pulled. Others say nothing of use.
+    """
+    if kind is ServerKind.VLLM:
+        said = card.get("root"), card.get("parent")
+    elif kind is ServerKind.LLAMA_CPP:
+        said = card["id"], card.get("meta")
+    elif kind is ServerKind.OLLAMA:
+        said = card.get("created"), None
+    else:
+        return None
+    return json.dumps(said, sort_keys=True)
 
 
 def _integer(value: object) -> int | None:

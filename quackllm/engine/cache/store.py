@@ -1,0 +1,339 @@
+"""The database of answers: one SQLite file, used by any number of processes at once."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from quackllm.engine.cache.base import Entry, Selection
+from quackllm.engine.cache.question import Question, same_place
+
+if TYPE_CHECKING:
+    from typing import Self
+
+APPLICATION = 0x51554C4D
+"""`PRAGMA application_id` of our files: the letters QULM."""
+
+SCHEMA = 1
+"""`PRAGMA user_version` of our files."""
+
+BUSY_SECONDS = 5.0
+"""How long a read or a write waits for another process."""
+
+TOUCH_SECONDS = 86_400
+"""An answer's time of use is written down again when it is older than this."""
+
+ROW_BYTES = 60
+"""What an answer takes in the file beside its text: key, times, and room left in pages."""
+
+# Longer lists make SQLite's parser slow, shorter ones have more statements.
+_KEYS_PER_LOOKUP = 500
+_ROWS_PER_DELETE = 5_000
+_CHECKPOINT_PAGES = 8_000
+_HEADER_BYTES = 100
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS questions (
+    number INTEGER PRIMARY KEY,
+    function TEXT NOT NULL, version INTEGER NOT NULL,
+    model TEXT NOT NULL, endpoint TEXT NOT NULL, revision TEXT, weights TEXT,
+    identity TEXT NOT NULL, used INTEGER NOT NULL, bytes INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS answers (
+    key BLOB PRIMARY KEY, question INTEGER NOT NULL, answer TEXT,
+    created INTEGER NOT NULL, used INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+_SIZE = f"{ROW_BYTES} + coalesce(length(CAST(answer AS BLOB)), 0)"
+
+Answer = tuple[bytes, int, str | None, int]
+"""Key, number of the question, answer, and when it came (Unix seconds)."""
+
+
+class NotOurs(Exception):
+    """A file that is to be left alone; the message says what it is."""
+
+
+class Store:
+    """The file, through one connection for reading and one for writing.
+
+    Raises `sqlite3.Error` wherever SQLite does. Used from several threads at once.
+    """
+
+    def __init__(self, path: Path, reader: sqlite3.Connection, writer: sqlite3.Connection) -> None:
+        self.path = path
+        self.file = _file_of(path)
+        self._reader, self._reading = reader, Lock()
+        self._writer, self._writing = writer, Lock()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the file, made if it is missing: readable by its owner only.
+
+        Raises `OSError`, `sqlite3.Error`, and `NotOurs` for a database of something
+        else or of a newer version, which stays as it is.
+        """
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(path)
+        reader = _connect(path)
+        try:
+            _prepare(reader, path)
+            writer = _connect(path)
+        except BaseException:
+            reader.close()
+            raise
+        # An answer that was paid for outlives a power cut once `write` has returned.
+        writer.execute("PRAGMA synchronous = FULL")
+        writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        return cls(path, reader, writer)
+
+    def find(self, keys: Sequence[bytes]) -> tuple[dict[bytes, str | None], list[bytes]]:
+        """Return the answers by key, and the keys whose time of use is to be written again."""
+        stale_before = int(time.time()) - TOUCH_SECONDS
+        ordered = sorted(keys)  # pages are then read once, one after the other
+        found: dict[bytes, str | None] = {}
+        stale: list[bytes] = []
+        with self._reading:
+            for start in range(0, len(ordered), _KEYS_PER_LOOKUP):
+                some = ordered[start : start + _KEYS_PER_LOOKUP]
+                marks = ",".join("?" * len(some))
+                sql = f"SELECT key, answer, used FROM answers WHERE key IN ({marks})"
+                for key, answer, used in self._reader.execute(sql, some):
+                    found[key] = answer
+                    if used < stale_before:
+                        stale.append(key)
+        return found, stale
+
+    def write(self, questions: Iterable[Question], answers: Sequence[Answer]) -> None:
+        """Add answers and what they answer, all or nothing."""
+        now = int(time.time())
+        sizes: Counter[int] = Counter()
+        for _, question, answer, _ in answers:
+            sizes[question] += ROW_BYTES + len((answer or "").encode())
+        with self._transaction() as writer:
+            writer.executemany(
+                "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET used = excluded.used, bytes = bytes + excluded.bytes",
+                [(*_described(each), now, sizes[each.number]) for each in questions],
+            )
+            writer.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
+                [(*answer, answer[-1]) for answer in answers],
+            )
+
+    def touch(self, keys: Sequence[bytes]) -> None:
+        """Write down that answers were used."""
+        now = int(time.time())
+        with self._transaction() as writer:
+            writer.executemany(
+                "UPDATE answers SET used = ? WHERE key = ?", [(now, key) for key in keys]
+            )
+
+    def similar(self, question: Question) -> Question | None:
+        """See `AnswerCache.similar`."""
+        sql = (
+            "SELECT identity, endpoint, model, revision, weights FROM questions "
+            "WHERE identity = ? AND ? IN ('', model) ORDER BY used DESC"
+        )
+        with self._reading:
+            rows = self._reader.execute(sql, (question.identity, question.model)).fetchall()
+        wanted = question.endpoint and same_place(question.endpoint)
+        likely = (Question(*row) for row in rows)
+        return next((q for q in likely if wanted in ("", same_place(q.endpoint))), None)
+
+    def entries(self) -> Iterator[Entry]:
+        """Go through all answers, the latest first, on a connection of its own."""
+        sql = (
+            "SELECT function, version, model, endpoint, identity, lower(hex(key)), answer, "
+            "created, a.used, coalesce(length(CAST(answer AS BLOB)), 0) "
+            "FROM answers a JOIN questions q ON q.number = a.question ORDER BY created DESC, key"
+        )
+        with closing(_connect(self.path)) as connection:
+            for row in connection.execute(sql):
+                yield Entry(*row)
+
+    def clear(self, selection: Selection) -> int:
+        """Delete answers and give their space back; return how many they were."""
+        conditions = ["TRUE"]
+        values: list[object] = []
+        for column, wanted in (("function", selection.function), ("model", selection.model)):
+            if wanted is not None:
+                conditions.append(f"question IN (SELECT number FROM questions WHERE {column} = ?)")
+                values.append(wanted)
+        if selection.older_than is not None:
+            conditions.append("created <= ?")
+            values.append(time.time() - selection.older_than)
+        return self._delete(" AND ".join(conditions), values)
+
+    def size(self) -> int:
+        """Bytes that the answers take, about.
+
+        The file itself does not tell: keys are random, so what is deleted leaves room in
+        every page, for answers to come, and frees few.
+        """
+        with self._reading:
+            [size] = self._reader.execute("SELECT sum(bytes) FROM questions").fetchone()
+        return int(size or 0)
+
+    def evict(self, limit: int) -> int:
+        """Delete the answers unused for longest until `limit` bytes are left; return how many.
+
+        Answers of one second of use are one lot.
+        """
+        excess, cut = self.size() - limit, None
+        lots = f"SELECT used, sum({_SIZE}) FROM answers GROUP BY used ORDER BY used"
+        with closing(_connect(self.path)) as connection:
+            for used, size in connection.execute(lots):
+                if excess <= 0:
+                    break
+                excess, cut = excess - size, used
+        return 0 if cut is None else self._delete("used <= ?", [cut])
+
+    def _delete(self, condition: str, values: Sequence[object]) -> int:
+        """Delete answers in steps, between which other processes may write."""
+        step = (
+            f"SELECT max(key), count(*) FROM (SELECT key FROM answers "
+            f"WHERE key > ? AND {condition} ORDER BY key LIMIT {_ROWS_PER_DELETE})"
+        )
+        delete = f"DELETE FROM answers WHERE key > ? AND key <= ? AND {condition}"
+        gone, done = 0, b""
+        while True:
+            with self._transaction() as writer:
+                last, count = writer.execute(step, (done, *values)).fetchone()
+                if last is not None:
+                    gone += writer.execute(delete, (done, last, *values)).rowcount
+                    done = last
+            if count < _ROWS_PER_DELETE:
+                break
+        self._account()
+        return gone
+
+    def _account(self) -> None:
+        """Put the sizes right after a deletion, and give free pages back."""
+        with self._transaction() as writer:
+            sizes = f"SELECT question AS number, sum({_SIZE}) AS size FROM answers GROUP BY 1"
+            writer.execute("UPDATE questions SET bytes = 0")
+            writer.execute(
+                f"UPDATE questions SET bytes = s.size FROM ({sizes}) AS s "
+                "WHERE s.number = questions.number"
+            )
+            writer.execute("DELETE FROM questions WHERE bytes = 0")
+        with self._writing:
+            # As a script: `execute` would free one page, and take that for the whole.
+            self._writer.executescript("PRAGMA incremental_vacuum; PRAGMA wal_checkpoint(PASSIVE)")
+
+    def was_moved(self) -> bool:
+        """Whether another file, or none, is at the path by now."""
+        return _file_of(self.path) != self.file
+
+    def close(self) -> None:
+        """Close both connections. May be called twice."""
+        with self._reading, self._writing:
+            self._reader.close()
+            self._writer.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._writing:
+            self._writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._writer
+                self._writer.execute("COMMIT")
+            except BaseException:
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise
+
+
+def make_private(path: Path) -> None:
+    """Make a file that its owner alone may read, unless there is one. Raises `OSError`."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file itself is broken."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether an error says that another process had the file for too long."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
+
+
+def looks_like_ours(path: Path) -> bool:
+    """Whether the header of a file is that of a cache, whatever follows it."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_HEADER_BYTES)
+    except OSError:
+        return False
+    return header[:16] == b"SQLite format 3\0" and header[68:72] == APPLICATION.to_bytes(4)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+    )
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Check whose file it is, and make the tables of a new one."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables and application != APPLICATION:
+        raise NotOurs("is a database of something else")
+    if version > SCHEMA:
+        raise NotOurs(f"is of a newer version of quackllm (format {version}, this is {SCHEMA})")
+    if not tables:
+        # Before the change to WAL, so that the header in the file itself tells whose it is.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION}; "
+            f"PRAGMA user_version = {SCHEMA}; {_TABLES} COMMIT;"
+        )
+    use_wal(connection)
+
+
+def use_wal(connection: sqlite3.Connection) -> None:
+    """Change to write-ahead logging. Waits for another process that does the same."""
+    ends = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:  # SQLite does not wait here by itself
+            if not is_busy(error) or time.monotonic() > ends:
+                raise
+        time.sleep(0.01)
+
+
+def _described(question: Question) -> tuple[int | str | None, ...]:
+    return (
+        question.number,
+        question.function,
+        question.version,
+        question.model,
+        question.endpoint,
+        question.revision,
+        question.weights,
+        question.identity,
+    )
+
+
+def _file_of(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
