@@ -76,6 +76,15 @@ SHAPES: dict[str, list[Shape]] = {
         Shape((), 1),
         Shape((), 0, 0),
     ],
+    "17_budgets.sql": [
+        shape("ticket_id topic", 12, 12),
+        shape("cause questions", 1, 1),
+        shape("ticket_id topic", 12, 12),
+    ],
+    "18_when_calls_fail.sql": [
+        shape("ticket_id subject urgency", 6, 6),
+        shape("function cause message preview attempts status recorded_at", 0, 6),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

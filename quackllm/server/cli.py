@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 import quackllm
+from quackllm.engine.commands import without_keys
 from quackllm.engine.statement import Statement, explain_of, is_query, split
 from quackllm.server.output import FORMATS
 
@@ -132,7 +133,8 @@ def _run(options: argparse.Namespace) -> int:
             if options.echo:
                 end = statement.offset + len(statement.sql)
                 gap = "\n" if printed else ""
-                print(gap + script.sql[printed:end].lstrip("; \n") + ";", flush=True)
+                shown = without_keys(script.sql[printed:end].lstrip("; \n"))
+                print(f"{gap}{shown};", flush=True)
                 printed = end
             try:
                 _run_statement(connection, statement, options.format)

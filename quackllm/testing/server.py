@@ -31,12 +31,16 @@ _GRAMMAR_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True)
 class Received:
-    """One request that the server has seen; body is the JSON of it, {} without one."""
+    """One request that the server has seen; body is the JSON of it, {} without one.
+
+    raw: the body as it came.
+    """
 
     method: str
     path: str
     headers: Mapping[str, str]
     body: Mapping[str, Any]
+    raw: bytes = b""
 
 
 class FakeServer:
@@ -137,7 +141,9 @@ class FakeServer:
 
     def _handle(self, request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body) if request.body else {}
-        self.received.append(Received(request.method, request.path, request.headers, body))
+        self.received.append(
+            Received(request.method, request.path, request.headers, body, request.body)
+        )
         if self._api_key is not None:
             given = request.headers.get("authorization", "")
             if given != f"Bearer {self._api_key}":

@@ -337,3 +337,12 @@ def test_nothing_to_run_on_a_terminal_is_wrong_usage() -> None:
         os.close(follower)
     assert done.returncode == 2
     assert "nothing to run" in done.stderr
+
+
+def test_echo_shows_no_key(inside: Inside) -> None:
+    script = "SET llm_api_key = 'sk-canary'; CREATE SECRET (TYPE openai, KEY 'sk-canary'); SELECT 1"
+    done = inside("--echo", "--format", "csv", "-c", script)
+    assert "SET llm_api_key = '***';" in done.stdout
+    assert "sk-canary" not in done.stdout + done.stderr
+    failed = inside("--set", "llm_base_url=http://u:sk-canary@h:port", "-c", "SELECT 1")
+    assert "sk-canary" not in failed.stdout + failed.stderr

@@ -11,12 +11,29 @@ if TYPE_CHECKING:
 _REASONING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
-# What chat templates mark turns with (ChatML, Llama, Mistral, Gemma, DeepSeek, ...).
+# What chat templates and tokenizers mark turns, tools, documents and special places with.
 # Servers read such texts as control tokens wherever they stand, in a row as well.
-_CONTROL = re.compile(
-    r"<(?=\||\uff5c|/?s>|/?think>|(?:start|end)_of_turn>|(?:bos|eos|pad|unk)>|extra_id_)"
-    r"|\[(?=/?INST\]|/?SYSTEM_PROMPT\])"
+_ANGLED = (
+    r"\|",  # ChatML, Llama 3, Phi, gpt-oss, Cohere: <|...|>
+    r"\uff5c",  # DeepSeek: full-width bars
+    r"/?s>",  # Llama 2, Mistral
+    r"<?/?SYS>",  # Llama 2: <<SYS>>
+    r"/?think(?:ing)?>",
+    r"/?tools?(?:_\w+)?>",  # Hermes, Qwen: <tool_call>, <tool_response>
+    r"/?minimax:",
+    r"seed:",
+    r"(?:start|end|begin)_(?:of_)?\w+>",  # Gemma: <start_of_turn>
+    r"(?:bos|eos|eot|eod|pad|unk|mask|sep|cls|sop|eop)>",
+    r"(?:extra_id|unused|reserved|special|fim|file|repo|gh|issue|jupyter|empty)_?\w*>",
+    r"(?:reponame|filename|image|audio|video)>",
+    r"0x[0-9A-Fa-f]{2}>",  # bytes of SentencePiece
 )
+_SQUARE = (
+    r"/?[A-Z_]{2,30}\]",  # Mistral: [INST], [TOOL_CALLS]; BERT: [CLS]
+    r"[gs]MASK\]",  # GLM
+    r"[~|]",  # MiniMax: ]~b]
+)
+_CONTROL = re.compile(rf"[<\uff1c](?={'|'.join(_ANGLED)})|\[(?={'|'.join(_SQUARE)})|\](?=~)")
 
 
 _LONGEST_REJECTED = 500
@@ -32,11 +49,13 @@ def chat_messages(request: Request) -> list[dict[str, str]]:
     that was rejected follows as the conversation went, so the prefix of the prompt, and
     with it the server's cache of it, is that of the first try.
     """
+    # A prompt, a label or a name may have come out of a table by way of a parameter.
+    instruction = without_control_tokens(request.instruction)
     if request.fields == NO_FIELDS:
-        messages = [{"role": "user", "content": request.instruction}]
+        messages = [{"role": "user", "content": instruction}]
     else:
         messages = [
-            {"role": "system", "content": request.instruction},
+            {"role": "system", "content": instruction},
             {"role": "user", "content": without_control_tokens(request.fields)},
         ]
     if request.rejected is not None:
