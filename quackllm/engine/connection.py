@@ -238,6 +238,9 @@ class Connection:
             inner = split(sql[explain.length :])[0]
             span = None if explain.analyze else inner_query(inner)
             text = inner.sql if span is None else inner.sql[span[0] : span[1]]
+            change = None if explain.analyze else self._session.change_of(inner, values)
+            if change is not None:
+                return self._explain(explain, change.source, values, frame, method)
             if span is not None or is_query(inner):
                 return self._explain(explain, text, values, frame, method)
         if is_query(statement):
@@ -255,6 +258,12 @@ class Connection:
         self, statement: Statement, values: Mapping[str, Any], frame: FrameType, method: str
     ) -> Any:
         sql = statement.sql
+        with registered(self._raw, self._variables(sql, frame)):
+            change = self._session.change_of(statement, values)
+            if change is not None:
+                done = self._session.change(sql, change, values, self._settings)
+        if change is not None:
+            return self._changed(done, method)
         span = inner_query(statement)
         if span is not None and self._calls(split(sql[span[0] : span[1]])[0]):
             stored = self._query(sql[span[0] : span[1]], values, frame)
@@ -265,6 +274,14 @@ class Connection:
             self._raw.register(name, scannable(value))
         self._leftovers.add_views(tuple(variables))
         return self._session.other(sql, values, self._settings, method)
+
+    def _changed(self, done: StoredResult | int, method: str) -> Any:
+        """Give the result of a change as DuckDB's method gives it."""
+        if isinstance(done, int):
+            counted = self._raw.execute('SELECT CAST(? AS BIGINT) AS "Count"', [done])
+            return counted if method == "execute" else None
+        self._leftovers.add_table(done.table)
+        return getattr(self._raw, method)(done.sql)
 
     def _explain(
         self,

@@ -19,7 +19,7 @@ from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
 from quackllm.engine.reading import same_reading
 from quackllm.engine.splice import splice
-from quackllm.engine.statement import Statement, explain_of, split
+from quackllm.engine.statement import Statement, explain_of, holds_calls, returning, split
 from quackllm.engine.stored import StoredNames
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
@@ -211,10 +211,34 @@ class Planner:
         return naive_text(root, calls, run)
 
     def other(self, sql: str, parameters: Mapping[str, Any], run: str) -> str:
-        """Write a statement that is not a query with its calls in naive form."""
+        """Write a statement that is not a query with its calls in naive form.
+
+        What RETURNING gives is named as in a query.
+        """
+        at = returning(split(sql)[0]) if "RETURNING" in sql.upper() else None
+        if at is not None and holds_calls(sql[at:], self._functions):
+            items = self.naive_query(f"SELECT {sql[at:]}", run).removeprefix("SELECT ")
+            return self.other(sql[:at], parameters, run) + items
         catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
         binder = Binder(self._functions, catalog.fold, catalog.columns)
         return splice(sql, self._functions, binder, run)
+
+    def binds(self, sql: str, parameters: Mapping[str, Any]) -> bool:
+        """Whether a SELECT and its calls bind."""
+        catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
+        try:
+            naive = self.other(sql, parameters, BINDING)
+        except BindError:
+            return False
+        return catalog.schema(naive) is not None
+
+    def column_types(self, table: str) -> dict[str, str] | None:
+        """Types of a table's columns by name in lower case; None when it has no row numbers."""
+        catalog = DuckCatalog(self._connection, self._facts, {}, {})
+        if catalog.schema(f"SELECT rowid FROM {table}") is None:
+            return None
+        columns = catalog.schema(f"SELECT * FROM {table}") or ()
+        return {name.lower(): type_ for name, type_ in columns}
 
     def definition(self, statement: Statement, parameters: Mapping[str, Any]) -> str:
         """Write a statement that stores its text with its calls in naive form.

@@ -14,6 +14,7 @@ import duckdb
 from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
+from quackllm.engine.changes import Change, read_change
 from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, undecided
@@ -23,7 +24,8 @@ from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
-from quackllm.engine.statement import calls_in, split
+from quackllm.engine.statement import Statement, calls_in, holds_calls, split
+from quackllm.engine.transactions import finish, transaction
 from quackllm.engine.wording import in_our_words
 from quackllm.optimizer.sql import quote
 
@@ -95,6 +97,55 @@ class Session:
         with self._running(sql, settings) as run:
             text = self._planner.other(sql, parameters, run.id)
             return self._hand_over(text, parameters, sql, method)
+
+    def change_of(self, statement: Statement, parameters: Mapping[str, Any]) -> Change | None:
+        """Cut an UPDATE or DELETE whose calls can be planned in two; None for others.
+
+        None also for one that does not bind: DuckDB says best what is wrong with it.
+        """
+
+        def calls(part: str) -> bool:
+            return holds_calls(part, self._engine.functions) or self.mentions_stored(part)
+
+        change = read_change(statement, calls, self._planner.column_types)
+        if change is None or not self._planner.binds(change.source, parameters):
+            return None
+        return change
+
+    def change(
+        self, sql: str, change: Change, parameters: Mapping[str, Any], settings: Settings
+    ) -> StoredResult | int:
+        """Run an UPDATE or DELETE: ask what it needs to know, then change the rows.
+
+        Returns the rows of RETURNING or the number of rows changed. Raises what stops a
+        statement, and then nothing has changed.
+        """
+        with self._running(sql, settings) as run, transaction(self._raw):
+            planned = self._affordable(change.source, parameters, settings, run)
+            table = self._executed(planned, parameters, settings, run)
+            text = self._planner.other(change.applied(table), parameters, run.id)
+            given = used_parameters(self._raw, text, parameters)
+            done = self._changed(text, given, change.returns_rows, run)
+            drop_temporary(self._raw, table)
+            return done
+
+    def _changed(
+        self, text: str, given: dict[str, Any] | None, returns_rows: bool, run: Run
+    ) -> StoredResult | int:
+        """Run the change itself; a result is kept, since the end of a transaction drops it."""
+        if not returns_rows:
+            return int(self._raw.execute(text, given).fetchall()[0][0])
+        finish(self._raw)
+        returned = self._raw.sql(text, params=given)
+        schema = tuple(
+            (name, str(type_)) for name, type_ in zip(returned.columns, returned.types, strict=True)
+        )
+        table = f"__llm_returned_{run.id}"
+        columns = ", ".join(f"c{i}" for i in range(len(schema)))
+        self._raw.execute(
+            f"CREATE TEMP TABLE {quote(table)} AS SELECT * FROM returned AS r({columns})"
+        )
+        return StoredResult(table, schema)
 
     def _hand_over(
         self, text: str, parameters: Mapping[str, Any], written: str, method: str

@@ -29,6 +29,7 @@ NAMES_BEFORE = frozenset(
 CALLS_AFTER = frozenset({"BY", "RETURN", "CHECK", "TOP", "SAMPLE", "PRECEDING", "LAST"})
 """Words that sqlglot takes for names; after any other name there is no call."""
 
+CHANGING = frozenset({"UPDATE", "DELETE", "INSERT", "MERGE"})
 QUERY_WORDS = frozenset({"SELECT", "WITH", "FROM", "VALUES", "("})
 
 
@@ -125,7 +126,7 @@ def _begin(tokens: Sequence[Token]) -> int:
     if words[:1] != ["CREATE"]:
         return 0
     if {"MACRO", "FUNCTION"} & set(words[1:4]):
-        start = _first(words, _depths(tokens), {"AS"}, 0)
+        start = _first(words, depths(tokens), {"AS"}, 0)
         return 0 if start is None else start + 1
     if "INDEX" in words[1:4]:
         return words.index("(") + 1 if "(" in words else len(tokens)
@@ -191,8 +192,15 @@ def _arguments(
 
 
 def is_query(statement: Statement) -> bool:
-    """Whether a statement begins as a query does."""
-    return statement.first_word in QUERY_WORDS
+    """Whether a statement is a query: it begins like one, and WITH leads to no change."""
+    if statement.first_word != "WITH":
+        return statement.first_word in QUERY_WORDS
+    words = [token.text.upper() for token in statement.tokens]
+    levels = depths(statement.tokens)
+    return not any(
+        word in CHANGING and level == 0 and before == ")"
+        for word, level, before in zip(words[1:], levels[1:], words, strict=False)
+    )
 
 
 EXPLAIN = re.compile(
@@ -230,13 +238,13 @@ def inner_query(statement: Statement) -> tuple[int, int] | None:
     """
     tokens = statement.tokens
     words = [token.text.upper() for token in tokens]
-    depths = _depths(tokens)
+    levels = depths(tokens)
     if words[0] == "CREATE" and "TABLE" in words[1:5]:
-        start = _first(words, depths, {"AS"}, 0)
+        start = _first(words, levels, {"AS"}, 0)
         span = None if start is None else (start + 1, len(tokens))
     elif words[0] == "INSERT":
-        start = _first(words, depths, {"SELECT", "WITH", "FROM"}, 0)
-        span = None if start is None else (start, _insert_end(words, depths, start))
+        start = _first(words, levels, {"SELECT", "WITH", "FROM"}, 0)
+        span = None if start is None else (start, _insert_end(words, levels, start))
     elif words[:2] == ["COPY", "("]:
         span = (2, _closing(tokens, 1))
     else:
@@ -249,6 +257,15 @@ def inner_query(statement: Statement) -> tuple[int, int] | None:
     )
 
 
+def returning(statement: Statement) -> int | None:
+    """Where in the text of a change the items of RETURNING begin, None if it has none."""
+    words = [token.text.upper() for token in statement.tokens]
+    at = _first(words, depths(statement.tokens), {"RETURNING"}, 1)
+    if at is None or at + 1 >= len(words) or words[0] not in CHANGING | {"WITH"}:
+        return None
+    return statement.tokens[at + 1].start - statement.offset
+
+
 def _insert_end(words: Sequence[str], depths: Sequence[int], start: int) -> int:
     for index in range(start, len(words)):
         on_conflict = words[index : index + 2] == ["ON", "CONFLICT"]
@@ -257,7 +274,8 @@ def _insert_end(words: Sequence[str], depths: Sequence[int], start: int) -> int:
     return len(words)
 
 
-def _depths(tokens: Sequence[Token]) -> list[int]:
+def depths(tokens: Sequence[Token]) -> list[int]:
+    """Count the parentheses that are open around each token."""
     depth, depths = 0, []
     for token in tokens:
         depth -= token.token_type in CLOSING

@@ -56,6 +56,13 @@ class Pair:
     def run_naive(self, sql: str) -> tuple[list[Any], list[str]]:
         """Rows and types with every call made by the registered function in plain DuckDB."""
         text = Session(self.naive, self.naive_engine).naive_query(sql)
+        return self._run_in_duckdb(text)
+
+    def run_other_naive(self, sql: str) -> tuple[list[Any], list[str]]:
+        """The same for a statement that is not a query."""
+        return self._run_in_duckdb(Session(self.naive, self.naive_engine).naive_expression(sql))
+
+    def _run_in_duckdb(self, text: str) -> tuple[list[Any], list[str]]:
         rows = self.naive.execute(text).fetchall()
         assert self.naive.description is not None
         return rows, [str(column[1]) for column in self.naive.description]

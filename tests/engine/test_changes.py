@@ -1,0 +1,207 @@
+"""Promises 1 and 2 for UPDATE and DELETE: the naive plan's table, count and rows returned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import pytest
+
+import quackllm
+from quackllm.engine.cache import MemoryCache
+from quackllm.engine.connection import Connection
+from quackllm.errors import CallError
+from quackllm.testing import FakeProvider
+from tests.engine.conftest import TABLES, Pair, close_pair, open_pair
+
+SETUP = """
+CREATE TABLE keyed (id INTEGER PRIMARY KEY, name VARCHAR UNIQUE,
+    day DATE, tags VARCHAR[], n DECIMAL(9, 2));
+INSERT INTO keyed SELECT i, 'k' || i, DATE '2020-01-01' + i::INTEGER,
+    ['t' || i % 3], i FROM range(20) r(i);
+CREATE VIEW moods AS SELECT id AS i, LLM_SENTIMENT(synopsis) AS mood FROM movies;
+CREATE MACRO why(x) AS LLM('Why?', x);
+CREATE SCHEMA other;
+CREATE TABLE other."T x" AS SELECT i AS id, 'v' || i AS "select" FROM range(5) r(i);
+"""
+
+STAGED = [
+    "UPDATE movies SET genre = LLM_CLASSIFY(synopsis, ['a', 'b'])",
+    "UPDATE movies SET genre = LLM('x', title), year = year + 1 WHERE year > 2000",
+    "UPDATE movies SET year = LLM('How many?', title, return_type := 'INTEGER') WHERE id < 5",
+    "UPDATE movies AS m SET genre = upper(LLM('x', m.title)) WHERE LLM_FILTER('q', "
+    "m.synopsis) RETURNING *",
+    "UPDATE movies m SET year = 1 WHERE LLM_FILTER('q', title) RETURNING m.id, title || '!' AS t",
+    "UPDATE movies SET genre = NULL, title = LLM('x', title), synopsis = DEFAULT WHERE id % 2 = 0",
+    "UPDATE movies SET genre = LLM('x', body) FROM (SELECT DISTINCT ON (movie_id) * FROM reviews "
+    "ORDER BY movie_id, id) r WHERE r.movie_id = movies.id AND stars IS DISTINCT FROM 3",
+    "UPDATE movies SET genre = r.body, year = NULL, title = 'x' FROM (SELECT movie_id, "
+    "max(body) AS body "
+    "FROM reviews GROUP BY 1) r WHERE r.movie_id = movies.id AND LLM_FILTER('match?', title, "
+    "r.body)",
+    "UPDATE movies SET title = (SELECT max(LLM('x', body)) FROM reviews WHERE stars > 3)",
+    "WITH good AS (SELECT id AS i FROM movies WHERE LLM_FILTER('q', title)) "
+    "UPDATE movies SET genre = 'good', year = year + 1 FROM good WHERE id = i",
+    "UPDATE keyed SET id = id + 100, name = LLM('x', name), day = '2021-02-03', tags = "
+    "[name], n = n / 3",
+    "UPDATE keyed SET tags = [LLM('x', tags[1])], day = LLM('When?', name, return_type := 'DATE')",
+    'UPDATE other."T x" AS "a b" SET "select" = LLM(\'x\', "a b"."select") '
+    'WHERE "a b".id > 1 RETURNING "select"',
+    "UPDATE memory.main.movies SET genre = LLM('x', title) WHERE movies.id = 3",
+    "UPDATE movies SET genre = mood FROM moods WHERE i = id",
+    "UPDATE movies SET genre = why(title) WHERE why(synopsis) IS NOT NULL",
+    "DELETE FROM movies WHERE LLM_FILTER('q', synopsis)",
+    "DELETE FROM movies AS m WHERE m.year > 2000 AND NOT LLM_FILTER('q', m.title) RETURNING "
+    "id, m.title",
+    "DELETE FROM movies USING reviews r WHERE r.movie_id = movies.id AND LLM_FILTER('q', "
+    "r.body) RETURNING *",
+    "DELETE FROM movies WHERE id IN (SELECT movie_id FROM reviews WHERE LLM_FILTER('q', body))",
+    "WITH bad AS (SELECT i FROM moods WHERE mood = 'negative') DELETE FROM movies USING bad "
+    "WHERE id = i",
+    "DELETE FROM keyed WHERE LLM_FILTER('q', name) RETURNING n, tags, day",
+]
+
+SCALAR = [
+    "UPDATE movies SET (genre, title) = (LLM('x', title), 'y')",
+    "UPDATE movies SET year = 3 WHERE id < 4 RETURNING LLM('x', title)",
+    "DELETE FROM movies WHERE id < 4 RETURNING LLM('x', title)",
+    "UPDATE movies SET genre = LLM('x', title) WHERE id < 9 RETURNING id, LLM('y', genre)",
+    "INSERT INTO movies (id, title) SELECT id, LLM('x', title) FROM movies RETURNING "
+    "LLM('y', title)",
+]
+
+TABLES_CHANGED = ("movies", "keyed", 'other."T x"')
+
+
+@pytest.fixture(scope="module")
+def stored() -> Iterator[Pair]:
+    pair = open_pair()
+    pair.define(SETUP)
+    yield pair
+    close_pair(pair)
+
+
+def outcome(run: Any, connection: Any, sql: str) -> list[Any]:
+    """Rows, columns and tables after a change that is rolled back; the class of its error."""
+    connection.execute("BEGIN")
+    try:
+        rows, types = run(sql)
+        names = [column[0] for column in connection.description]
+        tables = [connection.execute(f"FROM {table}").fetchall() for table in TABLES_CHANGED]
+        return [types, names, *(Counter(map(repr, each)) for each in (rows, *tables))]
+    except duckdb.Error as error:
+        return [type(error)]
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def compare(pair: Pair, sql: str) -> None:
+    planned_before, naive_before = pair.planned_fake.calls, pair.naive_fake.calls
+    pair.naive_engine.cache = MemoryCache()
+    planned = outcome(pair.run_planned, pair.planned, sql)
+    naive = outcome(pair.run_other_naive, pair.naive, sql)
+    assert planned == naive
+    assert len(planned) > 1, "the change fails"
+    made = pair.planned_fake.calls - planned_before
+    assert 0 < made <= pair.naive_fake.calls - naive_before
+
+
+@pytest.mark.parametrize("sql", STAGED)
+def test_a_change_is_planned_and_equals_the_naive_plan(stored: Pair, sql: str) -> None:
+    compare(stored, sql)
+    explained = stored.planned.execute("EXPLAIN " + sql).fetchone()
+    assert explained is not None
+    assert "model 1" in explained[1], explained[1]
+    assert "scalar function" not in explained[1], explained[1]
+
+
+@pytest.mark.parametrize("sql", SCALAR)
+def test_a_change_that_cannot_be_planned_equals_the_naive_plan(stored: Pair, sql: str) -> None:
+    compare(stored, sql)
+
+
+def test_a_change_is_one_statement_and_leaves_nothing_behind(con: Connection) -> None:
+    before = con.execute("FROM duckdb_tables()").fetchall()
+    sql = "UPDATE movies SET genre = LLM('x', title) WHERE year > 2000 RETURNING id"
+    assert len(con.execute(sql).fetchall()) == 19
+    assert [(stats.sql, stats.calls) for stats in con.llm_engine.history] == [(sql, 19)]
+    assert con.execute("SELECT 1").fetchall() == [(1,)]
+    after = con.execute("FROM duckdb_tables()").fetchall()
+    assert [row[4] for row in after] == [row[4] for row in before]
+
+
+def test_results_come_as_from_duckdb(con: Connection) -> None:
+    assert con.execute("DELETE FROM movies WHERE LLM_FILTER('q', title)").fetchall() == [(14,)]
+    assert [column[:2] for column in con.description] == [("Count", "BIGINT")]
+    assert con.sql("UPDATE movies SET genre = LLM('x', title)") is None
+    relation = con.sql("UPDATE movies SET year = 1 WHERE LLM_FILTER('r', title) RETURNING id, id")
+    assert len(relation.fetchall()) == len(relation.fetchall()) > 0
+    sql = "UPDATE movies SET genre = LLM('x', title) WHERE year > ? AND title <> ?"
+    assert con.execute(sql, [1, "Movie 3"]).fetchall() == [(7,)]
+
+
+def test_an_error_changes_nothing_and_keeps_the_answers() -> None:
+    def answer(request: Any) -> str:
+        if "Movie 7" in request.fields:
+            raise CallError("broken")
+        return "x"
+
+    fake = FakeProvider(answer=answer)
+    with quackllm.connect(provider=fake, progress=False, on_error="error") as con:
+        con.execute(TABLES)
+        for begin in ("SELECT 1", "BEGIN"):
+            con.execute(begin)
+            with pytest.raises(quackllm.errors.QuackLLMError):
+                con.execute("UPDATE movies SET genre = LLM('x', title)")
+            assert con.execute("SELECT count(*) FROM movies WHERE genre = 'x'").fetchall() == [(0,)]
+        con.execute("ROLLBACK")
+        asked = fake.calls
+        con.execute("UPDATE movies SET genre = LLM('x', title) WHERE id < 7")
+        assert fake.calls == asked
+
+
+def test_a_broken_constraint_is_duckdbs_error(con: Connection) -> None:
+    con.execute("CREATE TABLE strict (n INTEGER UNIQUE, v VARCHAR)")
+    con.execute("INSERT INTO strict VALUES (1, 'a'), (2, 'b')")
+    with pytest.raises(duckdb.ConstraintException):
+        con.execute("UPDATE strict SET n = length(LLM('x', v))")
+    assert con.execute("FROM strict").fetchall() == [(1, "a"), (2, "b")]
+
+
+def test_a_change_sees_rows_that_its_own_transaction_wrote(con: Connection) -> None:
+    con.execute(
+        "BEGIN; INSERT INTO movies VALUES (99, 'new', 's', 2020, 'g');"
+        "DELETE FROM movies WHERE id = 0"
+    )
+    con.execute("UPDATE movies SET genre = LLM('x', title)")
+    assert con.execute("SELECT genre LIKE 'answer%' FROM movies WHERE id = 99").fetchall() == [
+        (True,)
+    ]
+    assert con.execute("DELETE FROM movies WHERE LLM('x', title) = genre").fetchall() == [(30,)]
+    con.execute("ROLLBACK")
+    assert con.execute("SELECT count(*), max(id) FROM movies").fetchall() == [(30, 29)]
+
+
+def test_a_table_that_changed_meanwhile_is_a_conflict_not_a_wrong_row() -> None:
+    other: list[Any] = []
+
+    def answer(request: Any) -> str:
+        if not other:
+            other.append(con._raw.cursor())
+            other[0].execute("UPDATE movies SET genre = 'changed' WHERE id = 3")
+        return "x"
+
+    with quackllm.connect(provider=FakeProvider(answer=answer), progress=False) as con:
+        con.execute(TABLES)
+        with pytest.raises(duckdb.TransactionException, match="onflict"):
+            con.execute("UPDATE movies SET genre = LLM('x', title)")
+        assert con.execute("SELECT count(*) FROM movies WHERE genre = 'x'").fetchall() == [(0,)]
+
+
+def test_a_table_with_a_column_called_rowid_is_left_to_the_scalar_function(con: Connection) -> None:
+    con.execute("CREATE TABLE odd AS SELECT 1 AS rowid, 'a' AS v UNION ALL SELECT 1, 'b'")
+    assert con.execute("DELETE FROM odd WHERE v = 'a' AND LLM('x', v) IS NOT NULL").fetchall() == [
+        (1,)
+    ]
