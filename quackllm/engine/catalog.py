@@ -64,6 +64,7 @@ class DuckCatalog:
         self._calls = calls
         self._parameters = parameters
         self._statistics: dict[tuple[exp.Expr, ...], PredicateStatistics] = {}
+        self._schemas: dict[str, Schema | None] = {}
 
     def learn(self, predicates: tuple[exp.Expr, ...], statistics: PredicateStatistics) -> None:
         """Remember what was found out about predicates under one AND."""
@@ -84,14 +85,22 @@ class DuckCatalog:
 
     def schema(self, sql: str) -> Schema | None:
         """Names and types of the output of a query given as text, None if it does not bind."""
+        if sql not in self._schemas:
+            finish(self._connection)
+            try:
+                self._schemas[sql] = self._bound(sql)
+            except duckdb.Error:
+                self._schemas[sql] = None
+        return self._schemas[sql]
+
+    def _bound(self, sql: str) -> Schema:
+        """Bind as a relation: a failing execute() would abort a transaction of the user's."""
         given = used_parameters(self._connection, sql, self._parameters)
-        finish(self._connection)
-        try:
-            # As a relation: a failing execute() would abort a transaction of the user's.
+        if given:  # a query with parameters is run as soon as it is a relation
             rows = self._connection.sql(f"DESCRIBE {sql}", params=given).fetchall()
-        except duckdb.Error:
-            return None
-        return tuple((row[0], row[1]) for row in rows)
+            return tuple((row[0], row[1]) for row in rows)
+        relation = self._connection.sql(sql)
+        return tuple(zip(relation.columns, map(str, relation.types), strict=True))
 
     def describe(self, sql: str) -> Schema:
         """Names and types of the output of a query. Raises DuckDB's error."""

@@ -21,14 +21,14 @@ from quackllm.optimizer.program import (
 )
 from quackllm.optimizer.readable import kept_rows, simplified
 from quackllm.optimizer.rules.stage_calls import is_comma
-from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, rows_of
+from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, queries, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
-    conjunction,
     held,
     json_fragment,
     key,
+    needs_parens,
     never_fails,
     quote,
     raw,
@@ -45,8 +45,8 @@ STUB = "(SELECT '' AS k, NULL::VARCHAR AS v)"
 def lower(plan: Plan, run: str) -> Program:
     """Write the stages of a plan. `run` names the running statement and its tables."""
     lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
-    final = lowering.text(lowering.lower(plan.root))
-    kept = [query for query in _queries(plan.root) if query.meta.get(MATERIALIZE)]
+    final = lowering.written(lowering.lower(plan.root))
+    kept = [query for query in _queries(plan.root) if query.meta_get(MATERIALIZE)]
     readable = iter([_readable(plan, query) for query in kept])
     return Program(
         stages=tuple(
@@ -71,7 +71,7 @@ def _readable(plan: Plan, tree: exp.Expr) -> str:
     def show(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table and node.name in names:
             return raw(names[node.name])
-        if isinstance(node, exp.Query) and node.meta.get(MATERIALIZE) and node is not shown:
+        if isinstance(node, exp.Query) and node.meta_get(MATERIALIZE) and node is not shown:
             return kept_rows(node)
         if isinstance(node, ModelCall):
             return raw(f"{plan.calls[node.spec].function.upper()}(...)")
@@ -85,7 +85,7 @@ def bindable(plan: Plan) -> str:
     """Write a plan as one SELECT that binds before any stage has run."""
     blocks = {block.number: block for block in plan.blocks}
     lowering = _Lowering(plan.calls, BINDING, blocks, Purpose.BIND)
-    return lowering.text(lowering.lower(plan.root))
+    return lowering.written(lowering.lower(plan.root))
 
 
 def ceilings(plan: Plan) -> tuple[Ceiling, ...]:
@@ -118,31 +118,42 @@ class _Lowering:
     kept: dict[str, str] = field(default_factory=dict)
     ceilings: list[Ceiling] = field(default_factory=list)
     numbered: int = 0
+    # By identity: equal guards may read rows that are kept under different names. The
+    # part is held too, so that its identity stays its own.
+    resolved: dict[int, tuple[exp.Expr, str]] = field(default_factory=dict)
 
     def text(self, tree: exp.Expr) -> str:
         return naive_text(tree, self.calls, self.run)
+
+    def written(self, tree: exp.Expr) -> str:
+        """Write a tree that was made to be written, and is not read again."""
+        return naive_text(tree, self.calls, self.run, copy=False)
 
     def lower(self, root: exp.Expr) -> exp.Expr:
         holder = held(root.copy())
         for query in _queries(holder):
             number = query.meta.pop(BLOCK, None)
             kept = query.meta.pop(MATERIALIZE, None)
-            lowered = query
             if number is not None:
                 assert isinstance(query, exp.Select)
-                lowered = self._block(query, self.blocks[number])
+                self._block(query, self.blocks[number])
             if kept and self.purpose is Purpose.RUN:
-                self._materialize(lowered, kept)
+                self._materialize(query, kept)
         return released(holder)
 
     def _materialize(self, query: exp.Query, name: str) -> None:
         table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
         self.kept[name] = table
-        self.stages.append(MaterializeStage(table, self.text(in_scope(query, query.copy()))))
+        self.stages.append(MaterializeStage(table, self.written(in_scope(query, query.copy()))))
         query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
 
+    def _resolved_text(self, part: exp.Expr) -> str:
+        """Write a guard or an argument, its nested queries as they are after their stages."""
+        if id(part) not in self.resolved:
+            self.resolved[id(part)] = part, self.written(self._resolved(part))
+        return self.resolved[id(part)][1]
+
     def _resolved(self, part: exp.Expr) -> exp.Expr:
-        """Copy a guard or an argument, its nested queries as they are after their stages."""
         holder = held(part.copy())
         for query in _queries(holder):
             number = query.meta.pop(BLOCK, None)
@@ -151,28 +162,27 @@ class _Lowering:
                 query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(self.kept[kept])))
             elif number is not None:
                 assert isinstance(query, exp.Select)
-                query.replace(self._answered(query, self.blocks[number]))
+                self._answer(query, self.blocks[number])
         return released(holder)
 
-    def _answered(self, select: exp.Select, block: Block) -> exp.Select:
-        """Write a block with the answers of all its sites."""
-        answered = self._with_answers(select, block, [site.column for site in block.sites])
+    def _answer(self, select: exp.Select, block: Block) -> None:
+        """Join the answers of all sites to the rows of a block, in place."""
+        self._join_answers(select, block, [site.column for site in block.sites])
         if block.stop_after is not None:
-            answered = answered.where(self._decided(block), copy=False)
-        return answered
+            select.where(self._decided(block), copy=False)
 
     def _fragments(self, site: Site) -> list[str]:
         """Render the fields of a site; rows that do not reach it evaluate nothing that fails."""
-        guard = conjunction([self._resolved(part) for part in site.guards])
+        guard = " AND ".join(self._operand(part) for part in site.guards)
         fragments = []
         for arg in site.args:
-            fragment = json_fragment(self.text(self._resolved(arg)))
-            if guard is not None and not never_fails(arg):
-                fragment = f"CASE WHEN {self.text(guard)} THEN {fragment} ELSE 'null' END"
+            fragment = json_fragment(self._resolved_text(arg))
+            if guard and not never_fails(arg):
+                fragment = f"CASE WHEN {guard} THEN {fragment} ELSE 'null' END"
             fragments.append(fragment)
         return fragments
 
-    def _block(self, select: exp.Select, block: Block) -> exp.Select:
+    def _block(self, select: exp.Select, block: Block) -> None:
         stages = []
         for site in block.sites:
             self.numbered += 1
@@ -180,13 +190,11 @@ class _Lowering:
                 self._ceiling(select, block, site)
             elif self.purpose is Purpose.RUN:
                 stages.append(self._model_stage(select, block, site, self.numbered))
-        answered = self._answered(select, block)
-        select.replace(answered)
+        self._answer(select, block)
         if self.purpose is Purpose.RUN:
             enough = block.stop_after
-            count = self._count(answered, block, enough) if enough is not None else None
+            count = self._count(select, block, enough) if enough is not None else None
             self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
-        return answered
 
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
         found = Ceiling(self.numbered, block, site, None, (), row_ceiling(select))
@@ -214,7 +222,7 @@ class _Lowering:
             rows.set("expressions", [exp.Literal.number(1)])
             rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
             counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
-        return self.text(in_scope(select, counted))
+        return self.written(in_scope(select, counted))
 
     def _certain_in_order(self, rows: exp.Select, block: Block) -> exp.Select:
         """Count accepted rows that sort no later than the first row that is still open."""
@@ -252,16 +260,19 @@ class _Lowering:
         """Whether a row's first call is answered, or was never to be asked."""
         site = block.sites[0]
         return raw(
-            f"({quote(_key_name(site))} IS NOT NULL OR NOT coalesce("
-            f"{self.text(self._reached(site))}, false))"
+            f"({quote(_key_name(site))} IS NOT NULL OR NOT coalesce({self._reached(site)}, false))"
         )
 
-    def _reached(self, site: Site) -> exp.Expr:
-        conditions = [self._resolved(guard) for guard in site.guards]
+    def _reached(self, site: Site) -> str:
+        conditions = [self._operand(guard) for guard in site.guards]
         fragments = self._fragments(site)
         if fragments:
-            conditions.append(raw(f"({_some_value(fragments)})"))
-        return exp.paren(conjunction(conditions) or exp.true(), copy=False)
+            conditions.append(f"({_some_value(fragments)})")
+        return f"({' AND '.join(conditions) or 'true'})"
+
+    def _operand(self, guard: exp.Expr) -> str:
+        written = self._resolved_text(guard)
+        return f"({written})" if needs_parens(guard) else written
 
     def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
         fragments = self._fragments(site)
@@ -275,15 +286,15 @@ class _Lowering:
         needed = {other.column for other in _needed(block, site)}
         if block.stop_after is not None and site is not block.sites[0]:
             needed.add(block.sites[0].column)
-        probe = self._with_answers(probe, block, needed, beside_joins=in_join)
-        probe = probe.where(self._reached(site), copy=False)
+        self._join_answers(probe, block, needed, beside_joins=in_join)
+        probe.where(raw(self._reached(site)), copy=False)
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
             names = [raw(f"f{i}") for i in range(len(columns))] or [raw("one")]
             probe = beside(outer, select, probe, names)
             select = outer
         if block.stop_after is not None and site is not block.sites[0]:
-            probe = probe.where(self._decided(block), copy=False)
+            probe.where(self._decided(block), copy=False)
         if self.purpose is Purpose.COUNT:
             probe.select(raw("count(*) AS n"), copy=False)
             probe.set("group", exp.Group(all=True))
@@ -298,7 +309,7 @@ class _Lowering:
             number=number,
             call=site.call,
             answers=self._answers(block, site),
-            probe=self.text(in_scope(select, probe)),
+            probe=self.written(in_scope(select, probe)),
             clause=site.clause,
             guard=guard,
         )
@@ -306,15 +317,15 @@ class _Lowering:
     def _answers(self, block: Block, site: Site) -> str:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
 
-    def _with_answers(
+    def _join_answers(
         self,
         select: exp.Select,
         block: Block,
         columns: Collection[str],
         *,
         beside_joins: bool = False,
-    ) -> exp.Select:
-        """Join the answers of the named sites to the rows of a block.
+    ) -> None:
+        """Join the answers of the named sites to the rows of a block, in place.
 
         beside_joins: answers that conditions of joins need are wanted as columns too.
         """
@@ -323,19 +334,17 @@ class _Lowering:
             for site in block.sites
             if site.column in columns and (site.join is None or beside_joins)
         ]
-        select = select.copy()
         self._look_up_in_joins(select, block)
         if not sites:
-            return select
+            return
         _hide_from_stars(select, sites)
         if select.args.get("from_") is None:
-            select = select.from_("(SELECT 1 AS __llm_row)", copy=False)
+            select.from_("(SELECT 1 AS __llm_row)", copy=False)
         joins = select.args.get("joins", [])
         for join in joins:
             if is_comma(join):
                 join.set("kind", "CROSS")
         select.set("joins", [*joins, *(self._join(block, site) for site in sites)])
-        return select
 
     def _join(self, block: Block, site: Site) -> exp.Join:
         table = raw(f"{self._answer_rows(block, site)} AS {quote(site.column + '_answers')}")
@@ -381,20 +390,9 @@ class _Lowering:
 
 def _queries(root: exp.Expr) -> list[exp.Query]:
     """List the marked queries, inner ones first, CTEs before what uses them."""
-    found: list[exp.Query] = []
-
-    def visit(node: exp.Expr) -> None:
-        with_ = node.args.get("with_")
-        if isinstance(with_, exp.Expr):
-            visit(with_)
-        for child in node.iter_expressions():
-            if child is not with_:
-                visit(child)
-        if isinstance(node, exp.Query) and (BLOCK in node.meta or MATERIALIZE in node.meta):
-            found.append(node)
-
-    visit(root)
-    return found
+    return [
+        query for query in queries(root) if query.meta_get(BLOCK) or query.meta_get(MATERIALIZE)
+    ]
 
 
 def _needed(block: Block, site: Site) -> list[Site]:

@@ -28,10 +28,13 @@ def naive_call(run: str, spec: str, call: Call, fragments: Sequence[str]) -> str
     return "(" + parse_type(call.declaration.returns).cast_sql(f"{FUNCTION}({arguments})") + ")"
 
 
-def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str) -> str:
-    """Write a tree as SQL, its calls in naive form."""
-    holder = held(tree.copy())
+def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str, *, copy: bool = True) -> str:
+    """Write a tree as SQL, its calls in naive form.
+
+    copy: False for a tree that nobody reads again, which is then not kept whole.
+    """
+    holder = held(tree.copy() if copy else tree)
     for node in reversed(list(holder.find_all(ModelCall))):  # breadth first: inner ones last
         fragments = [json_fragment(text(part)) for part in node.expressions]
         node.replace(raw(naive_call(run, node.spec, calls[node.spec], fragments)))
-    return text(holder.this)
+    return text(holder.this, copy=False)

@@ -31,26 +31,36 @@ def optimize(
     rules: Sequence[Rule] = RULES,
     disabled: Collection[str] = (),
 ) -> Plan:
-    """Run the rules; after each that changed the plan, compare the output's schema.
+    """Run the rules, and compare the schema of the output with what it has to be.
 
     schema: names and types of the statement's columns, which no rule may change.
 
-    Raises `RuleError` with the rule's name when names or types differ afterwards, in
-    the manner of DataFusion's optimizer.
+    DuckDB is asked once, at the end. Where its answer is not the schema, the rules run
+    again and it is asked after each. Raises `RuleError` with the name of the rule after
+    which names or types differ, in the manner of DataFusion's optimizer.
     """
-    for rule in rules:
-        name = rule.__name__
-        if name in disabled:
-            continue
-        changed = rule(plan, catalog)
-        if changed is plan:
-            continue
-        after = catalog.schema(bindable(changed))
+    enabled = [rule for rule in rules if rule.__name__ not in disabled]
+    optimized = plan
+    for rule in enabled:
+        optimized = _applied(rule, optimized, catalog)
+    if optimized is plan or catalog.schema(bindable(optimized)) == schema:
+        return optimized
+    for rule in enabled:
+        changed = _applied(rule, plan, catalog)
+        after = schema if changed is plan else catalog.schema(bindable(changed))
         if after != schema:
+            name = rule.__name__
             raise RuleError(
                 name,
                 f"Optimizer rule {name} changed the columns of the statement from {schema} to "
                 f"{after}. SET llm_disabled_rules = '{name}' works around it; please report it.",
             )
-        plan = replace(changed, applied=(*plan.applied, name))
+        plan = changed
     return plan
+
+
+def _applied(rule: Rule, plan: Plan, catalog: Catalog) -> Plan:
+    changed = rule(plan, catalog)
+    if changed is plan:
+        return plan
+    return replace(changed, applied=(*plan.applied, rule.__name__))

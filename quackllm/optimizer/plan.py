@@ -92,6 +92,6 @@ class Plan:
 def find_block(root: exp.Expr, number: int) -> exp.Select:
     """Find the SELECT that carries a block's number."""
     for select in root.find_all(exp.Select):
-        if select.meta.get(BLOCK) == number:
+        if select.meta_get(BLOCK) == number:
             return select
     raise LookupError(f"block {number} is not in the tree")

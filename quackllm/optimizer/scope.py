@@ -16,22 +16,35 @@ CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "or
 """Where a call may stand in a block that can be staged, in order of evaluation."""
 
 
-def selects(root: exp.Expr) -> Iterator[exp.Select]:
-    """Yield every SELECT of a tree, inner ones before the one that contains them.
+def selects(root: exp.Expr) -> list[exp.Select]:
+    """List every SELECT of a tree, inner ones before the one that contains them.
 
     CTEs come before the body that uses them, in the order in which they are written.
     """
-    with_ = root.args.get("with_")
-    if isinstance(with_, exp.Expr):
-        yield from selects(with_)
-    for name, value in root.args.items():
-        if name == "with_":
-            continue
-        for child in value if isinstance(value, list) else [value]:
-            if isinstance(child, exp.Expr):
-                yield from selects(child)
-    if isinstance(root, exp.Select):
-        yield root
+    return [query for query in queries(root) if isinstance(query, exp.Select)]
+
+
+def queries(root: exp.Expr) -> list[exp.Query]:
+    """List every query of a tree, set operations too, in the order of `selects`."""
+    outer_first: list[exp.Query] = []
+    open_: list[exp.Expr] = [root]
+    while open_:
+        node = open_.pop()
+        if isinstance(node, exp.Query):
+            outer_first.append(node)
+            with_ = node.args.get("with_")
+            if isinstance(with_, exp.Expr):
+                open_.append(with_)
+            open_.extend(child for child in node.iter_expressions() if child is not with_)
+        else:
+            open_.extend(node.iter_expressions())
+    return outer_first[::-1]
+
+
+def has_nested_calls(root: exp.Expr) -> bool:
+    """Whether a query inside another one calls a model."""
+    nested = (select for select in selects(root) if select is not root)
+    return any(map(has_calls, nested))
 
 
 def clause_parts(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
@@ -77,8 +90,37 @@ def rows_of(select: exp.Select, expressions: list[exp.Expr]) -> exp.Select:
 
 
 def enclosing(select: exp.Select) -> exp.Select | None:
-    """The SELECT whose rows a nested query may read: the nearest one around it."""
-    return select.parent.find_ancestor(exp.Select) if select.parent else None
+    """The SELECT whose rows a nested query may read: the nearest one around it.
+
+    What stands in a WITH does not read the rows of the query that the WITH belongs to.
+    """
+    node: exp.Expr | None = select.parent
+    while node is not None and not isinstance(node, exp.Select):
+        node = node.parent
+        if isinstance(node, exp.With):
+            node = node.parent.parent if node.parent else None
+    return node
+
+
+def reads_only_its_from(select: exp.Select) -> bool:
+    """Whether nothing but its FROM can give a query columns, by the place where it stands.
+
+    So it is for the whole statement, for CTEs, and for the first source of such a query:
+    later ones may read those before them, and other subqueries the rows around them.
+    """
+    node: exp.Expr = select
+    while node.parent is not None:
+        parent = node.parent
+        if isinstance(parent, exp.CTE):
+            with_ = parent.parent
+            node = with_.parent if with_ is not None and with_.parent is not None else parent
+        elif isinstance(parent, exp.Subquery | exp.SetOperation | exp.From) or (
+            isinstance(parent, exp.Select) and isinstance(node, exp.From)
+        ):
+            node = parent
+        else:
+            return False
+    return True
 
 
 def pairs_of(select: exp.Select, join: int, expressions: list[exp.Expr]) -> exp.Select:
@@ -136,6 +178,13 @@ def is_aggregate(node: exp.Expr, catalog: Catalog) -> bool:
         name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
         return catalog.is_aggregate(name) and not isinstance(node.parent, exp.Window)
     return False
+
+
+def has_grouping_sets(select: exp.Select) -> bool:
+    """Whether a block groups by ROLLUP, CUBE or GROUPING SETS."""
+    group = select.args.get("group")
+    sets = exp.Rollup | exp.Cube | exp.GroupingSets
+    return group is not None and any(isinstance(key, sets) for key in group.expressions)
 
 
 def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:

@@ -10,12 +10,15 @@ DuckDB's own parser (see `quackllm.engine.reading`); nothing here has to be trus
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
 from sqlglot.parsers.duckdb import DuckDBParser
+from sqlglot.tokenizer_core import Token
+
+_E = TypeVar("_E", bound=exp.Expr)
 
 SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", "SUBSTRING")
 """Functions with a grammar of their own inside the parentheses."""
@@ -39,6 +42,13 @@ class Verbatim(DuckDB):
             for name, parser in DuckDBParser.NO_PAREN_FUNCTION_PARSERS.items()
             if name != "IF"
         }
+
+        def expression(
+            self, instance: _E, token: Token | None = None, comments: list[str] | None = None
+        ) -> _E:
+            """Make a node without its place in the text: nobody asks, and copies are cheaper."""
+            made: _E = super().expression(instance, None, comments)
+            return made
 
     class Tokenizer(DuckDB.Tokenizer):
         """DuckDB's tokens; no word turns the rest of the statement into one string."""
@@ -84,9 +94,12 @@ def parse(sql: str) -> exp.Expr:
     return statements[0]
 
 
-def text(node: exp.Expr) -> str:
-    """Write a tree as DuckDB SQL; it must hold no `ModelCall`."""
-    return DIALECT.generate(node, normalize_functions=False, comments=False)
+def text(node: exp.Expr, *, copy: bool = True) -> str:
+    """Write a tree as DuckDB SQL; it must hold no `ModelCall`.
+
+    copy: sqlglot may change the tree that it writes; False for one that is not read again.
+    """
+    return DIALECT.generate(node, copy=copy, normalize_functions=False, comments=False)
 
 
 def raw(sql: str) -> exp.Expr:

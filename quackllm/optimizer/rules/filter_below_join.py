@@ -25,9 +25,11 @@ from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, own_
 
 def filter_below_join(plan: Plan, catalog: Catalog) -> Plan:
     """Move conditions with calls on the first source below joins whose ON has calls."""
+    if not any(map(_applies, selects(plan.root))):
+        return plan
     root = held(plan.root.copy())
     changed = False
-    for select in list(selects(root)):
+    for select in selects(root):
         if _applies(select):
             moved = _moved(select, catalog)
             if moved is not None:

@@ -22,6 +22,8 @@ from quackllm.optimizer.sql import conjunction, conjuncts, own_calls
 
 def filter_join_in_where(plan: Plan, catalog: Catalog) -> Plan:
     """Move conjuncts that call a model from the ON of inner joins to WHERE."""
+    if not any(own_calls(join.args.get("on")) for join in plan.root.find_all(exp.Join)):
+        return plan
     root = plan.root.copy()
     moved = [_move(select, catalog) for select in selects(root)]
     return replace(plan, root=root) if any(moved) else plan

@@ -9,6 +9,7 @@ After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlglot import exp
@@ -23,21 +24,18 @@ USES = ("where", "having", "qualify", "expressions")
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
     """Replace aliases by what they name, unless a column of FROM has the name."""
+    if not any(_uses(select) for select in selects(plan.root)):
+        return plan
     root = plan.root.copy()
-    changed = False
-    for select in selects(root):
-        if calls_of(select):
-            changed |= _inline(select, catalog)
-    return replace(plan, root=root) if changed else plan
+    inlined = [_inline(select, catalog) for select in selects(root)]
+    return replace(plan, root=root) if any(inlined) else plan
 
 
 def _inline(select: exp.Select, catalog: Catalog) -> bool:
-    aliases = {
-        item.alias.lower(): item.this for item in select.expressions if isinstance(item, exp.Alias)
-    }
-    uses = [use for use in _uses(select) if use.name.lower() in aliases]
+    uses = _uses(select)
     if not uses:
         return False
+    aliases = _aliases(select)
     rows = in_scope(select, rows_of(select, [exp.Star()]))
     columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
     changed = False
@@ -48,7 +46,16 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
     return changed
 
 
+def _aliases(select: exp.Select) -> dict[str, exp.Expr]:
+    items = (item for item in select.expressions if isinstance(item, exp.Alias))
+    return {item.alias.lower(): item.this for item in items}
+
+
 def _uses(select: exp.Select) -> list[exp.Column]:
+    """Columns of a block with calls that have the name of an alias."""
+    aliases = _aliases(select)
+    if not aliases or not calls_of(select):
+        return []
     found: list[exp.Column] = []
     for clause in USES:
         value = select.args.get(clause)
@@ -57,10 +64,11 @@ def _uses(select: exp.Select) -> list[exp.Column]:
                 found.extend(
                     node
                     for node in own_nodes(part)
-                    if isinstance(node, exp.Column) and _unqualified(node)
+                    if isinstance(node, exp.Column) and _names_any(node, aliases)
                 )
     return found
 
 
-def _unqualified(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column) and not node.table and not isinstance(node.this, exp.Star)
+def _names_any(node: exp.Column, aliases: Collection[str]) -> bool:
+    starred = isinstance(node.this, exp.Star)
+    return not starred and not node.table and node.name.lower() in aliases

@@ -26,10 +26,12 @@ ROW = "__llm_row"
 
 def keep_order(plan: Plan, catalog: Catalog) -> Plan:
     """Order the rows of a staged block by their place in its one source."""
+    scan = _staged_scan(plan.root)
+    if scan is None or not _keeps_rows(scan, catalog):
+        return plan
     root = plan.root.copy()
     select = _staged_scan(root)
-    if select is None or not _keeps_rows(select, catalog):
-        return plan
+    assert select is not None
     place = _place(select, catalog)
     if place is None:
         return plan
@@ -41,7 +43,7 @@ def _staged_scan(root: exp.Expr) -> exp.Select | None:
     """The staged block that the statement reads, through queries that pass rows on."""
     node: exp.Expr | None = root
     ctes: dict[str, exp.Expr] = {}
-    while isinstance(node, exp.Select) and BLOCK not in node.meta:
+    while isinstance(node, exp.Select) and node.meta_get(BLOCK) is None:
         with_ = node.args.get("with_")
         ctes.update({cte.alias: cte.this for cte in (with_.expressions if with_ else [])})
         source = node.args["from_"].this if node.args.get("from_") else None
@@ -70,7 +72,7 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
         return None
     if isinstance(source, exp.Subquery) and not _is_scan(source.this):
         return None
-    if isinstance(source, exp.Table):
+    if isinstance(source, exp.Table) and source.name not in _ctes(select):
         rowid = column("rowid", source.alias_or_name)
         if catalog.columns(in_scope(select, rows_of(select, [rowid.copy()]))) is not None:
             return rowid
@@ -78,6 +80,17 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
             return None
     _number(select, source)
     return column(ROW)
+
+
+def _ctes(select: exp.Select) -> set[str]:
+    """Names of CTEs that are visible to a query, which have no row numbers."""
+    named: set[str] = set()
+    node: exp.Expr | None = select
+    while node is not None:
+        with_ = node.args.get("with_")
+        named.update(cte.alias for cte in (with_.expressions if with_ else []))
+        node = node.parent
+    return named
 
 
 def _is_scan(query: exp.Expr) -> bool:

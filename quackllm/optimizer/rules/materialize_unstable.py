@@ -18,18 +18,20 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.scope import in_recursive_cte, in_scope
-from quackllm.optimizer.sql import ModelCall
+from quackllm.optimizer.sql import has_calls
 
 
 def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
     """Mark unstable derived tables and CTEs, outermost first, of a statement with calls."""
+    if not has_calls(plan.root) or not any(_unstable(q, catalog) for q in _derived(plan.root)):
+        return plan
     root = plan.root.copy()
     marked = 0
     for query in _derived(root):
         if not _is_marked(query) and _unstable(query, catalog) and _stands_alone(query, catalog):
             marked += 1
             query.meta[MATERIALIZE] = f"unstable {marked}"
-    return replace(plan, root=root) if marked and root.find(ModelCall) else plan
+    return replace(plan, root=root) if marked else plan
 
 
 def _derived(root: exp.Expr) -> Iterator[exp.Query]:
@@ -42,7 +44,7 @@ def _derived(root: exp.Expr) -> Iterator[exp.Query]:
 def _is_marked(query: exp.Query) -> bool:
     node: exp.Expr | None = query
     while node is not None:
-        if node.meta.get(MATERIALIZE):
+        if node.meta_get(MATERIALIZE):
             return True
         node = node.parent
     return False

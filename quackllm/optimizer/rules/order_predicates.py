@@ -16,7 +16,7 @@ After:  WHERE LLM_FILTER('short, accepts 10 %', title) AND LLM_FILTER('long, acc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import permutations
 
@@ -33,20 +33,23 @@ WORTH_IT = 0.98
 
 def order_predicates(plan: Plan, catalog: Catalog) -> Plan:
     """Sort the conjuncts with calls of WHERE and of ON where something is known of them."""
+    if not any(_reordered(plan.root, catalog)):
+        return plan
     root = plan.root.copy()
-    changed = False
+    for clause, slot, ordered in list(_reordered(root, catalog)):
+        clause.set(slot, conjunction(ordered))
+    return replace(plan, root=root)
+
+
+def _reordered(root: exp.Expr, catalog: Catalog) -> Iterator[tuple[exp.Expr, str, list[exp.Expr]]]:
+    """Yield the clauses whose condition has a better order: clause, its slot, the order."""
     for select in selects(root):
-        for clause, slot in [(select.args.get("where"), "this"), *_conditions(select)]:
+        joins = [(join, "on") for join in select.args.get("joins", []) if join.args.get("on")]
+        for clause, slot in [(select.args.get("where"), "this"), *joins]:
             parts = conjuncts(clause.args.get(slot)) if clause is not None else []
             ordered = _ordered(parts, catalog)
             if clause is not None and ordered != parts:
-                clause.set(slot, conjunction(ordered))
-                changed = True
-    return replace(plan, root=root) if changed else plan
-
-
-def _conditions(select: exp.Select) -> list[tuple[exp.Expr, str]]:
-    return [(join, "on") for join in select.args.get("joins", []) if join.args.get("on")]
+                yield clause, slot, ordered
 
 
 def _ordered(parts: list[exp.Expr], catalog: Catalog) -> list[exp.Expr]:

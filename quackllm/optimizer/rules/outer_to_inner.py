@@ -27,14 +27,18 @@ OUTER = ("LEFT", "RIGHT", "FULL")
 
 def outer_to_inner(plan: Plan, catalog: Catalog) -> Plan:
     """Simplify the outer joins of blocks with calls."""
+    if not any(map(_applies, selects(plan.root))):
+        return plan
     root = plan.root.copy()
-    changed = False
-    for select in selects(root):
-        joins = select.args.get("joins", [])
-        outer = any(_side(join) in OUTER for join in joins)
-        if outer and not any(join.method for join in joins) and has_calls(select):
-            changed |= _simplify(select, Sources(select, catalog))
-    return replace(plan, root=root) if changed else plan
+    applies = filter(_applies, selects(root))
+    changed = [_simplify(select, Sources(select, catalog)) for select in applies]
+    return replace(plan, root=root) if any(changed) else plan
+
+
+def _applies(select: exp.Select) -> bool:
+    joins = select.args.get("joins", [])
+    outer = any(_side(join) in OUTER for join in joins)
+    return outer and not any(join.method for join in joins) and has_calls(select)
 
 
 def _simplify(select: exp.Select, sources: Sources) -> bool:

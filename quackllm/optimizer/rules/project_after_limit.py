@@ -24,9 +24,11 @@ BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 
 def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
     """Split a SELECT with LIMIT into the rows it leaves and a projection of them."""
+    if not any(map(_limits_calls, selects(plan.root))):
+        return plan
     root = held(plan.root.copy())
     split = 0
-    for select in list(selects(root)):
+    for select in selects(root):
         outer = _split(select, f"limited {split}", catalog)
         if outer is not None:
             select.replace(outer)
@@ -34,15 +36,19 @@ def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=released(root)) if split else plan
 
 
-def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
+def _limits_calls(select: exp.Select) -> bool:
     limited = select.args.get("limit") or select.args.get("offset")
-    if not limited or any(select.args.get(name) for name in BLOCKING):
+    return bool(limited) and any(own_calls(item) for item in select.expressions)
+
+
+def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
+    if not _limits_calls(select) or any(select.args.get(name) for name in BLOCKING):
         return None
     if is_grouped(select, catalog):  # LIMIT then counts groups, and there may be no GROUP BY
         return None
     order = select.args.get("order")
     in_items = [call for item in select.expressions for call in own_calls(item)]
-    if not in_items or has_calls(order) or select.args.get("sample"):
+    if has_calls(order) or select.args.get("sample"):
         return None
     if any(has_calls(part) for call in in_items for part in call.find_all(exp.Query)):
         return None

@@ -6,6 +6,7 @@ After:  SELECT title FROM (SELECT title, NULL AS why FROM x)
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from sqlglot import exp
@@ -13,7 +14,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import beside, enclosing, in_scope, selects
+from quackllm.optimizer.scope import beside, enclosing, has_nested_calls, in_scope, selects
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import has_calls, raw
 
@@ -29,28 +30,36 @@ OWN = ("where", "group", "having", "order")
 
 def prune_columns(plan: Plan, catalog: Catalog) -> Plan:
     """Replace items with calls by NULL in derived tables and CTEs that do not show them."""
+    if not has_nested_calls(plan.root):
+        return plan
     root = plan.root.copy()
     pruned = [_drop_unread_ctes(root)]
     pruned.extend(_prune(select, root, catalog) for select in selects(root))
     return replace(plan, root=root) if any(pruned) else plan
 
 
+def _calls(select: exp.Select) -> bool:
+    return any(has_calls(item) for item in select.expressions)
+
+
 def _drop_unread_ctes(root: exp.Expr) -> bool:
     """Drop CTEs with calls that no FROM names: DuckDB does not run them either."""
     dropped = False
+    named = Counter(table.name.lower() for table in root.find_all(exp.Table))
     for with_ in list(root.find_all(exp.With)):
         for cte in reversed(list(with_.expressions)):
-            named = {table.name.lower() for table in root.find_all(exp.Table)}
-            if has_calls(cte) and cte.alias.lower() not in named and not with_.recursive:
-                cte.pop()
-                dropped = True
+            if named[cte.alias.lower()] or with_.recursive or not has_calls(cte):
+                continue
+            named.subtract(table.name.lower() for table in cte.find_all(exp.Table))
+            cte.pop()
+            dropped = True
         if not with_.expressions:
             with_.pop()
     return dropped
 
 
 def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
-    if any(select.args.get(name) for name in DECIDING) or not any(map(has_calls, _items(select))):
+    if any(select.args.get(name) for name in DECIDING) or not _calls(select):
         return False
     if select.args.get("group") is None and is_grouped(select, catalog):
         return False  # its aggregates are what makes it one row

@@ -9,14 +9,15 @@ it evaluates them; here it has to be done before they are staged.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import after_grouping, selects
+from quackllm.optimizer.scope import after_grouping, has_nested_calls, selects
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
@@ -26,17 +27,22 @@ FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows",
 
 def push_filters(plan: Plan, catalog: Catalog) -> Plan:
     """Copy conditions without calls into the queries with calls whose columns they name."""
+    if not has_nested_calls(plan.root):
+        return plan
     root = plan.root.copy()
+    read_once = ctes_read_once(root)
     pushed = False
-    for select in reversed(list(selects(root))):  # outer queries first: conditions move on
+    for select in reversed(selects(root)):  # outer queries first: conditions move on
         where = select.args.get("where")
-        for source, inner in _sources(select, root):
+        for source, inner in _sources(select, read_once):
             if where is not None and _is_open(inner, catalog):
                 pushed |= _push(conjuncts(where.this), select, source, inner, catalog)
     return replace(plan, root=root) if pushed else plan
 
 
-def _sources(select: exp.Select, root: exp.Expr) -> Iterator[tuple[exp.Expr, exp.Select]]:
+def _sources(
+    select: exp.Select, read_once: Mapping[str, exp.Expr]
+) -> Iterator[tuple[exp.Expr, exp.Select]]:
     """The derived tables, and CTEs read once, whose rows WHERE of the query restricts."""
     from_ = select.args.get("from_")
     joins = select.args.get("joins", [])
@@ -47,24 +53,37 @@ def _sources(select: exp.Select, root: exp.Expr) -> Iterator[tuple[exp.Expr, exp
         if not join.side and not join.method and kind in ("", "INNER", "CROSS"):
             sources.append(join.this)
     for source in sources:
-        if isinstance(source, exp.Subquery):
-            inner = source.this
-        else:
-            inner = read_once(source, root) if isinstance(source, exp.Table) else None
+        inner = body_of(source, read_once)
         if isinstance(inner, exp.Select) and has_calls(inner):
             yield source, inner
 
 
-def read_once(table: exp.Table, root: exp.Expr) -> exp.Expr | None:
-    """Return the body of the CTE that a table names, if nothing else reads it."""
-    readers = [other for other in root.find_all(exp.Table) if other.name == table.name]
-    found = [cte for cte in root.find_all(exp.CTE) if cte.alias == table.name]
-    if len(readers) != 1 or len(found) != 1 or table.args.get("db"):
+def ctes_read_once(root: exp.Expr) -> dict[str, exp.Expr]:
+    """Return the bodies of the CTEs that a single FROM reads, by their names."""
+    readers = Counter(table.name for table in root.find_all(exp.Table))
+    ctes = list(root.find_all(exp.CTE))
+    names = Counter(cte.alias for cte in ctes)
+    return {
+        cte.alias: cte.this
+        for cte in ctes
+        if readers[cte.alias] == names[cte.alias] == 1 and not _is_fixed(cte)
+    }
+
+
+def body_of(source: exp.Expr, read_once: Mapping[str, exp.Expr]) -> exp.Expr | None:
+    """Return the query that a source reads: a derived table, or a CTE that is read once."""
+    if isinstance(source, exp.Subquery):
+        body: exp.Expr = source.this
+        return body
+    if not isinstance(source, exp.Table) or source.args.get("db"):
         return None
-    [cte] = found
+    return read_once.get(source.name)
+
+
+def _is_fixed(cte: exp.CTE) -> bool:
     with_ = cte.parent
-    kept = cte.args.get("materialized") or (with_ is not None and with_.args.get("recursive"))
-    return None if kept or cte.args["alias"].columns else cte.this
+    recursive = with_ is not None and with_.args.get("recursive")
+    return bool(cte.args.get("materialized") or recursive or cte.args["alias"].columns)
 
 
 def _is_open(inner: exp.Select, catalog: Catalog) -> bool:

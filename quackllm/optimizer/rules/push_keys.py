@@ -22,9 +22,16 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.keys import Equalities, as_condition, comparable, restricts, same_names
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.push_filters import over_items, read_once
+from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, over_items
 from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped
-from quackllm.optimizer.scope import in_recursive_cte, in_scope, rows_of, selects
+from quackllm.optimizer.scope import (
+    has_grouping_sets,
+    has_nested_calls,
+    in_recursive_cte,
+    in_scope,
+    rows_of,
+    selects,
+)
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
 
 CLOSED = ("qualify", "limit", "offset", "windows", "sample")
@@ -37,9 +44,11 @@ not become NULL by a NULL among them."""
 
 def push_keys(plan: Plan, catalog: Catalog) -> Plan:
     """Restrict queries with calls to the keys that the rest of their SELECT has."""
+    if not has_nested_calls(plan.root):
+        return plan
     root = plan.root.copy()
     pushed = False
-    for select in reversed(list(selects(root))):  # outer queries first: keys move on
+    for select in reversed(selects(root)):  # outer queries first: keys move on
         if not _keeps_other_sides(select) and has_calls(select) and not in_recursive_cte(select):
             pushed |= _push(select, root, catalog)
     return replace(plan, root=root) if pushed else plan
@@ -76,11 +85,10 @@ Reduction = tuple[exp.Select, exp.Expr, exp.Select]
 
 def _of_sources(equalities: Equalities, root: exp.Expr) -> Iterator[Reduction]:
     sources = equalities.sources
+    read_once = ctes_read_once(root) if len(sources.trees) > 1 else {}
     joins = equalities.select.args.get("joins", [])
     for position, source in enumerate(sources.trees):
-        inner = source.this if isinstance(source, exp.Subquery) else None
-        if isinstance(source, exp.Table):
-            inner = read_once(source, root)
+        inner = body_of(source, read_once)
         alias = source.args.get("alias")
         if not isinstance(inner, exp.Select) or not has_calls(inner) or (alias and alias.columns):
             continue
@@ -132,9 +140,7 @@ def _is_open(inner: exp.Select, key: exp.Expr, catalog: Catalog) -> bool:
         return False
     if not is_grouped(inner, catalog):
         return True
-    group = inner.args.get("group")
-    sets = ("rollup", "cube", "grouping_sets", "totals")
-    if group is None or any(group.args.get(name) for name in sets):
+    if inner.args.get("group") is None or has_grouping_sets(inner):
         return False
     return key in group_keys(inner, catalog)
 

@@ -22,17 +22,22 @@ from quackllm.optimizer.sql import ModelCall, has_calls, held, released
 
 def relational_first(plan: Plan, catalog: Catalog) -> Plan:
     """Put the operands without calls first, otherwise in the order written."""
+    if not any(map(_is_mixed, plan.root.find_all(exp.And, exp.Or))):
+        return plan
     holder = held(plan.root.copy())
-    changed = False
     for node in list(holder.find_all(exp.And, exp.Or)):
-        if type(node.parent) is type(node) or node.find(ModelCall) is None:
-            continue  # part of a longer chain, or nothing to move
-        parts = _operands(node, type(node))
-        ordered = sorted(parts, key=has_calls)
-        if any(before is not after for before, after in zip(parts, ordered, strict=True)):
+        if _is_mixed(node):
+            ordered = sorted(_operands(node, type(node)), key=has_calls)
             node.replace(_chain(ordered, type(node)))
-            changed = True
-    return replace(plan, root=released(holder)) if changed else plan
+    return replace(plan, root=released(holder))
+
+
+def _is_mixed(node: exp.Expr) -> bool:
+    """Whether a node is a whole chain in which a call stands before a free operand."""
+    if type(node.parent) is type(node) or node.find(ModelCall) is None:
+        return False  # part of a longer chain, or nothing to move
+    calling = [has_calls(part) for part in _operands(node, type(node))]
+    return calling != sorted(calling)
 
 
 def _operands(node: exp.Expr, kind: type[exp.Expr]) -> list[exp.Expr]:

@@ -14,7 +14,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped, is_row_call
-from quackllm.optimizer.scope import calls_of, is_aggregate, selects
+from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate, selects
 from quackllm.optimizer.split import Leaf, Split, names_of
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
@@ -25,9 +25,11 @@ MOVED = ("having", "order", "limit", "offset")
 
 def split_aggregate(plan: Plan, catalog: Catalog) -> Plan:
     """Split grouped blocks that call a model on what grouping makes."""
+    if not any(_calls_after_grouping(select, catalog) for select in selects(plan.root)):
+        return plan
     root = held(plan.root.copy())
     changed = False
-    for select in list(selects(root)):
+    for select in selects(root):
         outer = _split(select, catalog)
         if outer is not None:
             select.replace(outer)
@@ -35,18 +37,22 @@ def split_aggregate(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=released(root)) if changed else plan
 
 
-def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+def _calls_after_grouping(select: exp.Select, catalog: Catalog) -> bool:
     calls = calls_of(select)
     if not calls or not is_grouped(select, catalog):
-        return None
-    if all(is_row_call(call, select, catalog) for call in calls):
+        return False
+    return not all(is_row_call(call, select, catalog) for call in calls)
+
+
+def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+    if not _calls_after_grouping(select, catalog):
         return None
     if any(select.args.get(name) for name in BLOCKING) or select.find(exp.Window):
         return None
     names = names_of(select, catalog)
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
-    if names is None or _has_sets(group):
+    if names is None or has_grouping_sets(select):
         return None
     split = Split("__llm_groups")
     leaf = _leaf(keys, catalog)
@@ -64,11 +70,6 @@ def _leaf(keys: list[exp.Expr], catalog: Catalog) -> Leaf:
         return node in keys or is_aggregate(node, catalog) or isinstance(node, exp.Column)
 
     return leaf
-
-
-def _has_sets(group: exp.Expr | None) -> bool:
-    names = ("cube", "rollup", "grouping_sets", "totals")
-    return group is not None and any(group.args.get(name) for name in names)
 
 
 def _clauses_after(select: exp.Select, split: Split, leaf: Leaf) -> dict[str, exp.Expr] | None:

@@ -26,10 +26,12 @@ from quackllm.optimizer.scope import (
     calls_of,
     clause_parts,
     enclosing,
+    has_grouping_sets,
     in_recursive_cte,
     in_scope,
     is_aggregate,
     pairs_of,
+    reads_only_its_from,
     rows_of,
     selects,
     source_parts,
@@ -55,6 +57,10 @@ CORRELATED_JOIN = (
     "ON c.k = a.i + b.i) FROM (SELECT 1 AS i) a"
 )
 """Two forms that the rewriting needs and that DuckDB 1.x refuses to plan."""
+
+
+SOURCES = ("with_", "from_", "joins", "laterals")
+"""Parts of a block that are evaluated before its groups are formed."""
 
 
 def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
@@ -186,7 +192,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a lambda"
     if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
-    if _in_grouping_sets(select):
+    if _in_grouping_sets(select, calls, catalog):
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
     if any(query.find(ModelCall) for call in calls for query in call.find_all(exp.Query)):
         yield "an argument is a query that calls a model"
@@ -207,7 +213,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         if pairs is not None and catalog.columns(in_scope(select, pairs)) is None:
             yield "the call is in the condition of a join in a correlated query"
     calls = [call for call in calls if call not in in_joins]
-    if catalog.columns(_bound_alone(select, calls)) is None:
+    if not _binds_alone(select, calls, catalog):
         beside = _bound_beside(select, calls)
         if beside is None or catalog.columns(beside) is None:
             yield "the arguments depend on an enclosing query"
@@ -232,18 +238,20 @@ def _alias_in_nested_query(select: exp.Select) -> bool:
     )
 
 
-def _in_grouping_sets(select: exp.Select) -> bool:
-    """Whether an answer may be a key that grouping sets make NULL for some rows.
+def _in_grouping_sets(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
+    """Whether a call may see a key that grouping sets make NULL for some rows.
 
-    DuckDB recognises a key by its text, which staging changes.
+    Not so in WHERE, inside aggregates, and in the sources of the query that groups.
     """
-    sets = ("rollup", "cube", "grouping_sets")
-    outer: exp.Select | None = select
-    while outer is not None:
-        group = outer.args.get("group")
-        if group is not None and any(group.args.get(name) for name in sets):
-            return True
-        outer = enclosing(outer)
+    if has_grouping_sets(select):
+        return not all(is_row_call(call, select, catalog) for call in calls)
+    node: exp.Expr = select
+    while node.parent is not None:
+        above = node.parent
+        if isinstance(above, exp.Select) and node.arg_key not in SOURCES:
+            if has_grouping_sets(above):
+                return True
+        node = above
     return False
 
 
@@ -280,7 +288,18 @@ def _called(select: exp.Select, calls: list[ModelCall]) -> exp.Select:
 
 def _reads_outer(select: exp.Select, catalog: Catalog) -> bool:
     in_clauses = [call for _, part in clause_parts(select) for call in own_calls(part)]
-    return catalog.columns(_bound_alone(select, in_clauses)) is None
+    return not _binds_alone(select, in_clauses, catalog)
+
+
+def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
+    """Whether calls bind over FROM alone; DuckDB is asked where the place does not tell."""
+    aliases = {item.alias.lower() for item in select.expressions if item.alias}
+    columns = (column for call in calls for column in call.find_all(exp.Column))
+    if reads_only_its_from(select) and not any(
+        not column.table and column.name.lower() in aliases for column in columns
+    ):
+        return True
+    return catalog.columns(_bound_alone(select, calls)) is not None
 
 
 def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> str | None:

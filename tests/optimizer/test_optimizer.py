@@ -1,0 +1,61 @@
+"""The driver: a rule that changes the columns of a statement is named, and left out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import duckdb
+import pytest
+
+from quackllm.engine.catalog import DuckCatalog, DuckDBFacts
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.optimizer import RuleError, optimize
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules import Rule
+from quackllm.optimizer.sql import parse
+
+SCHEMA = (("a", "INTEGER"),)
+
+
+def _plan() -> Plan:
+    return Plan(parse("SELECT 1 AS a"), {})
+
+
+def _catalog() -> DuckCatalog:
+    return DuckCatalog(duckdb.connect(), DuckDBFacts(), {}, {})
+
+
+def keeps_columns(plan: Plan, catalog: Catalog) -> Plan:
+    return replace(plan, root=parse("SELECT 2 - 1 AS a"))
+
+
+def does_nothing(plan: Plan, catalog: Catalog) -> Plan:
+    return plan
+
+
+def changes_a_type(plan: Plan, catalog: Catalog) -> Plan:
+    return replace(plan, root=parse("SELECT 'one' AS a"))
+
+
+def names_what_is_not_there(plan: Plan, catalog: Catalog) -> Plan:
+    return replace(plan, root=parse("SELECT b AS a"))
+
+
+def test_rules_that_change_something_are_applied_in_order() -> None:
+    plan = optimize(_plan(), _catalog(), SCHEMA, rules=(keeps_columns, does_nothing))
+    assert plan.applied == ("keeps_columns",)
+
+
+@pytest.mark.parametrize("broken", [changes_a_type, names_what_is_not_there])
+def test_the_rule_that_changed_the_columns_is_named(broken: Rule) -> None:
+    rules = (keeps_columns, broken, does_nothing)
+    with pytest.raises(RuleError, match=broken.__name__) as caught:
+        optimize(_plan(), _catalog(), SCHEMA, rules=rules)
+    assert caught.value.rule == broken.__name__
+
+
+def test_a_disabled_rule_does_not_run() -> None:
+    plan = optimize(
+        _plan(), _catalog(), SCHEMA, rules=(changes_a_type,), disabled={"changes_a_type"}
+    )
+    assert plan.applied == ()
