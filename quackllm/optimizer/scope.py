@@ -180,9 +180,9 @@ def is_aggregate(node: exp.Expr, catalog: Catalog) -> bool:
     return False
 
 
-def has_grouping_sets(select: exp.Select) -> bool:
-    """Whether a block groups by ROLLUP, CUBE or GROUPING SETS."""
-    group = select.args.get("group")
+def has_grouping_sets(node: exp.Expr) -> bool:
+    """Whether a node is a block that groups by ROLLUP, CUBE or GROUPING SETS."""
+    group = node.args.get("group")
     sets = exp.Rollup | exp.Cube | exp.GroupingSets
     return group is not None and any(isinstance(key, sets) for key in group.expressions)
 

@@ -1,7 +1,8 @@
 """A select alias used in the same SELECT stands for its expression.
 
-DuckDB lets WHERE, HAVING, QUALIFY and other select items name a select alias. The
-planner needs to see the call behind the name.
+DuckDB lets WHERE, HAVING, QUALIFY, expressions in ORDER BY and other select items name a
+select alias. The planner needs to see the call behind the name, and conditions that guard
+a call are evaluated where the alias is not known.
 
 Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE c = 'a'
 After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a', 'b']) = 'a'
@@ -19,7 +20,7 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import calls_of, in_scope, rows_of, selects
 from quackllm.optimizer.sql import own_nodes
 
-USES = ("where", "having", "qualify", "expressions")
+USES = ("where", "having", "qualify", "expressions", "order")
 
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
@@ -32,17 +33,17 @@ def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _inline(select: exp.Select, catalog: Catalog) -> bool:
-    uses = _uses(select)
-    if not uses:
+    if not _uses(select):
         return False
-    aliases = _aliases(select)
     rows = in_scope(select, rows_of(select, [exp.Star()]))
     columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
     changed = False
-    for use in uses:
-        if use.name.lower() not in columns:
+    for _ in select.expressions:  # an alias may stand for others, those before it
+        aliases = _aliases(select)
+        inlined = [use for use in _uses(select) if use.name.lower() not in columns]
+        for use in inlined:
             use.replace(exp.paren(aliases[use.name.lower()].copy(), copy=False))
-            changed = True
+        changed |= bool(inlined)
     return changed
 
 
@@ -70,5 +71,8 @@ def _uses(select: exp.Select) -> list[exp.Column]:
 
 
 def _names_any(node: exp.Column, aliases: Collection[str]) -> bool:
-    starred = isinstance(node.this, exp.Star)
-    return not starred and not node.table and node.name.lower() in aliases
+    """Whether a column has no table and the name of an alias; not a key of ORDER BY, where
+    DuckDB means the select item itself."""
+    if isinstance(node.this, exp.Star) or isinstance(node.parent, exp.Ordered):
+        return False
+    return not node.table and node.name.lower() in aliases

@@ -248,9 +248,8 @@ def _in_grouping_sets(select: exp.Select, calls: list[ModelCall], catalog: Catal
     node: exp.Expr = select
     while node.parent is not None:
         above = node.parent
-        if isinstance(above, exp.Select) and node.arg_key not in SOURCES:
-            if has_grouping_sets(above):
-                return True
+        if node.arg_key not in SOURCES and has_grouping_sets(above):
+            return True
         node = above
     return False
 
@@ -294,10 +293,11 @@ def _reads_outer(select: exp.Select, catalog: Catalog) -> bool:
 def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
     """Whether calls bind over FROM alone; DuckDB is asked where the place does not tell."""
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
-    columns = (column for call in calls for column in call.find_all(exp.Column))
-    if reads_only_its_from(select) and not any(
-        not column.table and column.name.lower() in aliases for column in columns
-    ):
+    where = select.args.get("where")
+    parts = [*calls, where] if where is not None else calls
+    columns = (column for part in parts for column in part.find_all(exp.Column))
+    named = any(not column.table and column.name.lower() in aliases for column in columns)
+    if reads_only_its_from(select) and not named:
         return True
     return catalog.columns(_bound_alone(select, calls)) is not None
 
