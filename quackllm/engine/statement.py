@@ -249,7 +249,7 @@ def inner_query(statement: Statement) -> tuple[int, int] | None:
         span = (2, _closing(tokens, 1))
     else:
         span = None
-    if span is None or span[0] >= span[1] or words[span[0]] not in QUERY_WORDS - {"VALUES"}:
+    if span is None or span[0] >= span[1] or words[span[0]] not in QUERY_WORDS:
         return None
     return (
         tokens[span[0]].start - statement.offset,

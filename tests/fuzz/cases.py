@@ -15,6 +15,16 @@ VARCHAR, INTEGER, DOUBLE, BOOLEAN, DATE, TEXTS = (
 TYPES = (VARCHAR, INTEGER, DOUBLE, BOOLEAN, DATE, TEXTS)
 """Types that generated expressions have. INTEGER stands for integers of any width."""
 
+COMPUTED = {
+    VARCHAR: "CASE WHEN i % 23 > 0 THEN 'v' || (i * {0} % 701) END",
+    INTEGER: "CASE WHEN i % 19 > 0 THEN i * {0} % 11 END",
+    DOUBLE: "CASE WHEN i % 17 > 0 THEN (i * {0} % 90) / 4 END",
+    BOOLEAN: "CASE WHEN i % 13 > 0 THEN i * {0} % 3 = 0 END",
+    DATE: "DATE '2020-01-01' + (i * {0} % 60)::INTEGER",
+    TEXTS: "['v' || (i * {0} % 50)]",
+}
+"""Values of a table's computed rows by type, made of the row's number i."""
+
 QUERY_WORDS = ("SELECT", "WITH", "FROM", "VALUES")
 
 
@@ -57,11 +67,15 @@ class Scope:
 
 @dataclass(frozen=True)
 class Table:
-    """A table and its rows; values are SQL literals."""
+    """A table and its rows; values are SQL literals.
+
+    more: rows that are computed in addition, many of them different.
+    """
 
     name: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
+    more: int = 0
 
     def ddl(self) -> str:
         """Statements that make the table anew."""
@@ -70,6 +84,11 @@ class Table:
         if self.rows:
             rows = ", ".join(f"({', '.join(row)})" for row in self.rows)
             text += f" INSERT INTO {self.name} VALUES {rows};"
+        if self.more:
+            values = ", ".join(
+                COMPUTED[column.type].format(7 * at + 1) for at, column in enumerate(self.columns)
+            )
+            text += f" INSERT INTO {self.name} SELECT {values} FROM range({self.more}) r(i);"
         return text
 
 
@@ -82,6 +101,9 @@ class Case:
     sampled: a sample, of which only the shape can be compared.
     disabled: optimizer rules that are left out.
     fault_rate: share of the questions that fail.
+    threads: of DuckDB, on both sides.
+    prepared: the statement with parameters in the place of some constants, and their
+        values; the planned side runs this one.
     setup: statements run before, such as one that makes a view.
     effect: a query that reads what a statement that is none has done.
     features: what the statement makes use of, with how often.
@@ -94,6 +116,8 @@ class Case:
     sampled: bool = False
     disabled: str = ""
     fault_rate: float = 0.0
+    threads: int = 1
+    prepared: tuple[str, tuple[str | int, ...]] | None = None
     setup: str = ""
     effect: str | None = None
     features: dict[str, int] = field(default_factory=dict, compare=False)
@@ -110,6 +134,10 @@ class Case:
 
     def __str__(self) -> str:
         parts = [self.ddl, self.setup, self.sql + ";"]
+        if self.prepared is not None:
+            parts.append(f"-- prepared: {self.prepared[0]}\n-- with: {self.prepared[1]}")
+        if self.threads > 1:
+            parts.append(f"-- threads: {self.threads}")
         if self.disabled:
             parts.append(f"-- disabled rules: {self.disabled}")
         if self.fault_rate:

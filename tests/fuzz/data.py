@@ -1,8 +1,13 @@
-"""Random tables: few columns, few rows, many NULLs and duplicates, some odd values."""
+"""Random tables: few columns, few rows, many NULLs and duplicates, some odd values.
+
+One table may have hundreds of rows more: an early stop then takes several rounds, and
+the order of predicates is learned from a sample.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from tests.fuzz.cases import BOOLEAN, DATE, DOUBLE, INTEGER, TEXTS, TYPES, VARCHAR, Column, Table
 from tests.fuzz.source import Source
@@ -31,10 +36,19 @@ VALUES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+MORE = (330, 500, 800)
+"""Rows of a large table: the least is above what sampling asks for."""
+
+
 def tables(source: Source) -> tuple[Table, ...]:
-    """Two or three tables."""
+    """Two or three tables; sometimes one of them is large."""
     zero = source.pick(("0.0", "'-0.0'"))  # never both: which one a group shows is not fixed
-    return tuple(_table(source, f"t{number}", zero) for number in range(1, 3 + source.below(2)))
+    made = [_table(source, f"t{number}", zero) for number in range(1, 3 + source.below(2))]
+    if source.chance(5):
+        source.use("large table")
+        at = source.below(len(made))
+        made[at] = replace(made[at], more=source.pick(MORE))
+    return tuple(made)
 
 
 def _table(source: Source, name: str, zero: str) -> Table:

@@ -43,6 +43,7 @@ class Queries:
 
     def __init__(self, source: Source, tables: Sequence[Table]) -> None:
         self._source = source
+        self._large = any(table.more for table in tables)
         self.expressions = Expressions(source, Calls(source))
         self.sources = Sources(source, tables, self.expressions)
         self.selects = Selects(source, self.sources, self.expressions)
@@ -96,9 +97,7 @@ class Queries:
         source.use("CTE " + how)
         sql, columns = self.derived(1, ())
         name = source.name("w")
-        self.sources.known.append((name, columns))
-        if not source.chance(2):
-            self.sources.known[:] = self.sources.known[-1:] + self.sources.known[:-1]
+        self.sources.add(name, columns, first=not source.chance(2))
         return f"{name} {how} ({sql})"
 
     def _values(self) -> Query:
@@ -126,7 +125,7 @@ class Queries:
             f"WITH RECURSIVE {name}(t, n) AS (SELECT * FROM (SELECT {start.columns[0].sql}, 0 "
             f"FROM ({start.sql})) UNION SELECT {value}, n + 1 FROM {name} WHERE {where}) "
         )
-        self.sources.known.insert(0, (name, step))
+        self.sources.add(name, step, first=True)
         return text, self.selects.block(1, (), None)
 
     def ordered(self, query: Query) -> Ordered:
@@ -165,7 +164,7 @@ class Queries:
     def _limit(self) -> str:
         source = self._source
         source.use("LIMIT")
-        text = f" LIMIT {source.pick((1, 2, 3, 0, 5))}"
+        text = f" LIMIT {source.pick((1, 2, 3, 0, 5, 30, 120) if self._large else (1, 2, 3, 0, 5))}"
         if source.chance(4):
             source.use("OFFSET")
             text += f" OFFSET {1 + source.below(2)}"

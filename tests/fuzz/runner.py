@@ -20,7 +20,7 @@ from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
 from quackllm.errors import ServerFailed
 from quackllm.testing import FakeProvider, Fault
-from tests.fuzz.cases import QUERY_WORDS
+from tests.fuzz.cases import QUERY_WORDS, Case
 
 Row = tuple[Any, ...]
 
@@ -97,36 +97,38 @@ class Runner:
             lambda: Settings(cache=True),
         )
         self._session = Session(self._naive, self._engine)
-        for connection in (self._planned, self._naive):
-            connection.execute("SET threads = 1")
 
     def renew(self) -> None:
         """Begin with new connections, after an error that a database does not survive."""
         self.close()
         self._open()
 
-    def prepare(self, ddl: str, fault_rate: float) -> None:
-        """Make the tables on both sides, and let this share of the questions fail."""
+    def prepare(self, case: Case) -> None:
+        """Make the tables on both sides, and let questions fail as the case says."""
+        fault_rate = case.fault_rate
         faults = (Fault(error=ServerFailed, rate=fault_rate),) if fault_rate else ()
         for name, engine in (("planned", self._planned.llm_engine), ("naive", self._engine)):
             fake = FakeProvider(faults=faults, keep=100_000)
             self._fakes[name] = fake
             engine._given = fake
-        self._planned.execute(ddl)
-        self._naive.execute(ddl)
+        for connection in (self._planned, self._naive):
+            connection.execute(f"SET threads = {case.threads}")
+            connection.execute(case.ddl)
 
     def setup(self, sql: str) -> None:
         """Run a statement on both sides. Raises what the naive side raises."""
         self._naive.execute(self.naive_text(sql))
         self._planned.execute(sql)
 
-    def planned(self, sql: str, disabled: str = "", effect: str | None = None) -> Result:
-        """Run a statement through the planner."""
-        self._planned.execute(f"SET llm_disabled_rules = '{disabled}'")
+    def planned(self, case: Case) -> Result:
+        """Run a case's statement through the planner."""
+        self._planned.execute(f"SET llm_disabled_rules = '{case.disabled}'")
+        sql, values = case.prepared or (case.sql, ())
+        effect = case.effect
         fake = self._fakes["planned"]
         fake.requests.clear()
         try:
-            cursor = self._planned.execute(sql)
+            cursor = self._planned.execute(sql, list(values) or None)
             rows, described = cursor.fetchall(), cursor.description
             if effect is not None:
                 cursor = self._planned.execute(effect)

@@ -51,7 +51,22 @@ class Sources:
         self.known: list[tuple[str, tuple[Column, ...]]] = [
             (table.name, table.columns) for table in tables
         ]
+        self._has_read_large = False
+        self._large = {table.name for table in tables if table.more}
         self.queries: Queries | None = None
+
+    def known_table(self) -> tuple[str, tuple[Column, ...]]:
+        """A table or CTE; a large one a single time, as pairs of its rows are too many."""
+        small = [known for known in self.known if known[0] not in self._large]
+        name, columns = self._source.pick(small if self._has_read_large and small else self.known)
+        self._has_read_large = self._has_read_large or name in self._large
+        return name, columns
+
+    def add(self, name: str, columns: tuple[Column, ...], *, first: bool) -> None:
+        """Add a CTE; after a large table has been read, it counts as large too."""
+        self.known.insert(0 if first else len(self.known), (name, columns))
+        if self._has_read_large:
+            self._large.add(name)
 
     def tables(self, depth: int, outer: tuple[Column, ...] = ()) -> From:
         """One to three sources, joined."""
@@ -77,7 +92,7 @@ class Sources:
             source.use("VALUES in FROM")
             columns = (Column(f"{alias}.a", INTEGER), Column(f"{alias}.v", VARCHAR))
             return From(f"(VALUES (1, 'x'), (2, NULL), (1, 'x')) {alias}(a, v)", columns)
-        name, columns = source.pick(self.known)
+        name, columns = self.known_table()
         return From(f"{name} {alias}", tuple(column.of(alias) for column in columns))
 
     def _joined(self, left: From, kind: str, depth: int, outer: tuple[Column, ...]) -> From:
@@ -138,7 +153,7 @@ class Sources:
     def _asof(self, left: From, outer: tuple[Column, ...]) -> From:
         """The right side has one row per key, so that the nearest one is fixed."""
         source = self._source
-        name, columns = source.pick(self.known)
+        name, columns = self.known_table()
         keys = [column for column in columns if column.type in (INTEGER, DATE)]
         wanted = [column for column in left.columns if column.type in (INTEGER, DATE)]
         key = source.pick(keys) if keys else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from hypothesis import strategies as st
@@ -52,10 +53,35 @@ def _case(source: Source) -> Case:
         sampled=case.sampled,
         disabled=disabled,
         fault_rate=fault_rate,
+        threads=source.pick((1, 1, 1, 2, 4)),
+        prepared=_prepared(source, case) if source.chance(6) else None,
         setup=case.setup,
         effect=case.effect,
         features=dict(source.used),
     )
+
+
+CONSTANT = re.compile(r"(?<=\()'[pqr]'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
+"""Prompts of calls, and numbers of LIMIT and OFFSET, in a statement's text."""
+
+
+def _prepared(source: Source, case: Case) -> tuple[str, tuple[str | int, ...]] | None:
+    """Put parameters in the place of some constants of a query."""
+    values: list[str | int] = []
+
+    def parameter(found: re.Match[str]) -> str:
+        if source.chance(2):
+            return found[0]
+        values.append(found[0].strip("'") if found[0].startswith("'") else int(found[0]))
+        return f"${len(values)}"
+
+    if not case.is_query:
+        return None
+    text = CONSTANT.sub(parameter, case.sql)
+    if not values:
+        return None
+    source.use("parameters")
+    return text, tuple(values)
 
 
 def _statement(source: Source, tables: tuple[Table, ...]) -> Case:
@@ -97,12 +123,19 @@ def _ordered(tables: tuple[Table, ...], with_: str, query: Query, ordered: Order
 
 def _stored(source: Source, tables: tuple[Table, ...], text: str) -> Case:
     """The rows of a query, by way of a view or a table."""
-    kind = source.pick(("VIEW", "TABLE", "INSERT"))
+    kind = source.pick(("VIEW", "TABLE", "INSERT", "MACRO", "TABLE MACRO"))
     source.use(f"statement: {kind}")
     read = "SELECT * FROM made"
     if kind == "VIEW":
         view = f"CREATE OR REPLACE VIEW made_view AS {text}"
         return Case(tables, "SELECT * FROM made_view", setup=view)
+    if kind == "MACRO":
+        macro = "CREATE OR REPLACE MACRO asked(v) AS LLM_FILTER('p', v)"
+        read = f"SELECT *, asked(q) AS a FROM ({text}) q WHERE asked(q) IS NOT FALSE"
+        return Case(tables, read, setup=macro)
+    if kind == "TABLE MACRO":
+        macro = f"CREATE OR REPLACE MACRO made_rows() AS TABLE {text}"
+        return Case(tables, "SELECT * FROM made_rows()", setup=macro)
     if kind == "TABLE":
         return Case(tables, f"CREATE OR REPLACE TABLE made AS {text}", effect=read)
     shape = f"CREATE OR REPLACE TABLE made AS SELECT * FROM ({text}) LIMIT 0"

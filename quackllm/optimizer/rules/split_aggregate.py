@@ -14,7 +14,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped, is_row_call
-from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate, selects
+from quackllm.optimizer.scope import calls_of, groups_by_having, has_grouping_sets, is_aggregate, selects
 from quackllm.optimizer.split import Leaf, Split, names_of
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
@@ -52,7 +52,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     names = names_of(select, catalog)
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
-    if names is None or has_grouping_sets(select):
+    if names is None or has_grouping_sets(select) or groups_by_having(select, catalog):
         return None
     split = Split("__llm_groups")
     leaf = _leaf(keys, catalog)

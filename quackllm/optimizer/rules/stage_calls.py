@@ -26,6 +26,7 @@ from quackllm.optimizer.scope import (
     calls_of,
     clause_parts,
     enclosing,
+    groups_by_having,
     has_grouping_sets,
     in_recursive_cte,
     in_scope,
@@ -194,6 +195,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "COLUMNS(...) would see the added columns"
     if _in_grouping_sets(select, calls, catalog):
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
+    if groups_by_having(select, catalog):
+        yield "GROUP BY ALL groups by columns of HAVING"
     if any(query.find(ModelCall) for call in calls for query in call.find_all(exp.Query)):
         yield "an argument is a query that calls a model"
     if _alias_in_nested_query(select):
