@@ -165,7 +165,7 @@ class Planner:
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask | None) -> None:
         """Find out what decides the order of a plan's predicates; by samples with `ask`."""
-        for found in rivals(plan, catalog):
+        for found in rivals(plan):
             facts = catalog.one_row(found.facts)
             if facts is None:
                 continue
@@ -194,7 +194,8 @@ class Planner:
     ) -> float:
         """Ask a predicate for a sample of its rows; return the share that it accepts."""
         schema = catalog.columns(query)
-        assert schema is not None
+        if schema is None:  # such as one that reads columns of a query around it
+            return UNKNOWN_SHARE
         sampling, _ = _ruled(Plan(query, plan.calls), catalog, schema, RULES, frozenset())
         rows, accepted = ask(PlannedQuery(lower(sampling, run), schema))
         # Laplace's rule: neither "always" nor "never" follows from a few rows.

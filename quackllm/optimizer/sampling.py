@@ -15,7 +15,6 @@ from itertools import combinations
 
 from sqlglot import exp
 
-from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import in_scope, pairs_of, rows_of, selects
 from quackllm.optimizer.split import Split
@@ -62,12 +61,12 @@ class Rivals:
     in_order: bool
 
 
-def rivals(plan: Plan, catalog: Catalog) -> list[Rivals]:
+def rivals(plan: Plan) -> list[Rivals]:
     """List the ANDs whose order is open: in WHERE, and in ON of joins that are not inner."""
-    return [found for select in selects(plan.root) for found in _of_block(select, plan, catalog)]
+    return [found for select in selects(plan.root) for found in _of_block(select, plan)]
 
 
-def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Rivals]:
+def _of_block(select: exp.Select, plan: Plan) -> Iterator[Rivals]:
     where = select.args.get("where")
     conditions: list[tuple[exp.Expr | None, int | None]] = [(where.this if where else None, None)]
     conditions += [
@@ -80,13 +79,13 @@ def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Riva
         if sum(bool(own_calls(part)) for part in parts) < 2:
             continue
         rows = rows_of(select, []) if position is None else pairs_of(select, position, [])
-        found = _rivals(parts, rows, select, plan, catalog)
+        found = _rivals(parts, rows, select, plan)
         if found is not None:
             yield found
 
 
 def _rivals(
-    parts: list[exp.Expr], rows: exp.Select, select: exp.Select, plan: Plan, catalog: Catalog
+    parts: list[exp.Expr], rows: exp.Select, select: exp.Select, plan: Plan
 ) -> Rivals | None:
     calling = tuple(part for part in parts if has_calls(part))
     if len(calling) > MOST_ORDERED or _nested(calling):
@@ -100,8 +99,6 @@ def _rivals(
     if has_calls(facts):  # the rows themselves depend on answers
         return None
     samples = tuple(in_scope(select, _sampled(rows, part)) for part in calling)
-    if any(catalog.columns(query) is None for query in (facts, *samples)):
-        return None
     fixed = tuple(_instructions(part, plan.calls) for part in calling)
     in_order = bool(select.args.get("limit") and select.args.get("order"))
     return Rivals(calling, text(facts), samples, fixed, in_order)

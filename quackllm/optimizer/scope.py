@@ -187,23 +187,6 @@ def has_grouping_sets(node: exp.Expr) -> bool:
     return group is not None and any(isinstance(key, sets) for key in group.expressions)
 
 
-def groups_by_having(select: exp.Select, catalog: Catalog) -> bool:
-    """Whether HAVING decides the groups: under GROUP BY ALL, DuckDB groups by its columns too."""
-    group, having = select.args.get("group"), select.args.get("having")
-    if group is None or having is None or not group.args.get("all"):
-        return False
-    return any(not _in_aggregate(column, having, catalog) for column in having.find_all(exp.Column))
-
-
-def _in_aggregate(node: exp.Expr, top: exp.Expr, catalog: Catalog) -> bool:
-    at: exp.Expr | None = node
-    while at is not None and at is not top:
-        if is_aggregate(at, catalog):
-            return True
-        at = at.parent
-    return False
-
-
 def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
     """Whether a tree has a value only after grouping: it holds an aggregate or a window."""
     return any(

@@ -81,4 +81,22 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT CASE WHEN NULL::BOOLEAN THEN LLM('q', b) WHEN true THEN 'x' ELSE LLM('p', a) "
         "END FROM t1"
     ),
+    _case(
+        "SELECT LLM('q', b, return_type := 'INTEGER') AS g2, max(a) AS r3 FROM t1 GROUP BY ALL "
+        "HAVING LLM('q', g2, 'x', return_type := 'BOOLEAN') OR length(CAST(g2 AS VARCHAR)) > 1"
+    ),
+    _case("SELECT upper(a) AS z FROM t1 ORDER BY CASE WHEN z = 'X' THEN LLM('p', a) END"),
+    _case("SELECT a AS x, x AS y, LLM('p', y) AS w FROM t1 WHERE LLM_FILTER('q', upper(w))"),
+    _case(
+        "WITH w1 AS (SELECT a AS g, LLM('p', a) AS h, count(*) AS n FROM t1 GROUP BY ROLLUP (a, "
+        "LLM('p', a))), w2 AS (SELECT h FROM w1 UNION SELECT a FROM t2) SELECT * FROM t2 WHERE "
+        "LLM_FILTER('q', a)"
+    ),
+    _case("SELECT b, sum(LLM_SCORE('p', a)) FROM t1 WHERE LLM_FILTER('q', a) GROUP BY ROLLUP (b)"),
+    _case("SELECT (WITH w AS (SELECT LLM('p', a) AS v) SELECT max(v) FROM w, t2) FROM t1"),
+    Case(
+        (T1, T2),
+        "CREATE OR REPLACE TABLE made AS VALUES (LLM('p', 1), 2)",
+        effect="SELECT * FROM made",
+    ),
 )

@@ -13,8 +13,13 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped, is_row_call
-from quackllm.optimizer.scope import calls_of, groups_by_having, has_grouping_sets, is_aggregate, selects
+from quackllm.optimizer.rules.stage_calls import (
+    group_keys,
+    groups_by_having,
+    is_grouped,
+    is_row_call,
+)
+from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate, selects
 from quackllm.optimizer.split import Leaf, Split, names_of
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 

@@ -26,7 +26,6 @@ from quackllm.optimizer.scope import (
     calls_of,
     clause_parts,
     enclosing,
-    groups_by_having,
     has_grouping_sets,
     in_recursive_cte,
     in_scope,
@@ -391,3 +390,24 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
             key = aliases.get(key.name.lower(), key)
         keys.append(key)
     return keys
+
+
+def groups_by_having(select: exp.Select, catalog: Catalog) -> bool:
+    """Whether HAVING decides the groups: under GROUP BY ALL DuckDB groups by its columns too."""
+    group, having = select.args.get("group"), select.args.get("having")
+    if group is None or having is None or not group.args.get("all"):
+        return False
+    keys = group_keys(select, catalog)
+    return any(
+        column not in keys and not _in_aggregate(column, having, catalog)
+        for column in having.find_all(exp.Column)
+    )
+
+
+def _in_aggregate(node: exp.Expr, top: exp.Expr, catalog: Catalog) -> bool:
+    at: exp.Expr | None = node
+    while at is not None and at is not top:
+        if is_aggregate(at, catalog):
+            return True
+        at = at.parent
+    return False
