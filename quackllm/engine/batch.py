@@ -183,7 +183,8 @@ class Batch:
                         may_ask_again=self._may_ask_again,
                         limits=self._asker.settings.limits,
                     )
-                    if not self._shared.waiting:
+                    # Two statements that are out of budget would wait for each other's claims.
+                    if self._limit is not None or not self._shared.waiting:
                         break
                     await asyncio.sleep(POLL_SECONDS)
                     turn = self._shared.ours_by_now()

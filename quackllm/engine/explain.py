@@ -117,6 +117,7 @@ def _happened(stats: StageStats | None) -> Entry:
         "answered_by": {"model": stats.model, "endpoint": stats.endpoint},
         "answered_from_cache": stats.cached,
         "failures": dict(stats.failures),
+        "undecided": stats.undecided,
     }
 
 
@@ -283,6 +284,8 @@ def _remarks(entry: Entry) -> list[str]:
         remarks.append(f"{entry['answered_from_cache']:,} answers from the cache")
     for cause, count in entry.get("failures", {}).items():
         remarks.append(f"{count:,} failed: {cause}")
+    if entry.get("undecided"):
+        remarks.append(f"{entry['undecided']:,} undecided: a budget was reached")
     return _remark(" · ".join(remarks))
 
 

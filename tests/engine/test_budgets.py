@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +14,8 @@ import pytest
 import quackllm
 from benchmarks.reliability.budgets import random_run
 from quackllm.engine.accounts import Accounts
+from quackllm.engine.cache import Question
+from quackllm.engine.cache.base import Claimed
 from quackllm.engine.connection import Connection
 from quackllm.engine.estimates import Estimator
 from quackllm.engine.settings import Settings
@@ -180,6 +183,28 @@ def test_the_connection_counts_what_its_cursors_spend() -> None:
         assert fake.calls == 50
 
 
+def test_without_a_budget_nobody_waits_for_the_calls_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two statements that are out of budget would wait for each other for ever."""
+    with opened(max_calls=20, on_budget="partial") as (con, fake):
+        cache = con.llm_engine.answers(con.llm_settings)
+        claim, others = cache.claim, object()
+
+        def claim_after_others(question: Question, keys: Sequence[str], owner: object) -> Claimed:
+            claim(question, keys[:1], others)
+            return claim(question, keys, owner)
+
+        monkeypatch.setattr(cache, "claim", claim_after_others)
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(lambda: con.execute(ALL).fetchall())
+            try:
+                assert len(running.result(timeout=20)) == 100
+            finally:
+                con.interrupt()
+        assert fake.calls == 20
+
+
 def test_partial_gives_what_is_decided_and_records_the_rest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -260,10 +285,21 @@ def test_failed_calls_count_and_explain_does_not() -> None:
     with opened(FakeProvider(faults=[Fault(error=ServerFailed)]), max_calls=10) as (con, fake):
         con.execute(f"EXPLAIN {ALL}")
         con.execute("SET llm_on_budget = 'partial'")
-        con.execute(f"EXPLAIN ANALYZE {ALL}")
+        [(_, plan)] = con.execute(f"EXPLAIN ANALYZE {ALL}").fetchall()
+        assert "90 undecided" in plan
         assert fake.calls == 10
         causes = con.execute("SELECT cause, count(*) FROM llm_errors() GROUP BY ALL").fetchall()
         assert dict(causes) == {"server error": 10, "budget": 90}
+
+
+@pytest.mark.parametrize("sql", ["FROM seen", "SELECT * FROM said('x')"])
+def test_a_view_and_a_macro_are_held_to_the_budget_of_the_statement(sql: str) -> None:
+    with opened(max_calls=30, on_budget="partial") as (con, fake):
+        con.execute("CREATE VIEW seen AS SELECT LLM('x', v) AS a FROM t")
+        con.execute("CREATE MACRO said(p) AS TABLE SELECT LLM('x', v, p) AS a FROM t")
+        rows = con.execute(sql).fetchall()
+        assert len(rows) == 100
+        assert fake.calls == 30
 
 
 def test_within_a_transaction_a_stop_leaves_it_usable() -> None:

@@ -310,7 +310,7 @@ def test_keys_of_the_data_are_those_documented(priced: Connection) -> None:
     assert set(stage) == {
         *("stage", "number", "function", "clause", "constants", "fields", "rows_where"),
         *("tuples", "remembered", "at_most", "expected", "basis"),
-        *("actual", "answered_by", "answered_from_cache", "failures"),
+        *("actual", "answered_by", "answered_from_cache", "failures", "undecided"),
     }
     for cost in ("at_most", "expected", "actual"):
         assert set(stage[cost]) == set(described["total"][cost]) == KEYS
