@@ -76,6 +76,13 @@ def wrap(
     return wrapped
 
 
+def load_ipython_extension(shell: Any) -> None:
+    """Add the magics `%llmsql` and `%%llmsql`: what `%load_ext quackllm` calls."""
+    from quackllm.server.notebook import LLMSQLMagics
+
+    shell.register_magics(LLMSQLMagics)
+
+
 def _wants_progress(connection: Connection | None) -> bool:
     return connection is not None and connection.llm_settings.progress
 
@@ -88,4 +95,4 @@ def _when(wanted: Callable[[], bool], listener: Listener) -> Listener:
     return listen
 
 
-__all__ = ["Connection", "__version__", "connect", "wrap"]
+__all__ = ["Connection", "__version__", "connect", "load_ipython_extension", "wrap"]
