@@ -15,7 +15,7 @@ from quackllm.engine.providers.base import Reply, Request
 from quackllm.testing.fake_provider import deterministic_answer, estimated_usage
 from quackllm.testing.http_faults import context_exceeded_body, error_body
 from quackllm.testing.http_protocol import HttpProtocol, HttpRequest, HttpResponse
-from quackllm.testing.rules import ArmedRule
+from quackllm.testing.rules import ArmedRule, Window
 from quackllm.udfs.base import AnswerForm, Choice, FreeText, JsonAnswer
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class FakeServer:
     latency: seconds before each completion is answered.
     metrics: what `/metrics` answers, for the flavor 'vllm'; 404 without.
     keep: number of latest requests kept in `received`.
+    rate_limit: (requests, seconds): completions answered in any window of so many seconds;
+        more get 429. What is left is told in x-ratelimit headers.
+
+    `calls` counts completions asked for, `abandoned` connections that a client closed
+    while it was owed a response, `connections` those that are open.
     """
 
     def __init__(
@@ -80,11 +85,13 @@ class FakeServer:
         metrics: str | None = None,
         port: int = 0,
         keep: int = 1000,
+        rate_limit: tuple[int, float] | None = None,
     ) -> None:
         self.flavor = flavor
         self.models = tuple(models)
         self.context_window = context_window
         self.calls = 0
+        self.abandoned = 0
         self.received: deque[Received] = deque(maxlen=keep)
         self._api_key = api_key
         self._seed = seed
@@ -95,6 +102,7 @@ class FakeServer:
         self._latency = latency
         self._metrics = metrics
         self._port = port
+        self._window = None if rate_limit is None else Window(*rate_limit)
         self._connections: set[HttpProtocol] = set()
         self._thread = LoopThread()
         self._server: asyncio.Server | None = None
@@ -110,7 +118,7 @@ class FakeServer:
         return len(self._connections)
 
     def __enter__(self) -> Self:
-        self._thread.run(self._open())
+        self.reopen()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -122,9 +130,14 @@ class FakeServer:
             self._thread.run(self._shut())
         self._thread.close()
 
+    def reopen(self) -> None:
+        """Listen, after `close` again: on the same port, as a server that was restarted."""
+        self._thread = LoopThread()
+        self._thread.run(self._open())
+
     async def _open(self) -> None:
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: HttpProtocol(self._handle, self._connections),
+            lambda: HttpProtocol(self._handle, self._connections, self._count_abandoned),
             "127.0.0.1",
             self._port,
             backlog=1024,
@@ -138,6 +151,9 @@ class FakeServer:
             connection.abort()
         await asyncio.sleep(0)
         self._server = None
+
+    def _count_abandoned(self) -> None:
+        self.abandoned += 1
 
     def _handle(self, request: HttpRequest) -> HttpResponse:
         body = json.loads(request.body) if request.body else {}
@@ -175,6 +191,10 @@ class FakeServer:
 
     def _chat(self, body: Mapping[str, Any]) -> HttpResponse:
         self.calls += 1
+        allowed, told = self._allowed()
+        if not allowed:
+            text = error_body("Rate limit reached", "requests", "rate_limit_exceeded")
+            return HttpResponse(429, text.encode(), told)
         name = body.get("model", "")
         if name not in self.models and self.flavor != "llama.cpp":
             message = f"The model `{name}` does not exist."
@@ -191,8 +211,19 @@ class FakeServer:
         answer = json.dumps(_completion(name, reply)).encode()
         for fault in self._faults:
             if fault.hits(request, self.calls):
-                return fault.rule.response(answer)
-        return HttpResponse(200, answer, delay=self._latency)
+                return fault.rule.response(answer, self.base_url)
+        return HttpResponse(200, answer, told, delay=self._latency)
+
+    def _allowed(self) -> tuple[bool, dict[str, str]]:
+        """Tell whether the rate limit has room, and what headers say about it."""
+        if self._window is None:
+            return True, {}
+        allowed, left, reset = self._window.take()
+        told = {
+            "x-ratelimit-remaining-requests": str(left),
+            "x-ratelimit-reset-requests": f"{reset:.3f}s",
+        }
+        return allowed, told if allowed else {**told, "retry-after": f"{reset:.3f}"}
 
     def _reply(self, request: Request) -> Reply:
         if self._answer is None:
@@ -234,7 +265,9 @@ def _completion(model: str, reply: Reply) -> dict[str, Any]:
 
 def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
     """Read a chat completion back into the request that a provider would have seen."""
-    said = {message["role"]: message["content"] for message in body["messages"]}
+    said: dict[str, str] = {}
+    for message in body["messages"]:  # an answer that was rejected comes after the row
+        said.setdefault(message["role"], message["content"])
     fields = said.get("user", "")
     if not fields.startswith("{"):
         fields = json.dumps({"user": fields})
