@@ -410,7 +410,8 @@ class Connection:
     duplicate = cursor
 
     def close(self) -> None:
-        """Close the connection; the first one also closes its cursors and ends their calls."""
+        """Close the connection and end its calls; the first one also closes its cursors."""
+        self._session.interrupt()
         self._leftovers.drop()
         if self._is_first:
             self._household.end()

@@ -345,7 +345,12 @@ class Engine:
         return self._given or self._opened.get(self.provider_config(settings, model))
 
     def close(self) -> None:
-        """Release providers, the background thread and the cache. May be called twice."""
+        """End statements that run; release providers, the background thread and the cache.
+
+        May be called twice.
+        """
+        for run in list(self._runs.values()):
+            run.interrupt()
         with self._lock:
             opened, self._opened = list(self._opened.values()), {}
         for provider in opened:

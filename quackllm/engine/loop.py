@@ -27,7 +27,7 @@ class Interruption:
     """The end of one statement's waiting, asked for from another thread, once."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may ask while its thread holds it
         self._asked = False
         self._cancel: Callable[[], None] | None = None
 

@@ -21,6 +21,7 @@ from quackllm.engine.estimates import Estimates, Estimator, undecided
 from quackllm.engine.executor import Executor, drop_temporary
 from quackllm.engine.explain import as_text, explained
 from quackllm.engine.history import StatementStats
+from quackllm.engine.keyboard import ended_by_keyboard
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
@@ -290,7 +291,7 @@ class Session:
         run.reads_stored = reads_stored
         started = time.monotonic()
         try:
-            with in_our_words(self._engine.functions):
+            with ended_by_keyboard(run.interrupt), in_our_words(self._engine.functions):
                 yield run
         except BaseException as error:
             self._run = None

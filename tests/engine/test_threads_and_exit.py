@@ -107,6 +107,8 @@ print(len(con.execute("SELECT LLM('again', v) FROM t").fetchall()))
     [
         "con.execute(\"SELECT LLM('x', v) FROM t\")",
         "con.execute(\"CREATE TABLE c AS SELECT LLM('x', v) FROM t\")",
+        "con.execute(\"SELECT list_transform([v], v -> LLM('x', v)) FROM t\")",
+        "con.execute(\"SELECT list_transform([v], v -> LLM('x', v)) FROM t, range(5000)\")",
     ],
 )
 def test_ctrl_c_ends_a_statement_and_leaves_the_connection_usable(statement: str) -> None:
