@@ -30,9 +30,10 @@ class HttpFault(Rule):
         connection off in the middle of the body; 'truncate' sends half of the JSON
         as if it were all.
     drip: seconds over which the body is sent, in small pieces.
-    redirect: answer 307 to an address that cannot be reached, so that the client meets
-        the failure on its own side: 'tls' is this server's port, which knows no TLS,
-        'dns' a name that does not resolve.
+    redirect: answer 307 to an address that cannot be reached, so that a client that
+        follows it meets the failure on its own side: 'tls' is this server's port, which
+        knows no TLS, 'dns' a name that does not resolve. quackllm follows no redirects
+        unless `ProviderConfig.follow_redirects` has it do so.
 
     The class methods build the faults that real servers show.
     """

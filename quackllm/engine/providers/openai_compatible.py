@@ -250,7 +250,7 @@ def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
         timeout=timeout,
         # Texts go to the address that was given, and nowhere else: not where an answer
         # points to, and what goes to this machine not by way of a proxy.
-        follow_redirects=False,
+        follow_redirects=config.follow_redirects,
         trust_env=not Address.parse(url).is_loopback,
     )
     return openai.AsyncOpenAI(
