@@ -122,6 +122,7 @@ class PersistentCache:
     def close(self) -> None:
         """Write what waits and close the file. May be called twice."""
         self.flush()
+        self._behind.close(FLUSH_PATIENCE)
         if self._claims is not None:
             self._claims.close()
         with self._changing:

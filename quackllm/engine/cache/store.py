@@ -106,10 +106,13 @@ class Store:
                 some = ordered[start : start + _KEYS_PER_LOOKUP]
                 marks = ",".join("?" * len(some))
                 sql = f"SELECT key, answer, used FROM answers WHERE key IN ({marks})"
-                for key, answer, used in self._reader.execute(sql, some):
-                    found[key] = answer
-                    if used < stale_before:
-                        stale.append(key)
+                if rows := self._reader.execute(sql, some).fetchall():
+                    # Column by column: a loop over a million rows takes twice as long.
+                    kept, answers, used = zip(*rows, strict=True)
+                    found.update(zip(kept, answers, strict=True))
+                    if min(used) < stale_before:
+                        times = zip(kept, used, strict=True)
+                        stale += [key for key, when in times if when < stale_before]
         return found, stale
 
     def write(self, questions: Iterable[Question], answers: Sequence[Answer]) -> None:

@@ -45,6 +45,7 @@ class WriteBehind:
         self._writing: Batch = {}
         self._due = 0.0
         self._taken = self._done = 0
+        self._closed = False
         self._thread: threading.Thread | None = None
         self._changed = threading.Condition()
 
@@ -81,6 +82,15 @@ class WriteBehind:
             self._changed.notify_all()
             return self._changed.wait_for(lambda: self._done >= ticket, seconds)
 
+    def close(self, seconds: float) -> None:
+        """Have the thread end when nothing waits, and wait for that at most `seconds`."""
+        with self._changed:
+            self._closed = True
+            thread = self._thread
+            self._changed.notify_all()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(seconds)
+
     def _start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="quackllm-answers", daemon=True)
         self._thread.start()
@@ -93,7 +103,8 @@ class WriteBehind:
                 self._finish(batch, self._write(batch))
             pause = self._tend()
             with self._changed:
-                if not batch and pause is None and not self._waiting:
+                idle = self._closed or (not batch and pause is None)
+                if idle and not self._waiting:
                     self._thread = None
                     return
 
@@ -105,7 +116,7 @@ class WriteBehind:
                 now = time.monotonic()
                 if self._waiting and (now >= self._due or len(self._waiting) >= FLUSH_ROWS):
                     break
-                if now >= ends:
+                if now >= ends or (self._closed and not self._waiting):
                     return {}
                 self._changed.wait(min(ends, self._due if self._waiting else ends) - now)
             self._writing, self._waiting = self._waiting, {}
