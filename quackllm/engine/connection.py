@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -267,13 +268,35 @@ class Connection:
         span = inner_query(statement)
         if span is not None and self._calls(split(sql[span[0] : span[1]])[0]):
             stored = self._query(sql[span[0] : span[1]], values, frame)
-            self._leftovers.add_table(stored.table)
             sql = sql[: span[0]] + " " + stored.sql + " " + sql[span[1] :]
+            if method == "sql":  # a relation reads it later
+                return self._over(stored, split(sql)[0], values, frame)
+            self._leftovers.add_table(stored.table)
         variables = self._variables(sql, frame)
         for name, value in variables.items():
             self._raw.register(name, scannable(value))
         self._leftovers.add_views(tuple(variables))
         return self._session.other(sql, values, self._settings, method)
+
+    def _over(
+        self,
+        stored: StoredResult,
+        statement: Statement,
+        values: Mapping[str, Any],
+        frame: FrameType,
+    ) -> Any:
+        """Run a statement over stored rows; keep them as long as a relation over them."""
+        try:
+            result = self._other(statement, values, frame, "sql")
+        except BaseException:
+            self._leftovers.add_table(stored.table)
+            raise
+        if not isinstance(result, duckdb.DuckDBPyRelation):
+            self._leftovers.add_table(stored.table)
+            return result
+        relation = Relation(self, result)
+        weakref.finalize(relation, self._leftovers.add_table, stored.table).atexit = False
+        return relation
 
     def _changed(self, done: StoredResult | int, method: str) -> Any:
         """Give the result of a change as DuckDB's method gives it."""

@@ -18,6 +18,7 @@ from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
 from quackllm.engine.reading import same_reading
+from quackllm.engine.rows import has_called_rows, select_rows
 from quackllm.engine.splice import splice
 from quackllm.engine.statement import Statement, explain_of, holds_calls, returning, split
 from quackllm.engine.stored import StoredNames
@@ -32,14 +33,14 @@ from quackllm.optimizer.program import Program
 from quackllm.optimizer.rules import RULES, Rule
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, rivals
-from quackllm.optimizer.sql import fold_long_lists, join_at_select, parse, text
+from quackllm.optimizer.sql import cross_unnest, fold_long_lists, join_at_select, parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
 LOGGER = logging.getLogger("quackllm")
 NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
-OTHER_COLUMNS = "written out, a view or a macro gives other columns"
+OTHER_COLUMNS = "written out, a view, a macro or VALUES gives other columns"
 READING = frozenset(
     {"SELECT", "WITH", "FROM", "VALUES", "(", "TABLE", "PIVOT", "UNPIVOT", "SUMMARIZE", "EXPLAIN"}
     | {"INSERT", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE"}
@@ -111,14 +112,20 @@ class Planner:
         catalog: DuckCatalog,
     ) -> tuple[Plan, Schema]:
         """Bind a tree, the views and macros written out; return the plan and its columns."""
-        written = root.copy() if self._names.mentioned_in(sql) else None
+
+        def is_call(name: str) -> bool:
+            return self._functions.get(name) is not None or name in self._names
+
+        with_rows = has_called_rows(root, is_call)
+        written = root.copy() if with_rows or self._names.mentioned_in(sql) else None
         plan = Plan(self._bound_tree(root, binder, calls), calls)
         schema = _described(catalog, naive_text(plan.root, calls, BINDING), sql)
         if written is None:
             return plan, schema
         expansion = Expansion(self._connection, self._names, self._read)
         name_items_as(written, [name for name, _ in schema])
-        expanded = expansion.expanded(written)
+        written = select_rows(written, is_call)
+        expanded = expansion.expanded(written) or (written if with_rows else None)
         reasons = tuple(expansion.reasons)
         if expanded is None:
             return replace(plan, unstaged=reasons), schema
@@ -270,8 +277,9 @@ class Planner:
             root = parse(sql)
         except (SqlglotError, RecursionError):
             return None
-        if not isinstance(root, exp.Query):
+        if not isinstance(root, exp.Query | exp.Values):
             return None
+        cross_unnest(root)
         return root if same_reading(self._connection, sql, text(root)) else None
 
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import duckdb
 
-IGNORED = frozenset({"query_location", "query_location_length", "syntax_type", "is_operator"})
+IGNORED = frozenset(
+    {"query_location", "query_location_length", "syntax_type", "is_operator", "is_implicit"}
+)
 """Where something stands in the text and which of two spellings was used."""
 
 TYPE_SYNONYMS = {

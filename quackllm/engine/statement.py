@@ -231,10 +231,10 @@ def explain_of(statement: Statement) -> Explain | None:
 
 
 def inner_query(statement: Statement) -> tuple[int, int] | None:
-    """Find the query whose rows CREATE TABLE AS, INSERT and COPY (...) TO store.
+    """Find the query whose rows another statement takes, as a span of the text.
 
-    Returns its span in the statement's text; None for other statements and for an
-    INSERT with VALUES.
+    Of CREATE TABLE AS, INSERT, COPY (...) TO, MERGE ... USING (...), PIVOT (...),
+    UNPIVOT (...) and SUMMARIZE. None for others and for an INSERT with VALUES.
     """
     tokens = statement.tokens
     words = [token.text.upper() for token in tokens]
@@ -245,8 +245,14 @@ def inner_query(statement: Statement) -> tuple[int, int] | None:
     elif words[0] == "INSERT":
         start = _first(words, levels, {"SELECT", "WITH", "FROM"}, 0)
         span = None if start is None else (start, _insert_end(words, levels, start))
-    elif words[:2] == ["COPY", "("]:
+    elif words[:2] in (["COPY", "("], ["PIVOT", "("], ["UNPIVOT", "("]):
         span = (2, _closing(tokens, 1))
+    elif words[0] == "SUMMARIZE":
+        span = (1, len(tokens))
+    elif words[0] == "MERGE":
+        start = _first(words, levels, {"USING"}, 0)
+        opens = start is not None and words[start + 1 : start + 2] == ["("]
+        span = (start + 2, _closing(tokens, start + 1)) if start is not None and opens else None
     else:
         span = None
     if span is None or span[0] >= span[1] or words[span[0]] not in QUERY_WORDS:

@@ -159,6 +159,15 @@ def join_at_select(root: exp.Expr) -> None:
             source = from_.this
 
 
+def cross_unnest(root: exp.Expr) -> None:
+    """Write a comma before unnest(...) as CROSS JOIN, in place: sqlglot makes it an inner one."""
+    for join in root.find_all(exp.Join):
+        if isinstance(join.this, exp.Unnest) and not any(
+            join.args.get(name) for name in ("kind", "side", "method", "on", "using")
+        ):
+            join.set("kind", "CROSS")
+
+
 LONG_LIST = 100
 """Literals in a list above which it is one piece of text to the planner."""
 

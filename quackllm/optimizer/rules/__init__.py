@@ -26,6 +26,7 @@ from quackllm.optimizer.rules.push_filters import push_filters
 from quackllm.optimizer.rules.push_keys import push_keys
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
+from quackllm.optimizer.rules.separate_sample import separate_sample
 from quackllm.optimizer.rules.short_circuit import short_circuit
 from quackllm.optimizer.rules.split_aggregate import split_aggregate
 from quackllm.optimizer.rules.stage_calls import stage_calls
@@ -34,6 +35,7 @@ Rule = Callable[[Plan, Catalog], Plan]
 
 RULES: tuple[Rule, ...] = (
     inline_aliases,
+    separate_sample,
     merge_derived,
     prune_columns,
     outer_to_inner,

@@ -72,6 +72,8 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
         return None
     if isinstance(source, exp.Subquery) and not _is_scan(source.this):
         return None
+    if source.args.get("pivots"):
+        return None
     if isinstance(source, exp.Table) and source.name not in _ctes(select):
         rowid = column("rowid", source.alias_or_name)
         if catalog.columns(in_scope(select, rows_of(select, [rowid.copy()]))) is not None:

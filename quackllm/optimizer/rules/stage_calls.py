@@ -18,7 +18,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.plan import BLOCK, Block, Plan, Site
+from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.scope import (
     ANSWER,
     after_grouping,
@@ -180,12 +180,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is in the condition of a join beside an ASOF or positional join"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
-    if select.args.get("sample") or any(
-        part.find(exp.TableSample) for part in source_parts(select)
-    ):
+    if select.args.get("sample") or any(map(_is_sampled, source_parts(select))):
         yield "the rows are a sample"
-    if any(part.find(exp.Pivot) for part in source_parts(select)):
-        yield "the rows are pivoted"
     if _has_comma_before_outer_join(select):
         yield "a comma join stands beside a RIGHT or FULL join"
     if any(_in_lambda(call) for call in calls):
@@ -203,6 +199,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
+    if any(arg.find(exp.Explode, exp.Unnest) for call in calls for arg in call.expressions):
+        yield "an argument is unnest(...), which makes rows"
     if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
         yield "an argument is an aggregate or a window function"
     if is_grouped(select, catalog) and not all(
@@ -227,6 +225,13 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
     if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def _is_sampled(source: exp.Expr) -> bool:
+    """Whether a source has a sample whose rows are not kept."""
+    if source.meta.get(MATERIALIZE):
+        return False
+    return isinstance(source, exp.TableSample) or any(map(_is_sampled, source.iter_expressions()))
 
 
 def _alias_in_nested_query(select: exp.Select) -> bool:
