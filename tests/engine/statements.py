@@ -136,6 +136,50 @@ STAGED = [
 ]
 """Staged whole, and equal to the naive plan as they stand."""
 
+FORMS = [
+    # samples of all rows, so that both sides sample the same
+    "SELECT title, LLM('x', title) FROM movies USING SAMPLE 1000 ROWS",
+    "SELECT count(*) FROM movies WHERE LLM_FILTER('x', title) USING SAMPLE 100%",
+    "SELECT movies.title, LLM('x', *) FROM movies USING SAMPLE 100% (bernoulli)",
+    "SELECT m.title FROM movies m TABLESAMPLE reservoir(1000 ROWS), reviews r TABLESAMPLE 100% "
+    "WHERE m.id = r.movie_id AND LLM_FILTER('x', title)",
+    "WITH c AS (SELECT * FROM movies WHERE id < 9) SELECT LLM('x', title) FROM c USING SAMPLE 1000 ROWS",
+    "WITH c AS (SELECT * FROM movies WHERE id < 9) SELECT LLM('x', title) FROM c TABLESAMPLE 100%",
+    "SELECT * FROM (SELECT * FROM movies USING SAMPLE 1000 ROWS) s WHERE LLM_FILTER('x', s.title)",
+    # PIVOT and UNPIVOT
+    "SELECT id, n, LLM('x', v) FROM (UNPIVOT (SELECT id, title, genre FROM movies) ON title, genre "
+    "INTO NAME n VALUE v)",
+    "SELECT *, LLM('x', v) AS w FROM (SELECT id, title, genre FROM movies) t "
+    "UNPIVOT (v FOR n IN (title, genre)) WHERE LLM_FILTER('y', v)",
+    "SELECT genre, LLM('x', a) FROM (SELECT genre, LLM_CLASSIFY(title, ['a', 'b']) AS c FROM movies) "
+    "PIVOT (count(*) FOR c IN ('a', 'b'))",
+    "SELECT LLM('x', p.*) AS w FROM movies PIVOT (count(*) FOR genre IN ('drama', 'comedy') GROUP BY year) p",
+    # VALUES
+    "VALUES (LLM('x', 'a'), 1), (LLM('x', 'b'), 2)",
+    "VALUES (LLM('x', 'a')), ('b') ORDER BY 1 LIMIT 1",
+    "VALUES (LLM('n', 'a', return_type := 'INTEGER')), (2.5)",
+    "SELECT * FROM (VALUES (LLM('x', 'a')), (LLM('y', 'b'))) t(q) WHERE q > 'a'",
+    "SELECT id FROM movies WHERE title IN (VALUES (LLM('x', 'a')), ('Movie 3'))",
+    # unnest in FROM
+    "SELECT title, u.x FROM movies, unnest([1, 2]) u(x) WHERE LLM_FILTER('a', title, u.x)",
+    "SELECT id, LLM('x', u.unnest) FROM movies CROSS JOIN unnest([title, genre]) AS u",
+    "SELECT id, LLM('x', u.t) FROM movies, LATERAL unnest([title, genre]) AS u(t)",
+    "SELECT id, LLM('x', u.t) FROM movies LEFT JOIN LATERAL unnest([title, genre]) AS u(t) ON true",
+    # grouping sets
+    "SELECT LLM_CLASSIFY(title, ['a', 'b']) AS c, genre, count(*) FROM movies GROUP BY ROLLUP (c, genre)",
+    "SELECT LLM_CLASSIFY(title, ['a', 'b']), genre, count(*), avg(year) FROM movies WHERE year > 1995 "
+    "GROUP BY CUBE (LLM_CLASSIFY(title, ['a', 'b']), genre)",
+    "SELECT genre, upper(LLM_CLASSIFY(title, ['a', 'b'])) AS c, count(*) AS n FROM movies "
+    "GROUP BY GROUPING SETS ((genre), (c), (genre, c), ()) HAVING n > 2 ORDER BY n DESC, 1, 2",
+    "SELECT grouping(c) AS g, LLM_CLASSIFY(body, ['a', 'b']) AS c, max(LLM_SCORE('g', title)) "
+    "FROM movies m JOIN reviews r ON m.id = r.movie_id GROUP BY ROLLUP (c)",
+    "SELECT LLM('x', genre) AS x, m.genre, count(*) FILTER (WHERE LLM_FILTER('p', title)) FROM movies m "
+    "GROUP BY CUBE (LLM('x', genre), m.genre)",
+    "SELECT m.title, c, count(*) FROM (SELECT title, LLM_CLASSIFY(title, ['a', 'b']) AS c FROM movies) m "
+    "GROUP BY ROLLUP (m.title, c)",
+]
+"""Forms that have to be written in another way before they can be staged."""
+
 GUARDED = [
     "SELECT LLM('x', CAST(title AS INTEGER)) FROM movies WHERE id < 0 AND LLM_FILTER('a', title)",
     "SELECT CASE WHEN LLM_FILTER('nobody', genre) IS NULL AND genre IS NOT NULL "
@@ -175,14 +219,13 @@ NAIVE_MAY_ASK_LESS = [
 run time the range of a join's keys to the other side."""
 
 SCALAR = [
-    "SELECT LLM_CLASSIFY(title, ['a', 'b']) AS c, genre, count(*) FROM movies "
-    "GROUP BY ROLLUP (LLM_CLASSIFY(title, ['a', 'b']), genre)",
+    "SELECT LLM('x', genre) AS x, genre, count(*) FROM movies GROUP BY ROLLUP (genre)",
+    "SELECT LLM('x', unnest([title, genre])) FROM movies",
+    "SELECT LLM('x', m.title) FROM movies m JOIN reviews r ON m.id = r.movie_id USING SAMPLE 100%",
     "SELECT LLM('x', genre, (SELECT max(LLM('y', title)) FROM movies)) FROM movies",
     "SELECT list_transform([title, genre], x -> LLM('x', x)) FROM movies",
     "WITH RECURSIVE c AS (SELECT 'a' AS t, 1 AS n UNION ALL SELECT LLM('more', t), n + 1 "
     "FROM c WHERE n < 3) SELECT * FROM c",
     "SELECT LLM('x', sum(stars) OVER (PARTITION BY movie_id)) FROM reviews",
-    "SELECT title, u.x FROM movies, unnest([1, 2]) u(x) WHERE LLM_FILTER('a', title, u.x)",
-    "VALUES (LLM('x', 'a')), (LLM('x', 'b'))",
 ]
 """Calls that run wholly or in part by the scalar function."""

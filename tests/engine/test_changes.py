@@ -63,7 +63,20 @@ STAGED = [
     "DELETE FROM keyed WHERE LLM_FILTER('q', name) RETURNING n, tags, day",
 ]
 
+MERGES = [
+    "MERGE INTO movies m USING (SELECT movie_id, max(LLM('x', body)) AS b FROM reviews GROUP "
+    "BY 1) r "
+    "ON r.movie_id = m.id WHEN MATCHED THEN UPDATE SET genre = b "
+    "WHEN NOT MATCHED THEN INSERT (id, genre) VALUES (movie_id, b)",
+    "MERGE INTO movies USING (SELECT id AS i FROM movies WHERE LLM_FILTER('q', title)) AS q "
+    "ON i = id WHEN MATCHED THEN DELETE RETURNING merge_action, id",
+]
+"""Only the source of a MERGE is planned."""
+
 SCALAR = [
+    "MERGE INTO movies m USING (SELECT DISTINCT ON (movie_id) * FROM reviews) r ON "
+    "r.movie_id = m.id "
+    "AND LLM_FILTER('match?', r.body) WHEN MATCHED THEN UPDATE SET genre = LLM('y', r.body)",
     "UPDATE movies SET (genre, title) = (LLM('x', title), 'y')",
     "UPDATE movies SET year = 3 WHERE id < 4 RETURNING LLM('x', title)",
     "DELETE FROM movies WHERE id < 4 RETURNING LLM('x', title)",
@@ -115,6 +128,14 @@ def test_a_change_is_planned_and_equals_the_naive_plan(stored: Pair, sql: str) -
     assert explained is not None
     assert "model 1" in explained[1], explained[1]
     assert "scalar function" not in explained[1], explained[1]
+
+
+@pytest.mark.parametrize("sql", MERGES)
+def test_the_source_of_a_merge_is_planned(stored: Pair, sql: str) -> None:
+    compare(stored, sql)
+    explained = stored.planned.execute("EXPLAIN " + sql).fetchone()
+    assert explained is not None
+    assert "model 1" in explained[1] and "scalar function" not in explained[1]
 
 
 @pytest.mark.parametrize("sql", SCALAR)

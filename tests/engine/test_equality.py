@@ -10,7 +10,14 @@ import pytest
 from quackllm.engine.cache import MemoryCache
 from quackllm.optimizer.rules import RULES
 from tests.engine.conftest import Pair, close_pair, open_pair
-from tests.engine.statements import GUARDED, NAIVE_MAY_ASK_LESS, SCALAR, STAGED, STAGED_ON_DUCKDB_2
+from tests.engine.statements import (
+    FORMS,
+    GUARDED,
+    NAIVE_MAY_ASK_LESS,
+    SCALAR,
+    STAGED,
+    STAGED_ON_DUCKDB_2,
+)
 
 
 def assert_equal(pair: Pair, sql: str, *, calls: bool = True) -> None:
@@ -27,7 +34,7 @@ def assert_equal(pair: Pair, sql: str, *, calls: bool = True) -> None:
         assert planned_calls <= pair.naive_fake.calls - naive_before
 
 
-@pytest.mark.parametrize("sql", [*STAGED, *GUARDED])
+@pytest.mark.parametrize("sql", [*STAGED, *FORMS, *GUARDED])
 def test_staged_statement_equals_naive_plan(pair: Pair, sql: str) -> None:
     assert_equal(pair, sql)
     explained = pair.planned.execute("EXPLAIN " + sql).fetchone()

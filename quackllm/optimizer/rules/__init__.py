@@ -14,6 +14,7 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
+from quackllm.optimizer.rules.group_answers import group_answers
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
@@ -43,6 +44,7 @@ RULES: tuple[Rule, ...] = (
     filter_join_in_where,
     filter_below_join,
     push_keys,
+    group_answers,
     split_aggregate,
     project_after_limit,
     materialize_unstable,

@@ -16,7 +16,14 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import after_grouping, clause_parts, in_scope, rows_of, selects
+from quackllm.optimizer.scope import (
+    after_grouping,
+    clause_parts,
+    has_grouping_sets,
+    in_scope,
+    rows_of,
+    selects,
+)
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
@@ -126,6 +133,8 @@ def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:
 def _reads_plainly(select: exp.Select) -> bool:
     """Whether a query reads one derived table, without queries inside its own clauses."""
     derived = select.args["from_"].this
+    if has_grouping_sets(select):  # DuckDB knows their keys by their text
+        return False
     if any(select.args.get(name) for name in ("joins", "laterals", "sample", "pivots")):
         return False
     if any(derived.args.get(name) for name in ("joins", "sample", "pivots", "with_")):

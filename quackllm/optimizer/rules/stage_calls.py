@@ -199,7 +199,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
-    if any(arg.find(exp.Explode, exp.Unnest) for call in calls for arg in call.expressions):
+    if any(_makes_rows(arg) for call in calls for arg in call.expressions):
         yield "an argument is unnest(...), which makes rows"
     if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
         yield "an argument is an aggregate or a window function"
@@ -225,6 +225,10 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
     if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def _makes_rows(arg: exp.Expr) -> bool:
+    return any(node.name.lower() == "unnest" for node in arg.find_all(exp.Anonymous))
 
 
 def _is_sampled(source: exp.Expr) -> bool:

@@ -1,0 +1,126 @@
+"""Answers that ROLLUP, CUBE and GROUPING SETS group by are columns of a derived table.
+
+DuckDB knows a key by its text and makes it NULL for some rows. A call in a key is asked
+before, so that the key is a plain column.
+
+Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c, count(*) FROM x GROUP BY ROLLUP (c)
+After:  SELECT c1 AS c, count(*) FROM (SELECT LLM_CLASSIFY(t, ['a', 'b']) FROM x) AS q(c1)
+        GROUP BY ROLLUP (c1)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.stage_calls import is_row_call
+from quackllm.optimizer.scope import calls_of, has_grouping_sets, in_scope, rows_of, selects
+from quackllm.optimizer.split import Split, is_star, names_of
+from quackllm.optimizer.sql import ModelCall, has_calls, held, own_calls, released
+
+LATER = ("having", "order")
+"""Clauses that are evaluated after grouping, apart from the select list."""
+
+BLOCKING = ("qualify", "windows", "sample", "laterals")
+
+
+def group_answers(plan: Plan, catalog: Catalog) -> Plan:
+    """Split SELECTs whose grouping sets have calls in their keys."""
+    root = held(plan.root.copy())
+    changed = False
+    for select in list(selects(root)):
+        if has_grouping_sets(select) and (has_calls(select.args["group"]) or _by_alias(select)):
+            outer = _split(select, catalog)
+            if outer is not None:
+                select.replace(outer)
+                changed = True
+    return replace(plan, root=released(root)) if changed else plan
+
+
+def _by_alias(select: exp.Select) -> bool:
+    """Whether a key names an item that calls a model."""
+    aliases = {item.alias.lower() for item in select.expressions if item.alias and has_calls(item)}
+    keys = select.args["group"].find_all(exp.Column)
+    return any(not key.table and key.name.lower() in aliases for key in keys)
+
+
+def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
+    clauses = [select.args.get(name) for name in LATER]
+    parts = [*select.expressions, select.args["group"], *(part for part in clauses if part)]
+    if any(select.args.get(name) for name in BLOCKING):
+        return None
+    if any(is_star(item.unalias()) for item in select.expressions):
+        return None
+    if any(part.find(exp.Query, exp.Window) for part in parts):
+        return None
+    names = names_of(select, catalog)
+    group = _resolved(select, catalog)
+    if names is None or group is None or not _are_keys(select, group, catalog):
+        return None
+    split = Split("__llm_grouped")
+    outer = select.copy()
+    outer.set(
+        "expressions",
+        [
+            exp.Alias(
+                this=split.rewrite(item.unalias(), _leaf),
+                alias=exp.to_identifier(name, quoted=True),
+            )
+            for item, name in zip(select.expressions, names, strict=True)
+        ],
+    )
+    outer.set("group", split.rewrite(group, _leaf))
+    aliases = {item.alias.lower() for item in select.expressions if item.alias}
+    for name in LATER:
+        if select.args.get(name) is not None:
+            rewritten = split.rewrite(select.args[name], lambda node: _leaf_but(node, aliases))
+            outer.set(name, rewritten)
+    inner = rows_of(select, [])
+    inner.set("where", select.args["where"].copy() if select.args.get("where") else None)
+    inner = split.inner(inner)
+    for name in ("joins", "where"):
+        outer.set(name, None)
+    return outer.from_(split.derived(inner), copy=False)
+
+
+def _leaf(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Column | ModelCall)
+
+
+def _leaf_but(node: exp.Expr, aliases: set[str]) -> bool:
+    """A leaf, but for names of items, which are columns of the result."""
+    by_alias = isinstance(node, exp.Column) and not node.table and node.name.lower() in aliases
+    return _leaf(node) and not by_alias
+
+
+def _resolved(select: exp.Select, catalog: Catalog) -> exp.Group | None:
+    """GROUP BY with aliases and positions of items that call a model written out."""
+    columns = catalog.columns(in_scope(select, rows_of(select, [exp.Star()])))
+    if columns is None:
+        return None
+    known = {name.lower() for name, _ in columns}
+    items = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+    holder = held(select.args["group"].copy())
+    for node in list(holder.find_all(exp.Column)):
+        value = items.get(node.name.lower())
+        if not node.table and value is not None and node.name.lower() not in known:
+            node.replace(value.copy())
+    group = released(holder)
+    return group if isinstance(group, exp.Group) else None
+
+
+def _are_keys(select: exp.Select, group: exp.Group, catalog: Catalog) -> bool:
+    """Whether every call is a key, a part of one, or made per row."""
+    keys = [node for node in group.walk() if isinstance(node, exp.Expr)]
+    for call in calls_of(select):
+        if is_row_call(call, select, catalog):
+            continue
+        node: exp.Expr | None = call
+        while node is not None and node is not select and node not in keys:
+            node = node.parent
+        if node is None or node is select:
+            return False
+    return bool(own_calls(group))
