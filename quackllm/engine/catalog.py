@@ -132,6 +132,11 @@ class DuckCatalog:
         """Whether this version of DuckDB can plan a form of query; it names no table."""
         return self._facts.can_plan(self._connection, sql)
 
+    def is_never_true(self, condition: exp.Expr) -> bool:
+        """Whether a condition without columns and calls is FALSE or NULL."""
+        row = self.one_row(f"SELECT ({text(condition)}) IS NOT TRUE")
+        return row is not None and bool(row[0])
+
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""
         return self._facts.kind(self._connection, function)[0]

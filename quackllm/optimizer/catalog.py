@@ -48,6 +48,9 @@ class Catalog(Protocol):
     def statistics(self, predicates: tuple[exp.Expr, ...]) -> PredicateStatistics | None:
         """What is known of the predicates with calls under one AND, as they are written."""
 
+    def is_never_true(self, condition: exp.Expr) -> bool:
+        """Whether a condition without columns and calls is FALSE or NULL."""
+
     @property
     def parameters(self) -> Mapping[str, Any]:
         """Values of the statement's parameters by name."""

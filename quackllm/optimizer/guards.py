@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sqlglot import exp
@@ -61,18 +61,27 @@ def _any_of(alternatives: list[list[exp.Expr]]) -> list[exp.Expr]:
 def places(block: Block, select: exp.Select, site: Site) -> list[tuple[str, list[exp.Expr]]]:
     """List where an answer is used: the clause and the path from it down to the column.
 
-    An answer that is an argument of another call is used where that call's is.
+    An answer in an argument of another call is used where that call's is: the path to the
+    other answer goes on from the argument.
     """
     found = [
         (clause, _path(part, node))
         for clause, part in clause_parts(select)
-        for node in own_nodes(part)
-        if isinstance(node, exp.Column) and node.name == site.column and not node.table
+        for node in _named(part, site.column)
     ]
     for other in block.sites:
-        if any(uses(arg, {site.column}) for arg in other.args):
-            found.extend(places(block, select, other))
+        inner = [_path(arg, node) for arg in other.args for node in _named(arg, site.column)]
+        for clause, path in places(block, select, other) if inner else []:
+            found.extend((clause, [*path, *further]) for further in inner)
     return found
+
+
+def _named(tree: exp.Expr, column: str) -> Iterator[exp.Expr]:
+    return (
+        node
+        for node in own_nodes(tree)
+        if isinstance(node, exp.Column) and node.name == column and not node.table
+    )
 
 
 def uses(tree: exp.Expr, columns: set[str]) -> bool:

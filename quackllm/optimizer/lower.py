@@ -291,7 +291,7 @@ class _Lowering:
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
             names = [raw(f"f{i}") for i in range(len(columns))] or [raw("one")]
-            probe = beside(outer, select, probe, names)
+            probe = beside(outer, select, probe, names, block.outer_guards)
             select = outer
         if block.stop_after is not None and site is not block.sites[0]:
             probe.where(self._decided(block), copy=False)
@@ -329,15 +329,17 @@ class _Lowering:
 
         beside_joins: answers that conditions of joins need are wanted as columns too.
         """
+        between = self._answer_joins(select, block)
         sites = [
             site
             for site in block.sites
-            if site.column in columns and (site.join is None or beside_joins)
+            if site.column in columns
+            and (site.join is None or beside_joins)
+            and site.column not in between
         ]
-        self._look_up_in_joins(select, block)
-        if not sites:
+        if not sites and not between:
             return
-        _hide_from_stars(select, sites)
+        _hide_from_stars(select, [*between.values(), *sites])
         if select.args.get("from_") is None:
             select.from_("(SELECT 1 AS __llm_row)", copy=False)
         joins = select.args.get("joins", [])
@@ -350,19 +352,32 @@ class _Lowering:
         table = raw(f"{self._answer_rows(block, site)} AS {quote(site.column + '_answers')}")
         return exp.Join(this=table, side="LEFT", on=raw(self._key_equals(site)))
 
-    def _look_up_in_joins(self, select: exp.Select, block: Block) -> None:
-        """Put answers into the conditions of joins, where no further join can stand."""
-        for site in block.sites:
-            joins = select.args.get("joins", [])
-            if site.join is None or site.join >= len(joins):
-                continue
-            lookup = raw(
-                f"(SELECT {quote(site.column)} FROM {self._answer_rows(block, site)} AS t "
-                f"WHERE {self._key_equals(site)})"
-            )
-            for node in list(joins[site.join].find_all(exp.Column)):
-                if node.name == site.column and not node.table:
-                    node.replace(lookup.copy())
+    def _answer_joins(self, select: exp.Select, block: Block) -> dict[str, Site]:
+        """Put answers into the conditions of joins; return those that became columns there.
+
+        An answer about what is left of a join is joined before it. Any other is looked up
+        inside the condition, behind which no further join can stand.
+        """
+        between: dict[str, Site] = {}
+        joins: list[exp.Expr] = []
+        for position, join in enumerate(select.args.get("joins", [])):
+            for site in block.sites:
+                named = _columns_named(join, site.column) if site.join == position else []
+                if named and site.left and site.column not in between:
+                    between[site.column] = site
+                    joins.append(self._join(block, site))
+                for node in [] if site.left else named:
+                    node.replace(raw(self._lookup(block, site)))
+            joins.append(join)
+        if between:
+            select.set("joins", joins)
+        return between
+
+    def _lookup(self, block: Block, site: Site) -> str:
+        return (
+            f"(SELECT {quote(site.column)} FROM {self._answer_rows(block, site)} AS t "
+            f"WHERE {self._key_equals(site)})"
+        )
 
     def _answer_rows(self, block: Block, site: Site) -> str:
         running = self.purpose is Purpose.RUN
@@ -409,6 +424,10 @@ def _needed(block: Block, site: Site) -> list[Site]:
 def _some_value(fragments: list[str]) -> str:
     """Not all fields are NULL: such a row gets NULL without a call."""
     return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)
+
+
+def _columns_named(tree: exp.Expr, name: str) -> list[exp.Column]:
+    return [node for node in tree.find_all(exp.Column) if node.name == name and not node.table]
 
 
 def _key_name(site: Site) -> str:

@@ -34,6 +34,7 @@ class Site:
         may hold for more rows than the naive plan evaluates, never for fewer.
     clause: where the call stands: 'where', 'expressions', 'group', 'having', ..., 'on'.
     join: for 'on', the position of the join whose condition it stands in.
+    left: for 'on', whether it is asked about rows left of the join alone.
     """
 
     column: str
@@ -42,6 +43,7 @@ class Site:
     guards: tuple[exp.Expr, ...]
     clause: str
     join: int | None = None
+    left: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Block:
     stop_after: rows after which no further answer can change the result, or None.
     order: with stop_after, the keys in whose order rows are wanted; empty for any rows.
     correlated: whether the block reads columns of the SELECT around it.
+    outer_guards: then, where it stands in FROM, conditions over what is left of it there;
+        rows of the SELECT around it count when all are TRUE.
     """
 
     number: int
@@ -60,6 +64,7 @@ class Block:
     stop_after: int | None = None
     order: tuple[exp.Ordered, ...] = ()
     correlated: bool = False
+    outer_guards: tuple[exp.Expr, ...] = ()
 
 
 @dataclass(frozen=True)

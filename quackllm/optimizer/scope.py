@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlglot import exp
 
@@ -133,18 +133,22 @@ def pairs_of(select: exp.Select, join: int, expressions: list[exp.Expr]) -> exp.
 
 
 def beside(
-    outer: exp.Select, place: exp.Select, inner: exp.Select, columns: list[exp.Expr]
+    outer: exp.Select,
+    place: exp.Select,
+    inner: exp.Select,
+    columns: list[exp.Expr],
+    guards: Sequence[exp.Expr] = (),
 ) -> exp.Select:
     """Select columns of `inner`, evaluated for each row of `outer` around it.
 
     `place` is where the nested query stands in `outer`: in FROM it reads what is left
     of it, elsewhere all of FROM, and then only rows count that pass the conditions of
     `outer` without calls and without nested queries.
+
+    guards: with a place in FROM, conditions that rows left of it have to pass.
     """
     rows = rows_of(outer, columns)
-    in_from = next(
-        (i for i, join in enumerate(outer.args.get("joins", [])) if _is_inside(place, join)), None
-    )
+    in_from = join_around(place, outer)
     if in_from is not None:
         rows.set("joins", rows.args["joins"][:in_from])
     lateral = exp.Lateral(
@@ -157,9 +161,17 @@ def beside(
         for part in conjuncts(where.this if where else None)
         if not has_calls(part) and part.find(exp.Query) is None and not _answered(part)
     ]
+    if in_from is not None:
+        free = list(guards)
     if free:
         rows.set("where", exp.Where(this=conjunction(free)))
     return rows
+
+
+def join_around(place: exp.Select, outer: exp.Select) -> int | None:
+    """The position of the join of `outer` in which a nested query stands, if it is one."""
+    joins = outer.args.get("joins", [])
+    return next((i for i, join in enumerate(joins) if _is_inside(place, join)), None)
 
 
 def _is_inside(node: exp.Expr | None, tree: exp.Expr) -> bool:

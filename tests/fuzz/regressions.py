@@ -94,6 +94,28 @@ REGRESSIONS: tuple[Case, ...] = (
     ),
     _case("SELECT b, sum(LLM_SCORE('p', a)) FROM t1 WHERE LLM_FILTER('q', a) GROUP BY ROLLUP (b)"),
     _case("SELECT (WITH w AS (SELECT LLM('p', a) AS v) SELECT max(v) FROM w, t2) FROM t1"),
+    _case(
+        "SELECT LLM_TRANSLATE(s1.a, 'German') FROM (VALUES (1, 'x'), (2, NULL)) s1(a, v) ANTI JOIN "
+        "(VALUES (1, 'x'), (2, NULL)) s3(a, v) ON s1.v = s3.v AND LLM_FILTER('r', s1.v)"
+    ),
+    _case(
+        "SELECT s1.a, s2.a, LLM('p', s1.a) FROM t1 s1 LEFT JOIN t2 s2 ON s1.b = s2.b AND "
+        "LLM_FILTER('q', s1.a) JOIN t1 s3 ON LLM_FILTER('q', s1.a) OR LLM_FILTER('r', s2.a)"
+    ),
+    _case(
+        "SELECT * FROM t1 s5 CROSS JOIN LATERAL (SELECT coalesce(s5.a, LLM('q', s12.b)) AS r13 "
+        "FROM t2 s12 WHERE LLM('r', s12.a) <> 'y') s11"
+    ),
+    _case("SELECT LLM('q', {'k': b, 'm': CASE WHEN b > 1 THEN LLM('p', a) END}) FROM t1"),
+    _case("SELECT * FROM t1 d, LATERAL (SELECT LLM('p', d.a) AS x) q WHERE d.b > 1"),
+    _case(
+        "WITH w6 AS MATERIALIZED (SELECT LLM('p', a) AS x FROM t1), w7 AS (SELECT x FROM w6) "
+        "SELECT LLM('q', a) FROM t2"
+    ),
+    _case("SELECT * FROM (SELECT LLM('p', a) AS z FROM t1) d WHERE 1 = 0"),
+    _case("SELECT count(*) FROM (SELECT LLM('p', a) AS z FROM t1) d WHERE NULL AND z = 'x'"),
+    _case("SELECT b, max(LLM('p', a)) FROM t1 GROUP BY b HAVING false"),
+    _case("SELECT * FROM (SELECT LLM('p', a) AS z FROM t1 LIMIT 0 OFFSET 2) d"),
     Case(
         (T1, T2),
         "CREATE OR REPLACE TABLE made AS VALUES (LLM('p', 1), 2)",

@@ -1,4 +1,8 @@
-"""The long run: `python -m tests.fuzz.run --statements 10000 --seed 1`."""
+"""The long run: `python -m tests.fuzz.run --statements 10000 --seed 1`.
+
+With `--minutes` it stops early, at the end of a batch, and reports what it has judged.
+A batch is a seed of its own, so that a run which was stopped is the beginning of the whole.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,9 @@ import logging
 import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
+from math import inf
 
 from tests.fuzz.campaign import Tally, run_batch, shrink
 from tests.fuzz.judge import MORE_CALLS
@@ -20,11 +26,18 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parsed(arguments)
     logging.getLogger("quackllm").setLevel(logging.CRITICAL)
     started, tally = time.monotonic(), Tally()
-    seeds = [given.seed * 1_000_000 + i for i in range(-(-given.statements // BATCH))]
+    seeds = (given.seed * 1_000_000 + i for i in range(-(-given.statements // BATCH)))
     with ProcessPoolExecutor(given.jobs) as pool:
-        sizes = [BATCH] * len(seeds)
-        for batch in pool.map(run_batch, seeds, sizes):
-            tally.add(batch)
+        running = {pool.submit(run_batch, seed, BATCH) for seed in islice(seeds, given.jobs)}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for batch in done:
+                tally.add(batch.result())
+            in_time = time.monotonic() - started < 60 * given.minutes
+            if in_time:
+                more = islice(seeds, given.jobs - len(running))
+                running |= {pool.submit(run_batch, seed, BATCH) for seed in more}
+            print(_progress(tally, started), file=sys.stderr, flush=True)
     print(report(tally, time.monotonic() - started, given.seed), flush=True)
     for number, (signature, found) in enumerate(tally.found.items()):
         smallest = shrink(found, signature) if number < given.shrink else found
@@ -37,8 +50,15 @@ def _parsed(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--statements", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="processes")
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no batch after them")
     parser.add_argument("--shrink", type=int, default=10, help="failures to make small")
     return parser.parse_args(arguments)
+
+
+def _progress(tally: Tally, started: float) -> str:
+    seconds = time.monotonic() - started
+    found = ", ".join(tally.found) or "no difference"
+    return f"{tally.statements:,} statements, {seconds:,.0f} s: {found}"
 
 
 def report(tally: Tally, seconds: float, seed: int) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import early_stop
+from quackllm.optimizer.rules.empty_queries import empty_queries
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.group_answers import group_answers
@@ -37,6 +38,7 @@ Rule = Callable[[Plan, Catalog], Plan]
 RULES: tuple[Rule, ...] = (
     inline_aliases,
     separate_sample,
+    empty_queries,
     merge_derived,
     prune_columns,
     outer_to_inner,

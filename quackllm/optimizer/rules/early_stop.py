@@ -48,17 +48,18 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     return replace(block, stop_after=wanted, order=tuple(keys))
 
 
-def row_limit(select: exp.Select, catalog: Catalog) -> int | None:
+def row_limit(select: exp.Query, catalog: Catalog) -> int | None:
     """Rows that LIMIT and OFFSET ask for together, None when that is not a plain number."""
     limit, offset = select.args.get("limit"), select.args.get("offset")
     if not isinstance(limit, exp.Limit) or limit.args.get("limit_options"):  # a percentage
         return None
-    rows = _number(limit.expression, catalog)
-    skipped = _number(offset.expression, catalog) if isinstance(offset, exp.Offset) else 0
+    rows = number(limit.expression, catalog)
+    skipped = number(offset.expression, catalog) if isinstance(offset, exp.Offset) else 0
     return None if rows is None or skipped is None else rows + skipped
 
 
-def _number(node: exp.Expr | None, catalog: Catalog) -> int | None:
+def number(node: exp.Expr | None, catalog: Catalog) -> int | None:
+    """The value of a whole number or a parameter, None of anything else."""
     if isinstance(node, exp.Literal) and node.is_int:
         return int(node.this)
     if isinstance(node, exp.Placeholder):

@@ -43,12 +43,12 @@ def _calls(select: exp.Select) -> bool:
 
 
 def _drop_unread_ctes(root: exp.Expr) -> bool:
-    """Drop CTEs with calls that no FROM names: DuckDB does not run them either."""
+    """Drop CTEs that no FROM names: DuckDB does not run them, nor what only they read."""
     dropped = False
     named = Counter(table.name.lower() for table in root.find_all(exp.Table))
     for with_ in list(root.find_all(exp.With)):
         for cte in reversed(list(with_.expressions)):
-            if named[cte.alias.lower()] or with_.recursive or not has_calls(cte):
+            if named[cte.alias.lower()] or with_.recursive:
                 continue
             named.subtract(table.name.lower() for table in cte.find_all(exp.Table))
             cte.pop()

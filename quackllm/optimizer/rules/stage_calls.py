@@ -30,6 +30,7 @@ from quackllm.optimizer.scope import (
     in_recursive_cte,
     in_scope,
     is_aggregate,
+    join_around,
     pairs_of,
     reads_only_its_from,
     rows_of,
@@ -75,7 +76,12 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
     ]
     unstaged = [*plan.unstaged, *(reason for _, reason in obstacles if reason is not None)]
     correlated = {
-        id(select) for select, reason in obstacles if not reason and _reads_outer(select, catalog)
+        id(select): _outer_guards(select, catalog)
+        for select, reason in obstacles
+        if not reason and _reads_outer(select, catalog)
+    }
+    asked_left = {
+        id(select): _asked_left(select, catalog) for select, reason in obstacles if not reason
     }
     blocks: list[Block] = []
     sites = 0
@@ -84,9 +90,17 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
             continue
         number = len(blocks) + 1
         select.meta[BLOCK] = number
-        found = tuple(_sites(select, plan, sites, catalog))
+        found = tuple(_sites(select, plan, sites, catalog, asked_left[id(select)]))
         sites += len(found)
-        blocks.append(Block(number=number, sites=found, correlated=id(select) in correlated))
+        guards = correlated.get(id(select))
+        blocks.append(
+            Block(
+                number=number,
+                sites=found,
+                correlated=guards is not None,
+                outer_guards=tuple(guards or ()),
+            )
+        )
     if root.find(ModelCall) is not None and not unstaged:
         unstaged.append("the call is not in a SELECT")
     if not blocks and len(unstaged) == len(plan.unstaged):
@@ -94,13 +108,32 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
     return replace(plan, root=root, blocks=tuple(blocks), unstaged=tuple(unstaged))
 
 
-def _sites(select: exp.Select, plan: Plan, start: int, catalog: Catalog) -> Iterator[Site]:
+def _asked_left(select: exp.Select, catalog: Catalog) -> set[tuple[int, exp.Expr]]:
+    """Calls in conditions of joins, by the join's position, that only read what is left of it."""
+    found = set()
+    for position, join in enumerate(select.args.get("joins", [])):
+        for call in own_calls(join.args.get("on")):
+            rows = rows_of(select, [call.copy()])
+            rows.set("joins", rows.args["joins"][:position])
+            if catalog.columns(in_scope(select, rows)) is not None:
+                found.add((position, call.copy()))
+    return found
+
+
+def _sites(
+    select: exp.Select,
+    plan: Plan,
+    start: int,
+    catalog: Catalog,
+    asked_left: set[tuple[int, exp.Expr]],
+) -> Iterator[Site]:
     """Take the calls out of a block; the same call in two places is one site."""
     names: dict[exp.Expr, str] = {}
     for position, join in enumerate(select.args.get("joins", [])):
         if own_calls(join.args.get("on")):
             before = _decided_left(select, position, catalog)
-            yield from _join_sites(join, position, plan, names, start, before)
+            left = {call for at, call in asked_left if at == position}
+            yield from _join_sites(join, position, plan, names, start, before, left)
     start += len(names)
     names = {}
     for clause, part in list(clause_parts(select)):
@@ -125,6 +158,7 @@ def _join_sites(
     names: dict[exp.Expr, str],
     start: int,
     before: list[exp.Expr],
+    asked_left: set[exp.Expr],
 ) -> Iterator[Site]:
     """Take the calls out of a join's condition; they are asked of pairs that it may join."""
     for part in sorted(conjuncts(join.args.get("on")), key=has_calls):
@@ -137,6 +171,7 @@ def _join_sites(
                 guards=tuple(guard.copy() for guard in before),
                 clause="on",
                 join=position,
+                left=node in asked_left,
             )
             replacement = column(name)
             if node is part:
@@ -301,6 +336,15 @@ def _reads_outer(select: exp.Select, catalog: Catalog) -> bool:
     return not _binds_alone(select, in_clauses, catalog)
 
 
+def _outer_guards(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
+    """Conditions that rows left of a correlated query in FROM have to pass, to be joined."""
+    outer = enclosing(select)
+    join = join_around(select, outer) if outer is not None else None
+    if outer is None or join is None:
+        return []
+    return _decided_left(outer, join, catalog)
+
+
 def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
     """Whether calls bind over FROM alone; DuckDB is asked where the place does not tell."""
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
@@ -308,8 +352,11 @@ def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -
     parts = [*calls, where] if where is not None else calls
     columns = (column for part in parts for column in part.find_all(exp.Column))
     named = any(not column.table and column.name.lower() in aliases for column in columns)
-    if reads_only_its_from(select) and not named:
+    alone = reads_only_its_from(select)
+    if alone and not named:
         return True
+    if not alone and catalog.columns(in_scope(select, select.copy())) is None:
+        return False  # if only by a condition that guards a call
     return catalog.columns(_bound_alone(select, calls)) is not None
 
 

@@ -1,0 +1,72 @@
+"""A query that can give no row asks for nothing, nor do the queries that it reads.
+
+Tools ask so for the columns of a query: SELECT * FROM (...) WHERE 1 = 0. DuckDB drops
+what stands below such a condition, and below HAVING false and LIMIT 0.
+
+Before: SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x) AS d WHERE 1 = 0
+After:  SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x WHERE FALSE) AS d WHERE 1 = 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.early_stop import number
+from quackllm.optimizer.rules.stage_calls import is_grouped
+from quackllm.optimizer.scope import queries, selects, source_parts
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+
+ROWWISE = (exp.Column, exp.Query, exp.Star, exp.Anonymous)
+"""Parts of a condition that has no constant value, or whose value is not known here."""
+
+
+def empty_queries(plan: Plan, catalog: Catalog) -> Plan:
+    """Add WHERE FALSE to queries with calls whose rows nothing can come of."""
+    if not any(_emptied(plan.root, catalog)):
+        return plan
+    root = plan.root.copy()
+    for select in list(_emptied(root, catalog)):
+        where = select.args.get("where")
+        parts = conjuncts(where.this if where else None)
+        select.set("where", exp.Where(this=conjunction([exp.false(), *parts])))
+    return replace(plan, root=root)
+
+
+def _emptied(root: exp.Expr, catalog: Catalog) -> Iterator[exp.Select]:
+    """Yield the SELECTs with calls that are not known to be empty yet, once each."""
+    seen: set[int] = set()
+    for query in queries(root):
+        if not has_calls(query):
+            continue
+        for tree in _in_vain(query, catalog):
+            for select in selects(tree):
+                where = select.args.get("where")
+                if id(select) in seen or not has_calls(select) or _never_true(where, catalog):
+                    continue
+                seen.add(id(select))
+                yield select
+
+
+def _in_vain(query: exp.Query, catalog: Catalog) -> list[exp.Expr]:
+    """The parts of a query that no row of its result depends on."""
+    limit = query.args.get("limit")
+    none = isinstance(limit, exp.Limit) and not limit.args.get("limit_options")
+    if none and number(limit.expression, catalog) == 0:
+        return [query]
+    if _never_true(query.args.get("having"), catalog):
+        return [query]
+    if not isinstance(query, exp.Select) or not _never_true(query.args.get("where"), catalog):
+        return []
+    # Without keys there is one group even so, and its one row is computed.
+    return source_parts(query) if is_grouped(query, catalog) else [query]
+
+
+def _never_true(clause: exp.Expr | None, catalog: Catalog) -> bool:
+    parts = conjuncts(clause.this if clause is not None else None)
+    constant = (part for part in parts if part.find(*ROWWISE) is None and not has_calls(part))
+    return any(catalog.is_never_true(part) for part in constant)
