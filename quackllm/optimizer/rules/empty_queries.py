@@ -55,8 +55,8 @@ def _emptied(root: exp.Expr, catalog: Catalog) -> Iterator[exp.Select]:
 def _in_vain(query: exp.Query, catalog: Catalog) -> list[exp.Expr]:
     """The parts of a query that no row of its result depends on."""
     limit = query.args.get("limit")
-    none = isinstance(limit, exp.Limit) and not limit.args.get("limit_options")
-    if none and number(limit.expression, catalog) == 0:
+    percent = limit is not None and limit.args.get("limit_options")
+    if isinstance(limit, exp.Limit) and not percent and number(limit.expression, catalog) == 0:
         return [query]
     if _never_true(query.args.get("having"), catalog):
         return [query]

@@ -110,7 +110,7 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
 
 def _asked_left(select: exp.Select, catalog: Catalog) -> set[tuple[int, exp.Expr]]:
     """Calls in conditions of joins, by the join's position, that only read what is left of it."""
-    found = set()
+    found: set[tuple[int, exp.Expr]] = set()
     for position, join in enumerate(select.args.get("joins", [])):
         for call in own_calls(join.args.get("on")):
             rows = rows_of(select, [call.copy()])
