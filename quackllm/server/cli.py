@@ -18,8 +18,9 @@ import duckdb
 
 import quackllm
 from quackllm.engine.commands import without_keys
-from quackllm.engine.statement import Statement, explain_of, is_query, split
+from quackllm.engine.statement import Statement, split
 from quackllm.server.output import FORMATS
+from quackllm.server.running import run_statement, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +33,9 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 """128 + SIGPIPE, what shells report for a program whose reader went away."""
 
-STATUS_COLUMNS = (["Count"], ["Success"])
-"""Columns of what DuckDB 2 returns for statements that have no rows of their own."""
-
 EPILOG = """\
 examples:
+  quackllm shop.duckdb
   quackllm -c "SELECT LLM('Say hello in Danish') AS hello"
   quackllm shop.duckdb -f report.sql --format csv > report.csv
   echo "FROM llm_functions()" | quackllm --format markdown
@@ -109,21 +108,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options)
     except UsageError as error:
-        _say(f"quackllm: {error}")
+        say(f"quackllm: {error}")
         return BAD_USAGE
     except (KeyboardInterrupt, duckdb.InterruptException):
-        _say("Interrupted")
+        say("Interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The interpreter flushes standard output at exit, which would fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except duckdb.Error as error:
-        _say(str(error))
+        say(str(error))
         return FAILURE
 
 
 def _run(options: argparse.Namespace) -> int:
+    nothing_given = options.command is None and options.file is None
+    if nothing_given and sys.stdin.isatty() and sys.stdout.isatty():
+        return _shell(options)
     script = _script(options)
     statements = split(script.sql)
     with quackllm.connect(options.database, read_only=options.read_only) as connection:
@@ -137,12 +139,23 @@ def _run(options: argparse.Namespace) -> int:
                 print(f"{gap}{shown};", flush=True)
                 printed = end
             try:
-                _run_statement(connection, statement, options.format)
+                run_statement(connection, statement, options.format)
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
-                _say(f"{error}{_place(script, statements, statement)}")
+                say(f"{error}{_place(script, statements, statement)}")
                 return FAILURE
+    return SUCCESS
+
+
+def _shell(options: argparse.Namespace) -> int:
+    """Read statements from the terminal."""
+    # What draws the prompt takes longer to import than a short statement to run.
+    from quackllm.server.shell.shell import Display, Shell
+
+    with quackllm.connect(options.database, read_only=options.read_only) as connection:
+        _configure(connection, options, None)
+        Shell(connection, display=Display(options.format)).run()
     return SUCCESS
 
 
@@ -193,27 +206,6 @@ def _configure(connection: Any, options: argparse.Namespace, folder: Path | None
             raise UsageError(f"cannot set {name}: {error}") from None
 
 
-def _run_statement(connection: Any, statement: Statement, style: str) -> None:
-    """Run one statement, print its rows, and say what its calls cost."""
-    history = connection.llm_engine.history
-    before = history[-1].number if history else 0
-    try:
-        if explain_of(statement) is not None:
-            for *_, plan in connection.execute(statement.sql).fetchall():
-                print(plan.rstrip("\n"), flush=True)
-            return
-        relation = connection.sql(statement.sql)
-        status = relation is None or (
-            relation.columns in STATUS_COLUMNS and not is_query(statement)
-        )
-        if not status:
-            FORMATS[style](relation, sys.stdout)
-            sys.stdout.flush()
-    finally:
-        for stats in [one for one in history if one.number > before and one.tuples]:
-            _say(f"-- {stats.summary()}")
-
-
 def _place(script: Script, statements: Sequence[Statement], failed: Statement) -> str:
     """Say where a statement stands, for scripts that have more than one."""
     if script.name is None and len(statements) == 1:
@@ -222,8 +214,3 @@ def _place(script: Script, statements: Sequence[Statement], failed: Statement) -
     line = script.sql.count("\n", 0, failed.offset) + 1
     of = f" of {script.name}" if script.name is not None else ""
     return f"\nin statement {number}, line {line}{of}"
-
-
-def _say(text: str) -> None:
-    sys.stdout.flush()
-    print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Results as text: DuckDB's own table, CSV, JSON and Markdown."""
+"""Results as text: DuckDB's own table, CSV, JSON, Markdown and others."""
 
 from __future__ import annotations
 
@@ -32,13 +32,35 @@ def write_csv(relation: Any, out: TextIO) -> None:
 
 def write_json(relation: Any, out: TextIO) -> None:
     """Write one list of objects; lists and structs stay lists and objects."""
-    rows = relation.set_alias("quackllm row").project('CAST(to_json("quackllm row") AS VARCHAR)')
     separator = "[\n"
-    for (text,) in _fetched(rows):
+    for text in _objects(relation):
         print(separator, end="  ", file=out)
         print(text, end="", file=out)
         separator = ",\n"
     print("[]" if separator == "[\n" else "\n]", file=out)
+
+
+def write_json_lines(relation: Any, out: TextIO) -> None:
+    """Write one object per line."""
+    for text in _objects(relation):
+        print(text, file=out)
+
+
+def write_lines(relation: Any, out: TextIO) -> None:
+    """Write one value per line, `name = value`, rows apart; for wide rows and long texts."""
+    width = max((len(name) for name in relation.columns), default=0)
+    for number, row in enumerate(_rows_as_text(relation)):
+        if number:
+            print(file=out)
+        for name, value in zip(relation.columns, row, strict=True):
+            print(f"{name:>{width}} = {'' if value is None else value}", file=out)
+
+
+def write_tabs(relation: Any, out: TextIO) -> None:
+    """Write tab-separated values with a header; tabs, line ends and backslashes are escaped."""
+    print("\t".join(map(_tab_field, relation.columns)), file=out)
+    for row in _rows_as_text(relation):
+        print("\t".join(map(_tab_field, row)), file=out)
 
 
 def write_markdown(relation: Any, out: TextIO) -> None:
@@ -53,8 +75,18 @@ FORMATS: dict[str, Writer] = {
     "table": write_table,
     "csv": write_csv,
     "json": write_json,
+    "jsonlines": write_json_lines,
     "markdown": write_markdown,
+    "line": write_lines,
+    "tabs": write_tabs,
 }
+
+
+def _objects(relation: Any) -> Iterator[str | None]:
+    """Yield the rows as JSON objects."""
+    rows = relation.set_alias("quackllm row").project('CAST(to_json("quackllm row") AS VARCHAR)')
+    for (text,) in _fetched(rows):
+        yield text
 
 
 def _rows_as_text(relation: Any) -> Iterator[Sequence[str | None]]:
@@ -73,6 +105,13 @@ def _csv_field(value: str | None) -> str:
     if value == "" or any(character in value for character in ',"\r\n'):
         return '"' + value.replace('"', '""') + '"'
     return value
+
+
+def _tab_field(value: str | None) -> str:
+    if value is None:
+        return ""
+    escapes = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+    return "".join(escapes.get(character, character) for character in value)
 
 
 def _markdown_row(values: Sequence[str | None]) -> str:

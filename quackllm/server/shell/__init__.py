@@ -1,0 +1,1 @@
+"""The interactive shell: `quackllm` at a terminal."""
