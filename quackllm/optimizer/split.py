@@ -31,6 +31,13 @@ def is_star(node: exp.Expr) -> bool:
     )
 
 
+def is_columns(node: exp.Expr) -> bool:
+    """Whether a node is COLUMNS(...), which stands for several columns wherever it stands."""
+    return isinstance(node, exp.Columns) or (
+        isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
+    )
+
+
 def order_keys(select: exp.Select) -> list[exp.Ordered] | None:
     """The keys of ORDER BY as expressions over FROM: positions and aliases resolved.
 

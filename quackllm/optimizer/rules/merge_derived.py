@@ -24,7 +24,7 @@ from quackllm.optimizer.scope import (
     rows_of,
     selects,
 )
-from quackllm.optimizer.split import is_star
+from quackllm.optimizer.split import is_columns, is_star
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
 ONLY = frozenset({"from_", "joins", "laterals", "where", "expressions"})
@@ -124,7 +124,7 @@ def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:
         if item.find(exp.Query) is not None or after_grouping(item, catalog):
             return False
         functions = [node.name.lower() for node in item.find_all(exp.Anonymous)]
-        if any(name in ("unnest", "columns") for name in functions) or item.find(exp.Columns):
+        if "unnest" in functions or any(map(is_columns, item.walk())):
             return False
     functions = [node.name for node in inner.find_all(exp.Anonymous)]
     return not any(catalog.is_volatile(name) for name in functions)
@@ -140,8 +140,22 @@ def _reads_plainly(select: exp.Select) -> bool:
     if any(derived.args.get(name) for name in ("joins", "sample", "pivots", "with_")):
         return False
     parts = [part for _, part in clause_parts(select)]
-    own_scope = (exp.Query, exp.Columns, exp.Lambda, exp.Comprehension)
+    if any(_spreads(node) for part in parts for node in part.walk()):
+        return False
+    own_scope = (exp.Query, exp.Lambda, exp.Comprehension)
     return not any(part.find(*own_scope) is not None for part in parts)
+
+
+def _spreads(node: exp.Expr) -> bool:
+    """Whether a node stands for several columns elsewhere than as an item of its own."""
+    if is_columns(node):
+        return True
+    if not isinstance(node, exp.Star):
+        return False
+    holder = node.parent if isinstance(node.parent, exp.Column) else node
+    parent = holder.parent
+    counts = isinstance(parent, exp.Anonymous) and parent.name.lower() == "count"
+    return not counts and not isinstance(parent, exp.Select)
 
 
 def _values(

@@ -15,7 +15,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import beside, enclosing, has_nested_calls, in_scope, selects
-from quackllm.optimizer.split import is_star
+from quackllm.optimizer.split import is_columns, is_star
 from quackllm.optimizer.sql import has_calls, raw
 
 DECIDING = ("distinct", "qualify")
@@ -148,9 +148,7 @@ def _names_its_columns(reader: exp.Select) -> bool:
     sources: list[exp.Expr] = [*reader.find_all(exp.Table), *reader.find_all(exp.Subquery)]
     named = [source.alias_or_name.lower() for source in sources]
     for node in reader.walk():
-        if isinstance(node, exp.Columns) or (
-            isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
-        ):
+        if is_columns(node):
             return False
         if isinstance(node, exp.Column) and node.name.lower() in named:
             return False  # the alias as a value is the whole row

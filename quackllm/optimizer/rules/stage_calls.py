@@ -37,6 +37,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
+from quackllm.optimizer.split import is_columns
 from quackllm.optimizer.sql import (
     ModelCall,
     column,
@@ -221,7 +222,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "a comma join stands beside a RIGHT or FULL join"
     if any(_in_lambda(call) for call in calls):
         yield "the call is inside a lambda"
-    if any(_is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
+    if any(is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
     if _in_grouping_sets(select, calls, catalog):
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
@@ -379,12 +380,6 @@ def _in_lambda(call: ModelCall) -> bool:
             return True
         node = node.parent
     return False
-
-
-def _is_columns(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Columns) or (
-        isinstance(node, exp.Anonymous) and node.name.lower() == "columns"
-    )
 
 
 def _has_comma_before_outer_join(select: exp.Select) -> bool:
