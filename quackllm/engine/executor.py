@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quackllm.engine.catalog import Schema, used_parameters
+from quackllm.engine.chunks import in_chunks
 from quackllm.engine.run import SEPARATOR, Run
 from quackllm.engine.transactions import transaction
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
@@ -66,7 +67,9 @@ class Executor:
         asked = {stage.number: _Answers(self._connection, stage, run) for stage in block.stages}
         if block.stop_after is None or block.count is None:
             for stage in block.stages:
-                asked[stage.number].ask(self._tuples(stage, parameters))
+                waiting = f"{stage.answers}_tuples"
+                for tuples in in_chunks(self._connection, stage.probe, parameters, waiting):
+                    asked[stage.number].ask(tuples)
             return
         first, *others = block.stages
         for answers in asked.values():
