@@ -19,6 +19,7 @@ import duckdb
 import quackllm
 from quackllm.engine.commands import without_keys
 from quackllm.engine.statement import Statement, split
+from quackllm.server import serve
 from quackllm.server.output import FORMATS
 from quackllm.server.running import run_statement, say
 
@@ -104,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status. Arguments are the process's own if None."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"] or arguments[:1] == ("serve",):
+        return serve.main(arguments[1:])
     options = build_parser().parse_args(arguments)
     try:
         return _run(options)

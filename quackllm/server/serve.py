@@ -1,0 +1,210 @@
+"""`quackllm serve`: databases for PostgreSQL clients."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import ipaddress
+import signal
+import ssl
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+import quackllm
+from quackllm.server.pgwire.roles import UsersFileError, read_users
+from quackllm.server.pgwire.scram import verifier_of
+from quackllm.server.pgwire.server import Configuration, Server
+
+EPILOG = """\
+examples:
+  quackllm serve shop.duckdb --port 5432
+  psql -h 127.0.0.1 -U me shop
+
+  quackllm serve shop.duckdb --host 0.0.0.0 --users users.toml --tls-cert c.pem --tls-key k.pem
+"""
+
+SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
+
+
+class UsageError(Exception):
+    """The command line cannot be carried out as it was written."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    parser = argparse.ArgumentParser(
+        prog="quackllm serve",
+        description="Serve DuckDB databases with LLM functions to PostgreSQL clients.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "databases",
+        nargs="*",
+        metavar="DATABASE",
+        help="database file, known to clients by its name without the ending, or NAME=FILE "
+        "(default: one in memory, called memory)",
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port", type=int, default=5432, help="port (default: %(default)s; 0: any)"
+    )
+    parser.add_argument(
+        "--users", metavar="FILE", help="who may log in (TOML); needed off this machine"
+    )
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate for encrypted connections")
+    parser.add_argument("--tls-key", metavar="FILE", help="its key")
+    parser.add_argument("--require-tls", action="store_true", help="refuse unencrypted connections")
+    parser.add_argument("--read-only", action="store_true", help="open the databases read-only")
+    parser.add_argument(
+        "--max-connections",
+        type=int,
+        default=100,
+        metavar="N",
+        help="sessions at once (default: %(default)s)",
+    )
+    parser.add_argument("--model", metavar="NAME", help="model name or path of a .gguf file")
+    parser.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="set a setting of DuckDB or quackllm for all sessions (repeatable)",
+    )
+    parser.add_argument(
+        "--hash-password",
+        action="store_true",
+        help="make the entry of a password for --users, and exit",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command; return its exit status."""
+    options = build_parser().parse_args(arguments)
+    if options.hash_password:
+        return _hash_password()
+    try:
+        configuration = _configuration(options)
+        with ExitStack() as stack:
+            databases = _databases(options, stack)
+            asyncio.run(_serve(databases, configuration))
+    except UsageError as error:
+        print(f"quackllm serve: {error}", file=sys.stderr)
+        return BAD_USAGE
+    except (duckdb.Error, OSError) as error:
+        print(f"quackllm serve: {error}", file=sys.stderr)
+        return FAILURE
+    return SUCCESS
+
+
+def _hash_password() -> int:
+    if sys.stdin.isatty():
+        password = getpass.getpass("Password: ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    print(verifier_of(password))
+    return SUCCESS
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    """Check the options that belong together. Raises `UsageError`."""
+    users = None
+    if options.users is not None:
+        try:
+            users = read_users(Path(options.users))
+        except UsersFileError as error:
+            raise UsageError(str(error)) from None
+    elif not _is_loopback(options.host):
+        raise UsageError(
+            f"--host {options.host} lets other machines in: say who may log in with --users FILE"
+        )
+    tls = None
+    if options.tls_cert is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        try:
+            tls.load_cert_chain(options.tls_cert, options.tls_key)
+        except (OSError, ssl.SSLError) as error:
+            raise UsageError(f"cannot use {options.tls_cert}: {error}") from None
+    elif options.require_tls or options.tls_key is not None:
+        raise UsageError("--tls-cert is missing")
+    return Configuration(
+        host=options.host,
+        port=options.port,
+        users=users,
+        tls=tls,
+        require_tls=options.require_tls,
+        read_only=options.read_only,
+        max_connections=options.max_connections,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _databases(options: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
+    """Open the databases. Raises `UsageError` and `duckdb.Error`."""
+    databases: dict[str, Any] = {}
+    for written in options.databases or ["memory=:memory:"]:
+        name, equals, path = written.partition("=")
+        if not equals:
+            name, path = Path(written).stem, written
+        if name in databases:
+            raise UsageError(f"two databases are called {name}: name one with OTHER={path}")
+        connection = quackllm.connect(
+            path,
+            read_only=options.read_only,
+            config={"python_enable_replacements": "false"},
+            progress=False,
+        )
+        databases[name] = stack.enter_context(connection)
+        _set_up(connection, options)
+    return databases
+
+
+def _set_up(connection: Any, options: argparse.Namespace) -> None:
+    settings = [("llm_model", options.model), ("llm_base_url", options.base_url)]
+    for text in options.settings:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise UsageError(f"--set takes NAME=VALUE, got {text!r}")
+        settings.append((name.strip(), value))
+    for name, value in settings:
+        if value is None:
+            continue
+        quoted = value.replace("'", "''")
+        try:
+            connection.execute(f"SET {name} = '{quoted}'")
+        except duckdb.Error as error:
+            raise UsageError(f"cannot set {name}: {error}") from None
+
+
+async def _serve(databases: dict[str, Any], configuration: Configuration) -> None:
+    server = Server(databases, configuration)
+    await server.start()
+    names = ", ".join(databases)
+    print(f"serving {names} on {configuration.host}:{server.port}", file=sys.stderr, flush=True)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_ in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(signal_, stop.set)
+    await stop.wait()
+    print("stopping", file=sys.stderr, flush=True)
+    await server.close()
