@@ -10,6 +10,7 @@ import pytest
 
 from quackllm.engine.introspection import TABLES
 from quackllm.engine.settings import PREFIX, Settings
+from quackllm.server import serve
 from quackllm.server.cli import build_parser
 from quackllm.udfs.registry import Functions
 
@@ -51,6 +52,14 @@ def test_every_flag_of_the_command_is_documented() -> None:
     flags = [flag for action in build_parser()._actions for flag in action.option_strings]
     assert len(flags) > 10
     assert [flag for flag in flags if f"`{flag}" not in text] == []
+
+
+def test_every_flag_of_the_server_is_documented_and_no_other() -> None:
+    text = read("docs/server.md")
+    flags = {flag for action in serve.build_parser()._actions for flag in action.option_strings}
+    assert [flag for flag in sorted(flags) if f"`{flag}" not in text] == []
+    documented = {cell.split()[0] for cell in first_cells(text) if cell.startswith("-")}
+    assert documented - flags == set()
 
 
 def test_no_flag_is_documented_that_does_not_exist() -> None:
