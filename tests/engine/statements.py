@@ -171,6 +171,20 @@ FORMS = [
     "SELECT id, LLM('x', u.unnest) FROM movies CROSS JOIN unnest([title, genre]) AS u",
     "SELECT id, LLM('x', u.t) FROM movies, LATERAL unnest([title, genre]) AS u(t)",
     "SELECT id, LLM('x', u.t) FROM movies LEFT JOIN LATERAL unnest([title, genre]) AS u(t) ON true",
+    # what a reader wants of a UNION ALL, and of ordered rows
+    "SELECT t FROM (SELECT id, title AS t, LLM('x', title) AS x FROM movies UNION ALL "
+    "SELECT id, body, LLM('y', body) FROM reviews) AS u WHERE id < 10 AND t > 'Movie 3'",
+    "SELECT count(*), max(x) FROM (SELECT id, title AS t, LLM('x', title) AS x FROM movies UNION ALL "
+    "(SELECT id, body, LLM('y', body) FROM reviews ORDER BY id LIMIT 7) UNION ALL "
+    "SELECT 1, 'a', NULL) AS u(i, j) WHERE u.i % 2 = 0",
+    "SELECT u FROM (SELECT id, LLM('x', title) AS x FROM movies UNION ALL SELECT id, 'y' FROM reviews) u "
+    "WHERE x > 'answer 5' AND id > 3",
+    "SELECT x, (SELECT max(stars) FROM reviews WHERE reviews.id = u.id) AS m FROM (SELECT id, "
+    "LLM('x', title) AS x FROM movies UNION ALL SELECT id, LLM('y', body) FROM reviews) u WHERE id < 5",
+    "SELECT * FROM (SELECT id, LLM('x', title) AS x FROM movies UNION ALL SELECT id, 'y' FROM reviews) u "
+    "WHERE LLM_FILTER('q', x) AND id BETWEEN 2 AND 6",
+    "SELECT * FROM (SELECT id, title, LLM('x', title) AS x FROM movies ORDER BY year DESC) LIMIT 4",
+    "SELECT *, LLM_FILTER('p', q) AS a FROM (SELECT LLM('x', title) AS x, id FROM movies) q",
     # grouping sets
     "SELECT LLM_CLASSIFY(title, ['a', 'b']) AS c, genre, count(*) FROM movies GROUP BY ROLLUP (c, genre)",
     "SELECT LLM_CLASSIFY(title, ['a', 'b']), genre, count(*), avg(year) FROM movies WHERE year > 1995 "
@@ -216,6 +230,9 @@ STAGED_ON_DUCKDB_2 = [
 """Staged whole where DuckDB can plan the rewritten form; 1.x cannot."""
 
 NAIVE_MAY_ASK_LESS = [
+    "SELECT upper(title) AS id, x FROM (SELECT id, title, LLM('x', title) AS x FROM movies "
+    "ORDER BY id DESC) LIMIT 4",
+    "SELECT title AS t, id FROM (SELECT *, LLM('x', title) AS x FROM movies ORDER BY 2, year) WHERE id > 3",
     "SELECT count(*) FROM (SELECT max(LLM('x', title)) AS unread FROM movies)",
     "SELECT count(*) FROM (SELECT list(title) FILTER (WHERE LLM_FILTER('x', title)) AS unread FROM movies)",
     "SELECT m.title, r.body FROM movies m FULL JOIN reviews r ON LLM_FILTER('a', m.title) "

@@ -25,6 +25,7 @@ from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
 from quackllm.optimizer.rules.prune_columns import prune_columns
 from quackllm.optimizer.rules.push_filters import push_filters
+from quackllm.optimizer.rules.push_into_union import push_into_union
 from quackllm.optimizer.rules.push_keys import push_keys
 from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
@@ -39,6 +40,7 @@ RULES: tuple[Rule, ...] = (
     inline_aliases,
     separate_sample,
     empty_queries,
+    push_into_union,
     merge_derived,
     prune_columns,
     outer_to_inner,

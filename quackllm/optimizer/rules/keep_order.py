@@ -15,7 +15,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.plan import BLOCK, Plan
+from quackllm.optimizer.plan import BLOCK, Block, Plan
 from quackllm.optimizer.scope import after_grouping, in_scope, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import column
@@ -32,7 +32,7 @@ def keep_order(plan: Plan, catalog: Catalog) -> Plan:
     root = plan.root.copy()
     select = _staged_scan(root)
     assert select is not None
-    place = _place(select, catalog)
+    place = _place(select, plan.blocks, catalog)
     if place is None:
         return plan
     select.set("order", exp.Order(expressions=[exp.Ordered(this=place)]))
@@ -65,7 +65,7 @@ def _keeps_rows(select: exp.Select, catalog: Catalog) -> bool:
     )
 
 
-def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
+def _place(select: exp.Select, blocks: tuple[Block, ...], catalog: Catalog) -> exp.Expr | None:
     """An expression that numbers the rows; FROM changes where the source has none."""
     source = select.args["from_"].this if select.args.get("from_") else None
     if not isinstance(source, exp.Table | exp.Subquery | exp.Values) or not source.alias_or_name:
@@ -80,6 +80,8 @@ def _place(select: exp.Select, catalog: Catalog) -> exp.Expr | None:
             return rowid
         if not isinstance(source.this, exp.Identifier):
             return None
+    if _reads_rows(select, blocks, source.alias_or_name):
+        return None
     _number(select, source)
     return column(ROW)
 
@@ -93,6 +95,17 @@ def _ctes(select: exp.Select) -> set[str]:
         named.update(cte.alias for cte in (with_.expressions if with_ else []))
         node = node.parent
     return named
+
+
+def _reads_rows(select: exp.Select, blocks: tuple[Block, ...], name: str) -> bool:
+    """Whether a block has its source's rows as values, which would hold the number too."""
+    sites = [site for block in blocks if block.number == select.meta[BLOCK] for site in block.sites]
+    read = [select, *(part for site in sites for part in (*site.args, *site.guards))]
+    return any(
+        not node.table and node.name.lower() == name.lower()
+        for part in read
+        for node in part.find_all(exp.Column)
+    )
 
 
 def _is_scan(query: exp.Expr) -> bool:

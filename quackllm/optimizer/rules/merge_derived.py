@@ -16,6 +16,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     after_grouping,
     clause_parts,
@@ -24,10 +25,10 @@ from quackllm.optimizer.scope import (
     rows_of,
     selects,
 )
-from quackllm.optimizer.split import is_columns, is_star
+from quackllm.optimizer.split import is_columns, is_star, order_keys
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
-ONLY = frozenset({"from_", "joins", "laterals", "where", "expressions"})
+ONLY = frozenset({"from_", "joins", "laterals", "where", "expressions", "order"})
 """Clauses of a query that computes columns of rows and nothing else."""
 
 NAMED_LATER = ("group", "having", "qualify", "order", "distinct", "windows")
@@ -92,7 +93,8 @@ def _merge(select: exp.Select, catalog: Catalog) -> bool:
         return False
     values = _values(derived, inner, catalog)
     described = catalog.columns(in_scope(select, select.copy()))
-    if values is None or described is None:
+    order = _order(inner, select, catalog)
+    if values is None or described is None or order is None:
         return False
     name = derived.alias_or_name.lower()
     items = list(_items(select, name, values))
@@ -111,7 +113,29 @@ def _merge(select: exp.Select, catalog: Catalog) -> bool:
     select.set("where", exp.Where(this=conjunction(parts)) if parts else None)
     for clause in ("from_", "joins", "laterals"):
         select.set(clause, inner.args.get(clause))
+    if order:
+        select.set("order", exp.Order(expressions=order))
     return True
+
+
+def _order(inner: exp.Select, select: exp.Select, catalog: Catalog) -> list[exp.Ordered] | None:
+    """The order of a derived table, which its reader keeps; None where it may not, or changes it.
+
+    A key that is a name of the reader's would mean the reader's item.
+    """
+    if inner.args.get("order") is None:
+        return []
+    keys = order_keys(inner)
+    if keys is None or any(select.args.get(name) for name in NAMED_LATER):
+        return None
+    if is_grouped(select, catalog) or any(key.find(exp.Column) is None for key in keys):
+        return None
+    items = {item.alias_or_name.lower(): item.unalias() for item in select.expressions}
+    for key in keys:
+        for node in key.find_all(exp.Column):
+            if node.name.lower() in items and items[node.name.lower()] != node:
+                return None
+    return keys
 
 
 def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:

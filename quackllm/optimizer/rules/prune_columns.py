@@ -47,6 +47,8 @@ def _drop_unread_ctes(root: exp.Expr) -> bool:
     dropped = False
     named = Counter(table.name.lower() for table in root.find_all(exp.Table))
     for with_ in list(root.find_all(exp.With)):
+        if not has_calls(with_):
+            continue
         for cte in reversed(list(with_.expressions)):
             if named[cte.alias.lower()] or with_.recursive:
                 continue
