@@ -98,7 +98,6 @@ def main() -> None:
         engine.cache = watched = _Watched(Path(cache), limit=10**9, notify=_say)
         _say("begun")
         found = connection.execute(STATEMENT).fetchall()
-        watched.flush()
         _say("rows " + json.dumps(found))
         watched.close()
 

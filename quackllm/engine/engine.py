@@ -274,8 +274,9 @@ class Engine:
     def end(self, run: Run, seconds: float, error: BaseException | None = None) -> None:
         """End a statement; its naive calls can no longer be made."""
         self._runs.pop(run.id, None)
-        for cache in tuple(self._caches.values()):
-            cache.flush()
+        for cache in (self.cache, *self._caches.values()):
+            if cache is not None:
+                cache.flush()
         run.stats.seconds = seconds
         if run.stats.stages:
             with self._lock:

@@ -43,6 +43,7 @@ class Claims:
         self._clock = clock
         self._owner = secrets.randbits(62)
         self._beat = 0
+        self._paused_until = clock()
         self._held: set[bytes] = set()
         self._seen: dict[int, tuple[int, float]] = {}
         self._lock = Lock()
@@ -55,44 +56,44 @@ class Claims:
 
     def claim(self, keys: Sequence[bytes]) -> set[bytes]:
         """Claim keys; return those that another process has."""
-        if self._connection is None or not keys:
-            return set()
-        with self._lock, suppress(sqlite3.Error):
-            others = self._insert(keys)
+        with self._lock:
+            if self._connection is None or not keys or self._clock() < self._paused_until:
+                return set()
+            try:
+                others = self._insert(keys)
+            except sqlite3.Error:  # locked: the calls are not to wait for that again and again
+                self._paused_until = self._clock() + LEASE_SECONDS
+                return set()
             self._held.update(key for key in keys if key not in others)
             return others
-        return set()
 
     def end(self, keys: Sequence[bytes]) -> None:
         """End claims of this process."""
-        if self._connection is None:
-            return
         with self._lock:
-            ended = [key for key in keys if key in self._held]
-            self._held.difference_update(ended)
-            with suppress(sqlite3.Error):
-                self._write(
-                    "DELETE FROM claims WHERE key = ? AND owner = ?",
-                    [(key, self._owner) for key in ended],
-                )
+            ended = [(key, self._owner) for key in keys if key in self._held]
+            self._held.difference_update(keys)
+            if self._connection is not None and ended:
+                with suppress(sqlite3.Error):
+                    self._write("DELETE FROM claims WHERE key = ? AND owner = ?", ended)
 
     def beat(self) -> None:
         """Show that this process lives, at least every `BEAT_SECONDS` while it has claims."""
-        if self._connection is None:
-            return
         with self._lock, suppress(sqlite3.Error):
-            self._beat += 1
-            self._write("INSERT OR REPLACE INTO owners VALUES (?, ?)", [(self._owner, self._beat)])
+            if self._connection is not None:
+                self._beat += 1
+                row = self._owner, self._beat
+                self._write("INSERT OR REPLACE INTO owners VALUES (?, ?)", [row])
 
     def close(self) -> None:
         """End all claims. May be called twice."""
-        if self._connection is None:
-            return
-        with self._lock, suppress(sqlite3.Error):
-            for table in ("claims", "owners"):
-                self._connection.execute(f"DELETE FROM {table} WHERE owner = ?", (self._owner,))
-            self._connection.close()
-        self._connection = None
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is None:
+                return
+            with suppress(sqlite3.Error):
+                for table in ("claims", "owners"):
+                    connection.execute(f"DELETE FROM {table} WHERE owner = ?", (self._owner,))
+            connection.close()
 
     def _insert(self, keys: Sequence[bytes]) -> set[bytes]:
         if self._beat == 0:

@@ -208,7 +208,7 @@ class PersistentCache:
             rows = [(d, w.question.number, w.answer, w.created) for d, w in batch.items()]
             try:
                 store.write({w.question for w in batch.values()}, rows)
-            except sqlite3.Error as error:
+            except (sqlite3.Error, ValueError) as error:  # ValueError: text that is no Unicode
                 if not is_busy(error):
                     self._trouble(store, error)
                 return False
@@ -267,7 +267,7 @@ class PersistentCache:
             self._notify(f"the answer cache '{self.path}' {problem}: answers are kept in memory")
             return None
 
-    def _trouble(self, store: Store, error: sqlite3.Error) -> None:
+    def _trouble(self, store: Store, error: sqlite3.Error | ValueError) -> None:
         """Deal with an error of a store: another file in its place, or memory only."""
         with self._changing:
             if store is not self._store or is_busy(error):

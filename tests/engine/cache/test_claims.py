@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -75,6 +78,20 @@ def test_who_shows_that_he_lives_keeps_his_claims(database: Path, clock: Clock) 
         assert waiting.claim(KEYS) == set(KEYS)
         clock.seconds += LEASE_SECONDS * 0.9
         owner.beat()
+
+
+def test_a_locked_file_of_claims_holds_nothing_up_for_long(database: Path, clock: Clock) -> None:
+    claims, second = Claims(database, clock), Claims(database)
+    with closing(sqlite3.connect(claims.path, isolation_level=None)) as stopped:
+        stopped.execute("BEGIN IMMEDIATE")
+        started = time.monotonic()
+        for key in KEYS * 20:
+            assert claims.claim([key]) == set()
+        assert time.monotonic() - started < 5, "80 calls wait once"
+        stopped.execute("ROLLBACK")
+    assert second.claim(KEYS) == set(), "nothing was claimed meanwhile"
+    clock.seconds += 2 * LEASE_SECONDS
+    assert claims.claim(KEYS) == set(KEYS)
 
 
 def test_a_damaged_file_of_claims_is_made_anew(database: Path) -> None:
