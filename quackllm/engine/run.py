@@ -158,7 +158,9 @@ class Run:
             )
         )
         started = time.monotonic()
-        wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
+        wanted: list[tuple[str, int]] = []
+        if len(remembered) < len(first_row):
+            wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
         try:
             if wanted:
                 batch = Batch(self.asker, stats, call, question, known, cache)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 from threading import Lock
 
@@ -25,6 +26,7 @@ FLUSH_PATIENCE = 10.0
 KEPT_AFTER_EVICTION = 0.8
 """Share of the limit that eviction leaves, so that it is seldom needed."""
 
+_UNKNOWN = "not known"  # told from an answer by identity, since None is one
 _BATCHES_PER_CHECK = 50
 _TOUCHES_PER_STEP = 2_000
 _REPAIRS = 2
@@ -75,11 +77,8 @@ class PersistentCache:
         digests = question.keys(texts)
         found = self._behind.known(digests)
         found.update(self._find([d for d in digests if d not in found] if found else digests))
-        answers = {
-            key: found[digest]
-            for key, digest in zip(texts, digests, strict=True)
-            if digest in found
-        }
+        by_text = zip(texts, map(found.get, digests, repeat(_UNKNOWN)), strict=True)
+        answers = {key: answer for key, answer in by_text if answer is not _UNKNOWN}
         if len(self._memory):
             answers.update(self._memory.get(question, texts))
         return answers
