@@ -20,7 +20,14 @@ from quackllm.engine.expansion import Expansion
 from quackllm.engine.reading import same_reading
 from quackllm.engine.rows import has_called_rows, select_rows
 from quackllm.engine.splice import splice
-from quackllm.engine.statement import Statement, explain_of, holds_calls, returning, split
+from quackllm.engine.statement import (
+    Statement,
+    bare_lambdas,
+    explain_of,
+    holds_calls,
+    returning,
+    split,
+)
 from quackllm.engine.stored import StoredNames
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
@@ -40,6 +47,7 @@ from quackllm.udfs.registry import Functions
 LOGGER = logging.getLogger("quackllm")
 NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
+LAMBDA = re.compile(r"\(\s*lambda\b", re.IGNORECASE)
 OTHER_COLUMNS = "written out, a view, a macro or VALUES gives other columns"
 READING = frozenset(
     {"SELECT", "WITH", "FROM", "VALUES", "(", "TABLE", "PIVOT", "UNPIVOT", "SUMMARIZE", "EXPLAIN"}
@@ -274,8 +282,8 @@ class Planner:
     def _read(self, sql: str) -> exp.Expr | None:
         """Parse with sqlglot; None when it cannot, or reads something else than DuckDB."""
         try:
-            root = parse(sql)
-        except (SqlglotError, RecursionError):
+            root = parse(bare_lambdas(sql) if LAMBDA.search(sql) else sql)
+        except (SqlglotError, RecursionError, BindError):
             return None
         if not isinstance(root, exp.Query | exp.Values):
             return None

@@ -191,6 +191,22 @@ def _arguments(
     return spans
 
 
+def bare_lambdas(sql: str) -> str:
+    """Take the parentheses from around lambdas: DuckDB writes them, sqlglot reads none."""
+    tokens = DIALECT.tokenize(sql)
+    opening = [
+        at
+        for at, token in enumerate(tokens[:-1])
+        if at
+        and token.token_type == TokenType.L_PAREN
+        and tokens[at - 1].token_type in (TokenType.COMMA, TokenType.L_PAREN)  # no call's own
+        and tokens[at + 1].text.upper() == "LAMBDA"
+    ]
+    dropped = {tokens[at].start for at in opening}
+    dropped.update(tokens[_closing(tokens, at)].start for at in opening)
+    return "".join(letter for at, letter in enumerate(sql) if at not in dropped)
+
+
 def is_query(statement: Statement) -> bool:
     """Whether a statement is a query: it begins like one, and WITH leads to no change."""
     if statement.first_word != "WITH":

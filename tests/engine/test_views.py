@@ -35,6 +35,8 @@ CREATE VIEW with_cte AS WITH movies AS (SELECT body FROM reviews WHERE stars > 3
 CREATE VIEW "Odd View" AS SELECT "select", LLM('x', "q""uote") AS "a ""b"" c" FROM "odd table";
 CREATE VIEW "😀" AS SELECT id, LLM('x', title) AS x FROM movies;
 CREATE TEMP VIEW passing AS SELECT id, LLM('x', title) AS x FROM movies;
+CREATE VIEW lambdas AS SELECT id, list_transform([title], lambda t: (t || '!')) AS l,
+    LLM('x', title) AS x FROM movies WHERE LLM_FILTER('q', title);
 CREATE VIEW plain AS SELECT id, title FROM movies;
 CREATE VIEW twice AS SELECT a.id, a.mood, b.mood AS other FROM moods a JOIN moods b USING (id);
 """
@@ -77,6 +79,7 @@ STATEMENTS = [
     'SELECT "odd view"."select" FROM "odd view"',
     'SELECT x FROM "😀" WHERE id = 3',
     "SELECT x FROM passing WHERE id < 4",
+    "SELECT l[1], x FROM lambdas WHERE id < 14",
     "SELECT x FROM temp.passing WHERE id < 4",
     "SELECT * FROM plain WHERE LLM_FILTER('q', title)",
     "SELECT * FROM twice WHERE id < 12",
