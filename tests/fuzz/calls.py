@@ -117,16 +117,23 @@ class Calls:
         return [prompt, first] if same else [prompt, first, second]
 
     def _star(self, scope: Scope) -> str | None:
-        aliases = sorted({c.sql.rpartition(".")[0] for c in scope.local} - {""})
+        aliases = self._aliases(scope)
         if not aliases:
             return None
         self._source.use("argument: t.*")
         return f"{self._source.pick(aliases)}.*"
 
+    def _aliases(self, scope: Scope) -> list[str]:
+        return sorted({column.sql.rpartition(".")[0] for column in scope.local} - {""})
+
     def _argument(self, scope: Scope, expression: Expression) -> str:
         """One value: mostly a column, sometimes an expression or a named member."""
         source = self._source
         kind = source.below(12)
+        aliases = self._aliases(scope) if kind == 10 and source.chance(3) else []
+        if aliases:
+            source.use("argument: whole row")
+            return source.pick(aliases)
         if kind == 11:
             source.use("argument: struct literal")
             named = source.pick(scope.columns).sql if scope.columns else "1"

@@ -116,6 +116,9 @@ REGRESSIONS: tuple[Case, ...] = (
     _case("SELECT count(*) FROM (SELECT LLM('p', a) AS z FROM t1) d WHERE NULL AND z = 'x'"),
     _case("SELECT b, max(LLM('p', a)) FROM t1 GROUP BY b HAVING false"),
     _case("SELECT * FROM (SELECT LLM('p', a) AS z FROM t1 LIMIT 0 OFFSET 2) d"),
+    _case("SELECT *, LLM_FILTER('p', q) FROM (SELECT a, [b] AS x FROM t1) q"),
+    _case("WITH q AS (SELECT a, b FROM t1) SELECT a FROM q WHERE LLM_FILTER('p', q)"),
+    _case("SELECT * FROM (SELECT LLM('p', a) AS z FROM t1) d WHERE (false AND z = 'x') OR false"),
     Case(
         (T1, T2),
         "CREATE OR REPLACE TABLE made AS VALUES (LLM('p', 1), 2)",

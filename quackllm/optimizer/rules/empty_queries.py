@@ -67,6 +67,14 @@ def _in_vain(query: exp.Query, catalog: Catalog) -> list[exp.Expr]:
 
 
 def _never_true(clause: exp.Expr | None, catalog: Catalog) -> bool:
-    parts = conjuncts(clause.this if clause is not None else None)
-    constant = (part for part in parts if part.find(*ROWWISE) is None and not has_calls(part))
-    return any(catalog.is_never_true(part) for part in constant)
+    return clause is not None and _rejects(clause.this, catalog)
+
+
+def _rejects(condition: exp.Expr, catalog: Catalog) -> bool:
+    """Whether a condition is FALSE or NULL for every row."""
+    node = condition.unnest()
+    if isinstance(node, exp.And):
+        return _rejects(node.left, catalog) or _rejects(node.right, catalog)
+    if isinstance(node, exp.Or):
+        return _rejects(node.left, catalog) and _rejects(node.right, catalog)
+    return node.find(*ROWWISE) is None and not has_calls(node) and catalog.is_never_true(node)
