@@ -119,6 +119,10 @@ REGRESSIONS: tuple[Case, ...] = (
     _case("SELECT *, LLM_FILTER('p', q) FROM (SELECT a, [b] AS x FROM t1) q"),
     _case("WITH q AS (SELECT a, b FROM t1) SELECT a FROM q WHERE LLM_FILTER('p', q)"),
     _case("SELECT * FROM (SELECT LLM('p', a) AS z FROM t1) d WHERE (false AND z = 'x') OR false"),
+    _case(
+        "SELECT s1.a AS r4, s3.d AS r5 FROM t1 s1 JOIN (VALUES (7, 'x'), (2, NULL)) s2(a, v) ON "
+        "s1.b = s2.a AND LLM_FILTER('p', s1.a) RIGHT JOIN t2 s3 ON s1.b = s3.b"
+    ),
     Case(
         (T1, T2),
         "CREATE OR REPLACE TABLE made AS VALUES (LLM('p', 1), 2)",

@@ -47,10 +47,11 @@ def _simplify(select: exp.Select, sources: Sources) -> bool:
     changed = False
     while True:
         rejected = _rejected(conjuncts(where.this if where else None), sources)
-        for join in joins:
-            if is_inner(join):
+        simplified = []
+        for at, join in reversed(list(enumerate(joins))):
+            simplified.append(_without_added_rows(join, at, rejected))
+            if is_inner(join):  # its condition sees rows of the joins before it, not of later ones
                 rejected |= _rejected(conjuncts(join.args.get("on")), sources)
-        simplified = [_without_added_rows(join, at, rejected) for at, join in enumerate(joins)]
         if not any(simplified):
             return changed
         changed = True  # a join that has become inner may decide another one
