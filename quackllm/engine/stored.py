@@ -17,8 +17,8 @@ from quackllm.engine.transactions import finish
 from quackllm.optimizer.naive import FUNCTION
 
 WORD = re.compile(r"\w+")
-BRINGS_DEFINITIONS = re.compile(r"\b(?:ATTACH|IMPORT)\b", re.IGNORECASE)
-"""A statement in which this is found may bring views and macros that we have not seen."""
+BRINGS_DEFINITIONS = re.compile(r"(?:^|;|\*/)\s*(?:ATTACH|IMPORT)\b", re.IGNORECASE | re.MULTILINE)
+"""A statement that begins so may bring views and macros that we have not seen."""
 
 DEFINITIONS = """
 SELECT view_name AS name, sql AS definition FROM duckdb_views() WHERE NOT internal

@@ -231,6 +231,20 @@ def test_views_of_a_file_are_known_when_it_is_opened_or_attached(tmp_path: Path)
         assert one_statement(con, "SELECT count(why) FROM kept.recent")
 
 
+def test_the_catalog_is_looked_into_only_when_it_may_have_changed(con: Connection) -> None:
+    for sql in (
+        "SELECT 'import', 1 AS attach",
+        "CREATE VIEW v AS SELECT LLM('x', title) FROM movies",
+    ):
+        con.execute(sql)
+        assert not con.llm_engine.stored.outdated, sql
+    for sql in ("ATTACH ':memory:' AS a", "SELECT 1;\n-- why\nATTACH ':memory:' AS b"):
+        con.execute(sql)
+        assert con.llm_engine.stored.outdated, sql
+        con.execute("SELECT 1")
+        assert not con.llm_engine.stored.outdated
+
+
 def test_a_view_is_known_after_create_rename_rollback_and_on_cursors(con: Connection) -> None:
     con.execute("CREATE VIEW a AS SELECT LLM('x', title) AS x FROM movies; CREATE VIEW b AS FROM a")
     assert one_statement(con, "SELECT max(x) FROM b")
