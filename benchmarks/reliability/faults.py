@@ -5,7 +5,7 @@ and without Retry-After, 500, 503, hangs, resets, broken and misshapen replies, 
 refused, foreign, contradictory and missing answers, slow drips, failures of TLS and DNS.
 
 - together (default): `--rate` of all tries meet a fault, each kind as often as the others;
-- `--each`: every kind hits `--rate` of the tries that reach its turn: at 0.2 and 17 kinds,
+- with `--each`: every kind hits `--rate` of the tries that reach its turn: at 0.2 and 17 kinds,
   98 % of all tries fail.
 
 Judged are rows (right, or NULL and recorded; never wrong), throughput against the same
@@ -19,10 +19,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -141,40 +144,85 @@ def held() -> tuple[int, int]:
     return process.num_threads(), process.num_fds()
 
 
-def measured(
-    calls: int, rate: float, *, each: bool = False, latency: float = LATENCY, seed: int = 1
-) -> Result:
-    """Run the statement against a fresh server with a rate of faults."""
+@contextmanager
+def serving(
+    rate: float, *, each: bool = False, latency: float = LATENCY, seed: int = 1
+) -> Iterator[tuple[Connection, Server]]:
+    """Start a server with a rate of faults and connect to it."""
     server = Server(rate, each=each, latency=latency, seed=seed)
+    settings: dict[str, Any] = {
+        "concurrency": CONCURRENCY,
+        "call_timeout": CALL_TIMEOUT,
+        "max_error_ratio": 1.0,
+    }
     try:
-        settings: dict[str, Any] = {
-            "concurrency": CONCURRENCY,
-            "call_timeout": CALL_TIMEOUT,
-            "max_error_ratio": 1.0,
-        }
         with connected(server, **settings) as con:
-            return run(con, server, calls)
+            yield con, server
     finally:
         server.close()
+
+
+def total(results: Sequence[Result]) -> Result:
+    """Add up what became of several statements."""
+    causes: Counter[str] = Counter()
+    for result in results:
+        causes.update(result.causes)
+    return Result(
+        rows=sum(r.rows for r in results),
+        right=sum(r.right for r in results),
+        wrong=sum(r.wrong for r in results),
+        null=sum(r.null for r in results),
+        recorded=sum(r.recorded for r in results),
+        causes=dict(causes),
+        tries=sum(r.tries for r in results),
+        seconds=sum(r.seconds for r in results),
+    )
+
+
+def alternating(
+    calls: int, rounds: int, rate: float, *, each: bool, latency: float, seed: int
+) -> tuple[list[Result], list[Result]]:
+    """Run the statement in rounds, without faults and with them in turn.
+
+    A machine that is busy with other work slows both sides alike.
+    """
+    clean, faulty = [], []
+    with (
+        serving(0.0, latency=latency, seed=seed) as without,
+        serving(rate, each=each, latency=latency, seed=seed) as with_faults,
+    ):
+        for _ in range(rounds):
+            clean.append(run(*without, calls // rounds))
+            faulty.append(run(*with_faults, calls // rounds))
+    return clean, faulty
 
 
 def main() -> None:
     """Measure without faults and with them; print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--calls", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--rate", type=float, default=0.2)
     parser.add_argument("--each", action="store_true", help="the rate for every kind of fault")
     parser.add_argument("--latency", type=float, default=LATENCY)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    share = {"latency": chosen.latency, "seed": chosen.seed}
-    clean = measured(min(chosen.calls, 20_000), 0.0, **share)
-    before = held()  # with what the first connection of a process keeps
-    print(f"no faults: {clean.rows:,} rows in {clean.seconds:.1f} s, {clean.rate:.0f} rows/s")
-    faulty = measured(chosen.calls, chosen.rate, each=chosen.each, **share)
+    logging.getLogger("quackllm").setLevel(logging.ERROR)
+    before = held()
+    rounds = alternating(
+        chosen.calls,
+        chosen.rounds,
+        chosen.rate,
+        each=chosen.each,
+        latency=chosen.latency,
+        seed=chosen.seed,
+    )
+    clean, faulty = (total(results) for results in rounds)
+    ratio = statistics.median(f.rate / c.rate for c, f in zip(*rounds, strict=True))
+    print(f"no faults: {clean.rows:,} rows, {clean.rate:.0f} rows/s, {clean.wrong} wrong")
     print(
-        f"faults:    {faulty.rows:,} rows in {faulty.seconds:.1f} s, {faulty.rate:.0f} rows/s "
-        f"({faulty.rate / clean.rate:.0%}), {faulty.tries:,} tries"
+        f"faults:    {faulty.rows:,} rows, {faulty.rate:.0f} rows/s, {faulty.tries:,} tries; "
+        f"median of the rounds: {ratio:.0%} of the throughput without faults"
     )
     print(
         f"           {faulty.right:,} right, {faulty.wrong:,} wrong, {faulty.null:,} NULL, "

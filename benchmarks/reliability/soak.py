@@ -1,8 +1,8 @@
 """Memory, threads and files over a long time under faults, with a plot.
 
-Statements of 2,000 rows run one after the other against a server of which every kind of
-fault hits 20 % of the tries together. Every seventh statement is
-interrupted. After each the resident memory of the process is measured.
+Statements of 2,000 rows run one after the other against a server where 20 % of the tries
+meet a fault, of every kind. Every seventh statement is interrupted. After each the resident
+memory of the process is measured.
 
     python -m benchmarks.reliability.soak --minutes 30 --plot docs/benchmarks/soak.png
 """
