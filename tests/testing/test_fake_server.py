@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import httpx
 import pytest
 
-from quackllm.testing import FakeServer, HttpFault
+from quackllm.testing import FakeServer, HttpFault, every_fault
 
 CHAT = {
     "model": "fake-model",
@@ -71,3 +72,64 @@ def test_leaving_it_ends_its_thread_and_its_port() -> None:
     with pytest.raises(httpx.ConnectError):
         post(server)
     server.close()
+
+
+def met(seed: int, order: list[int]) -> dict[tuple[int, int], str]:
+    """Ask each question twice, in an order; return what each try met."""
+    quick = [fault for fault in every_fault(0.6) if fault.ending != "hang" and not fault.drip]
+    seen: dict[tuple[int, int], str] = {}
+    with FakeServer(faults=quick, seed=seed, answer=lambda _: "fine") as server:
+        for attempt in range(2):
+            for number in order:
+                messages = [{"role": "user", "content": f"question {number}"}]
+                try:
+                    response = post(server, messages=messages)
+                except httpx.TransportError as error:
+                    seen[number, attempt] = type(error).__name__
+                else:
+                    text = response.text.replace(str(server.base_url), "")
+                    seen[number, attempt] = f"{response.status_code} {len(text)}"
+    return seen
+
+
+def test_the_same_seed_makes_the_same_tries_fail_whatever_their_order() -> None:
+    first = met(1, list(range(40)))
+    assert met(1, list(reversed(range(40)))) == first
+    assert met(2, list(range(40))) != first
+    assert any(first[number, 0] != first[number, 1] for number in range(40)), "decided anew"
+
+
+def test_every_kind_of_fault_is_met_about_as_often_as_asked_for() -> None:
+    faults = every_fault(0.5)
+    share = 1.0
+    for fault in faults:
+        share *= 1 - fault.rate
+    assert share == pytest.approx(0.5)
+
+
+def test_a_burst_hits_the_first_calls_of_every_period() -> None:
+    with FakeServer(faults=[HttpFault.failing(503, burst=(2, 5))]) as server:
+        assert [post(server).status_code for _ in range(10)] == [503, 503, 200, 200, 200] * 2
+
+
+def test_a_rate_limit_is_enforced_and_told() -> None:
+    with FakeServer(rate_limit=(2, 0.5)) as server:
+        responses = [post(server) for _ in range(3)]
+        assert [response.status_code for response in responses] == [200, 200, 429]
+        assert responses[0].headers["x-ratelimit-remaining-requests"] == "1"
+        assert 0 < float(responses[2].headers["retry-after"]) <= 0.5
+
+
+def test_a_client_that_leaves_is_counted_and_a_server_can_come_back() -> None:
+    with FakeServer(faults=[HttpFault.hanging(times=1)]) as server:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(server.base_url + "/chat/completions", json=CHAT, timeout=0.2)
+        deadline = time.monotonic() + 5
+        while not server.abandoned and time.monotonic() < deadline:
+            time.sleep(0.01)
+        server.close()
+        with pytest.raises(httpx.ConnectError):
+            post(server)
+        server.reopen()
+        assert post(server).status_code == 200
+    assert server.abandoned == 1
