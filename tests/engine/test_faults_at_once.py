@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.reliability.faults import Result, alternating, held, serving, total
 from benchmarks.reliability.faults import run as ask
+from benchmarks.reliability.soak import soak
 
 
 def judged(results: Sequence[Result]) -> Result:
@@ -43,3 +44,12 @@ def test_most_of_the_throughput_is_left_and_no_thread_or_socket() -> None:
     threads, files = held()
     assert threads <= before[0] + 1
     assert files <= before[1] + 2
+
+
+@pytest.mark.slow
+def test_memory_stays_flat_under_faults_and_interruptions() -> None:
+    samples, decided, wrong = soak(1.5, latency=0.02)
+    assert (wrong, decided > 0) == (0, True)
+    settled = samples[len(samples) // 3]
+    assert samples[-1].resident < 1.15 * settled.resident
+    assert samples[-1].threads <= settled.threads + 1
