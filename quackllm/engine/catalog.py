@@ -14,6 +14,9 @@ from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.sql import text
 from quackllm.udfs.base import Call
 
+NULLS_LAST = (["nulls_last", "asc"], ["nulls_last", "ascending"])
+"""How DuckDB may call its default order."""
+
 Schema = tuple[tuple[str, str], ...]
 
 
@@ -122,6 +125,11 @@ class DuckCatalog:
         except duckdb.Error:
             return None
 
+    def number(self, query: exp.Query) -> float | None:
+        """The one number that a query without calls gives; None when it fails."""
+        row = self.one_row(text(query))
+        return None if row is None or row[0] is None else float(row[0])
+
     def fold(self, node: exp.Expr) -> Any:
         """Evaluate an expression without columns. Raises DuckDB's error."""
         sql = f"SELECT {text(node.copy())}"
@@ -136,6 +144,12 @@ class DuckCatalog:
         """Whether a condition without columns and calls is FALSE or NULL."""
         row = self.one_row(f"SELECT ({text(condition)}) IS NOT TRUE")
         return row is not None and bool(row[0])
+
+    def nulls_come_last(self) -> bool:
+        """Whether ORDER BY ascends and puts NULLs last where it says nothing of them."""
+        sql = "SELECT current_setting('default_null_order'), current_setting('default_order')"
+        found = self.one_row(sql)
+        return found is not None and [str(v).lower() for v in found] in NULLS_LAST
 
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""

@@ -12,14 +12,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from quackllm.engine.catalog import used_parameters
+from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.engine import Engine
-from quackllm.engine.executor import FIRST_BATCH, string_columns
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.run import answer_keys
 from quackllm.engine.sending_order import estimated_tokens
 from quackllm.engine.settings import Settings
+from quackllm.engine.stage_answers import string_columns
 from quackllm.engine.transactions import in_transaction
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.cost import (
@@ -177,14 +178,15 @@ class Estimator:
         block = ceiling.block
         if block.stop_after is None or demand is None or demand.rows is None:
             return 1.0
+        if block.keys or block.counts or block.limited:  # how many rows count is not known here
+            return 1.0
         spreads = self._spreads(ceiling)
         where = plan.select_of(block).args.get("where")
         passing = 1.0
         for part in conjuncts(where.this if where else None):
             if uses(part, set(spreads)):
                 passing *= probability(part, spreads)
-        first = max(block.stop_after, FIRST_BATCH)
-        return share_until(block.stop_after, passing, demand.tuples, demand.rows, first)
+        return share_until(block.stop_after, passing, demand.tuples, demand.rows, FIRST_BATCH)
 
     # How many tuples there are
 

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from quackllm.engine.alternatives import Alternative
+from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.estimates import Estimates, StageEstimate
 from quackllm.engine.history import StageStats, StatementStats, money
 from quackllm.optimizer.cost import Cost, total
@@ -84,6 +85,8 @@ def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
         "model": stage.call.model,
         "rows_where": stage.guard or None,
         "stop_after_rows": block.stop_after,
+        "stop_for_each": list(block.keys) or None,
+        "stop_rows_where": " AND ".join(block.fulfilling) or None,
     }
     return {name: value for name, value in entry.items() if value is not None}
 
@@ -217,13 +220,32 @@ def _details(entry: Entry) -> list[str]:
     lines.extend(_detail("model", entry.get("model")))
     lines.extend(_detail("rows where", entry.get("rows_where")))
     if "stop_after_rows" in entry:
-        lines.extend(_detail("stops after", f"{entry['stop_after_rows']:,} rows"))
+        lines.extend(_detail("stops after", _enough(entry)))
+        lines.extend(_detail("in batches", _batches(entry)))
     lines.extend(_detail("sql", entry.get("sql")))
     lines.extend(_detail("reason", entry.get("reason")))
     if "answered_by" in entry:
         by = entry["answered_by"]
         lines.extend(_detail("answered by", f"{by['model']} ({by['endpoint']})"))
     return lines
+
+
+def _enough(entry: Entry) -> str:
+    rows = entry["stop_after_rows"]
+    parts = [f"{rows:,} row{'' if rows == 1 else 's'}"]
+    if "stop_rows_where" in entry:
+        parts.append(f"where {entry['stop_rows_where']}")
+    if "stop_for_each" in entry:
+        parts.append(f"for each {', '.join(entry['stop_for_each'])}")
+    return " ".join(parts)
+
+
+def _batches(entry: Entry) -> str:
+    """Say how much can be asked in vain."""
+    if "stop_for_each" in entry:
+        return f"1 tuple of each value, then twice as many each time; {FIRST_BATCH} in all at least"
+    first = max(FIRST_BATCH, entry["stop_after_rows"])
+    return f"of {first:,} at first, then of at most twice the one before"
 
 
 def _detail(name: str, value: str | None) -> list[str]:

@@ -108,6 +108,16 @@ class Run:
                 answers = self._with_failures(call, known, keys, answers)
             return pa.array(answers, pa.string())
 
+    def remembered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[bool]:
+        """Tell of each row whether its answer is there already."""
+        with self._lock:
+            provider = self._engine.provider(self._settings, call.model)
+            question = question_of(call, provider)
+            keys = answer_keys(call, fields, rows)
+            known = self._known.get(question, Known()).answers
+            cached = self._engine.cache_for(call, self._settings).get(question, keys)
+            return [key in known or key in cached for key in keys]
+
     def _with_failures(
         self, call: Call, known: Known, keys: list[str], answers: list[str | None]
     ) -> list[str | None]:

@@ -25,7 +25,7 @@ class PredicateStatistics:
 
 
 class Catalog(Protocol):
-    """Questions about names, types and functions. None of them runs the query."""
+    """Questions about names, types, functions and counts. None of them calls a model."""
 
     def columns(self, query: exp.Query) -> tuple[tuple[str, str], ...] | None:
         """Names and DuckDB types of a query's output, or None when it does not bind.
@@ -36,8 +36,14 @@ class Catalog(Protocol):
     def schema(self, sql: str) -> tuple[tuple[str, str], ...] | None:
         """Names and types of the output of a query given as text, None if it does not bind."""
 
+    def number(self, query: exp.Query) -> float | None:
+        """The one number that a query without calls gives; None when it fails."""
+
     def can_plan(self, sql: str) -> bool:
         """Whether this version of DuckDB can plan a form of query; it names no table."""
+
+    def nulls_come_last(self) -> bool:
+        """Whether ORDER BY ascends and puts NULLs last where it says nothing of them."""
 
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""

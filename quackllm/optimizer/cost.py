@@ -309,13 +309,10 @@ def _spread_of(node: exp.Expr, answers: Mapping[str, Spread]) -> Spread | None:
 def share_until(wanted: int, passing: float, tuples: int, rows: int, first: int) -> float:
     """Share of the tuples that are asked before so many rows are found.
 
-    passing: share of rows that pass. Tuples are asked in batches, the first of `first`,
-    each as large as all before it plus `first`.
+    passing: share of rows that pass. At least `first` tuples are asked; after that
+    batches are as large as the missing rows need.
     """
-    if not tuples or not rows:
+    if not tuples or not rows or passing <= 0:
         return 1.0
-    needed = tuples if passing <= 0 else wanted / passing * tuples / rows
-    done, batch = 0, first
-    while done < min(needed, tuples):
-        done, batch = done + batch, 2 * batch
-    return min(1.0, done / tuples)
+    needed = max(wanted / passing * tuples / rows, first)
+    return min(1.0, needed / tuples)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.scope import after_grouping, source_parts
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import column, conjunction, conjuncts, has_calls
 
@@ -16,6 +17,21 @@ INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT",
 CUTTING = (exp.Limit, exp.Offset, exp.Fetch, exp.TableSample)
 
 
+DEPENDENT = (
+    "group",
+    "having",
+    "qualify",
+    "distinct",
+    "limit",
+    "offset",
+    "windows",
+    "sample",
+    "order",
+    "with_",
+)
+"""Clauses of a query whose rows depend on one another, or that is not looked into."""
+
+
 class Equalities:
     """The free conditions of a block that every joined row fulfils, and what they equate."""
 
@@ -23,6 +39,7 @@ class Equalities:
         self.select = select
         self.sources = Sources(select, catalog)
         self._catalog = catalog
+        self._trees = [self._without_calls(tree) for tree in self.sources.trees]
         self._conditions = [(part, self._reads(part)) for part in self.certain()]
 
     def certain(self) -> Iterator[exp.Expr]:
@@ -47,14 +64,25 @@ class Equalities:
     def _reads(self, part: exp.Expr) -> frozenset[int] | None:
         return None if has_calls(part) else self.sources.all_of(part)
 
-    def between(self, part: exp.Expr, source: int) -> tuple[exp.Expr, exp.Expr] | None:
-        """The sides of an equality: that of a source, and that of other sources."""
-        if not isinstance(part, exp.EQ) or has_calls(part):
+    def key_of(self, part: exp.Expr, source: int) -> tuple[exp.Expr, exp.Select] | None:
+        """An expression over a source, and the values that a condition leaves it.
+
+        The condition is an equality with other sources, or IN (SELECT ...) without calls,
+        such as this makes of an equality further out.
+        """
+        if has_calls(part):
             return None
-        for own, other in ((part.left, part.right), (part.right, part.left)):
-            reads = self.sources.all_of(other)
-            if self.sources.all_of(own) == frozenset({source}) and reads and source not in reads:
-                return own, other
+        if isinstance(part, exp.In) and isinstance(part.args.get("query"), exp.Subquery):
+            values = part.args["query"].this
+            known = isinstance(values, exp.Select) and self._stable(values)
+            own = self.sources.all_of(part.this) == frozenset({source})
+            return (part.this, values.copy()) if known and own else None
+        sides = [part.args["this"], part.args["expression"]] if isinstance(part, exp.EQ) else []
+        for key, other in zip(sides, sides[::-1], strict=True):
+            if self.sources.all_of(key) == frozenset({source}):
+                found = self.values(other, source)
+                if found is not None:
+                    return key, found
         return None
 
     def values(self, wanted: exp.Expr, without: int | None) -> exp.Select | None:
@@ -66,16 +94,36 @@ class Equalities:
         start = self.sources.all_of(wanted)
         if not start or without in start or not all(map(self._usable, start)):
             return None
+        if after_grouping(wanted, self._catalog):
+            return None
         members = self._connected(start, without)
-        trees = [self.sources.trees[i] for i in sorted(members)]
+        trees = [self._trees[i] for i in sorted(members)]
         query = exp.Select(expressions=[wanted.copy()]).from_(trees[0].copy())
         for tree in trees[1:]:
             query.append("joins", exp.Join(this=tree.copy(), kind="CROSS"))
-        inside = [part for part, reads in self._conditions if reads and reads <= members]
+        inside = [
+            part
+            for part, reads in self._conditions
+            if reads and reads <= members and not self._reads_answer(part)
+        ]
         condition = conjunction([part for part in inside if self._stable(part)])
         if condition is not None:
             query.set("where", exp.Where(this=condition))
         return query
+
+    def _reads_answer(self, part: exp.Expr) -> bool:
+        """Whether a condition reads a column that was left out of a source with its call."""
+        return any(
+            column.name.lower() in self._left_out(self.sources.of(column))
+            for column in part.find_all(exp.Column)
+        )
+
+    def _left_out(self, source: int | None) -> set[str]:
+        tree = None if source is None else self.sources.trees[source]
+        if source is None or tree is self._trees[source]:
+            return set()
+        body = tree.this if isinstance(tree, exp.Subquery) else exp.Select()
+        return {item.alias_or_name.lower() for item in body.expressions if has_calls(item)}
 
     def _connected(self, start: frozenset[int], without: int | None) -> frozenset[int]:
         """Sources that conditions tie to those of `start`, one source left out."""
@@ -93,7 +141,29 @@ class Equalities:
         joins = self.select.args.get("joins", [])
         if source and not restricts(joins[source - 1]):
             return False
-        return self.sources.stands_alone(source) and self._stable(self.sources.trees[source])
+        return self.sources.stands_alone(source) and self._stable(self._trees[source])
+
+    def _without_calls(self, tree: exp.Expr) -> exp.Expr:
+        """A derived table whose rows are those of the given one or more, if that has calls."""
+        body = tree.this if isinstance(tree, exp.Subquery) and has_calls(tree) else None
+        more = more_rows(body, self._catalog) if body is not None else None
+        if more is None:
+            return tree
+        return exp.Subquery(this=more, alias=tree.args.get("alias"))
+
+    def spelled_out(self, query: exp.Select, there: exp.Expr) -> exp.Select | None:
+        """Write CTEs that are not seen at a place as derived tables, without their calls."""
+        copy = query.copy()
+        for table in list(copy.find_all(exp.Table)):
+            cte = _cte(table.name, self.select)
+            if cte is None or table.args.get("db") or cte is _cte(table.name, there):
+                continue
+            more = more_rows(cte.this, self._catalog)
+            if more is None or cte.args["alias"].columns or table.args.get("joins"):
+                return None
+            name = exp.TableAlias(this=exp.to_identifier(table.alias_or_name, quoted=True))
+            table.replace(exp.Subquery(this=more, alias=name))
+        return copy if same_names(copy, self.select, there) else None
 
     def _stable(self, tree: exp.Expr) -> bool:
         if has_calls(tree) or tree.find(*CUTTING) is not None:
@@ -101,6 +171,24 @@ class Equalities:
         return not any(
             self._catalog.is_volatile(node.name) for node in tree.find_all(exp.Anonymous)
         )
+
+
+def more_rows(query: exp.Expr, catalog: Catalog) -> exp.Select | None:
+    """Copy a query without its calls: all of its rows and perhaps more, of fewer columns."""
+    if not isinstance(query, exp.Select) or any(query.args.get(name) for name in DEPENDENT):
+        return None
+    if any(has_calls(part) for part in source_parts(query)):
+        return None
+    items = [item for item in query.expressions if not has_calls(item)]
+    if not items or any(after_grouping(item, catalog) for item in query.expressions):
+        return None
+    copy = query.copy()
+    copy.set("expressions", [item.copy() for item in items])
+    where = query.args.get("where")
+    free = [part for part in conjuncts(where.this if where else None) if not has_calls(part)]
+    condition = conjunction(free)
+    copy.set("where", None if condition is None else exp.Where(this=condition))
+    return copy
 
 
 def restricts(join: exp.Join) -> bool:

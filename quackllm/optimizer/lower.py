@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from sqlglot import exp
 
 from quackllm.optimizer.bounds import arguments_asked, row_ceiling
+from quackllm.optimizer.certain import RowsSoFar
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
-from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
+from quackllm.optimizer.plan import BLOCK, LIMITED, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.program import (
     BlockStage,
     Ceiling,
@@ -169,7 +170,7 @@ class _Lowering:
         """Join the answers of all sites to the rows of a block, in place."""
         self._join_answers(select, block, [site.column for site in block.sites])
         if block.stop_after is not None:
-            select.where(self._decided(block), copy=False)
+            select.where(raw(self._decided(block.sites)), copy=False)
 
     def _fragments(self, site: Site) -> list[str]:
         """Render the fields of a site; rows that do not reach it evaluate nothing that fails."""
@@ -192,9 +193,42 @@ class _Lowering:
                 stages.append(self._model_stage(select, block, site, self.numbered))
         self._answer(select, block)
         if self.purpose is Purpose.RUN:
-            enough = block.stop_after
-            count = self._count(select, block, enough) if enough is not None else None
-            self.stages.append(BlockStage(tuple(stages), block.stop_after, count))
+            self.stages.append(self._block_stage(stages, select, block))
+
+    def _block_stage(
+        self, stages: list[ModelStage], answered: exp.Select, block: Block
+    ) -> BlockStage:
+        if block.stop_after is None:
+            return BlockStage(tuple(stages))
+        counts = [raw(self._resolved_text(part)) for part in block.counts]
+        so_far = RowsSoFar(answered, self._decided(block.sites), counts)
+        count = None
+        if block.keys:
+            stages = [
+                replace(stage, probe=self._open_tuples(so_far, block, site))
+                for stage, site in zip(stages, block.sites, strict=True)
+            ]
+        elif block.order:
+            counted = so_far.count_in_order(self._order_of(block))
+            count = self.written(in_scope(answered, counted))
+        else:
+            at = _limited_query(answered, block) if block.limited else answered
+            counted = replace(so_far, answered=at).count(block.stop_after)
+            count = self.written(in_scope(at, counted))
+        return BlockStage(
+            tuple(stages),
+            block.stop_after,
+            count,
+            bool(block.order),
+            tuple(self._readable(key, block) for key in block.keys),
+            tuple(self._readable(part, block) for part in block.counts),
+        )
+
+    def _open_tuples(self, so_far: RowsSoFar, block: Block, site: Site) -> str:
+        keys = [self._resolved_text(key) for key in block.keys]
+        ready = f"{self._ready(block, site)} AND {quote(_key_name(site))} IS NULL"
+        probe = so_far.open_tuples(self._fragments(site), keys, ready)
+        return self.written(in_scope(so_far.answered, probe))
 
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
         found = Ceiling(self.numbered, block, site, None, (), row_ceiling(select))
@@ -211,57 +245,41 @@ class _Lowering:
                 found = replace(found, sql=probe, columns=columns)
         self.ceilings.append(found)
 
-    def _count(self, select: exp.Select, block: Block, enough: int) -> str:
-        """Count the rows that are certain to be among the first, up to enough."""
-        rows = select.copy()
-        for clause in ("offset", "order", "with_", "limit"):
-            rows.set(clause, None)
-        if block.order:
-            counted = self._certain_in_order(rows, block)
+    def _order_of(self, block: Block) -> str:
+        return ", ".join(self.text(key) for key in block.order)
+
+    def _for_rounds(self, rows: exp.Select, block: Block, site: Site) -> exp.Select:
+        """Select tuples in the order in which rounds ask for them, from rows with the fields.
+
+        After the fields: `n`, the rows that a tuple stands in, and `place`, that of the
+        first of them in the order wanted. Without an order tuples of most rows come first.
+        """
+        place = f"rank() OVER (ORDER BY {self._order_of(block)})" if block.order else "0"
+        rows.append("expressions", raw(f"{place} AS r"))
+        rows.append("expressions", raw(f"({self._ready(block, site)}) AS ready"))
+        fields = [f"f{i}" for i in range(len(site.args))]
+        items = [*fields, "count(*) AS n", "min(r) AS place"]
+        tuples = exp.Select(expressions=[raw(item) for item in items])
+        tuples = tuples.from_(rows.subquery("t", copy=False)).where("ready", copy=False)
+        if fields:
+            tuples.set("group", exp.Group(expressions=[raw(item) for item in fields]))
         else:
-            rows.set("expressions", [exp.Literal.number(1)])
-            rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
-            counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
-        return self.written(in_scope(select, counted))
+            tuples.set("having", exp.Having(this=raw("count(*) > 0")))
+        tuples.set("order", exp.Order(expressions=[raw("place" if block.order else "n DESC")]))
+        return tuples
 
-    def _certain_in_order(self, rows: exp.Select, block: Block) -> exp.Select:
-        """Count accepted rows that sort no later than the first row that is still open."""
-        accepted, decided = rows.args["where"].this, self._decided(block)
-        rows.set("where", None)
-        order = ", ".join(self.text(key) for key in block.order)
-        rows.set(
-            "expressions",
-            [
-                exp.Alias(this=exp.paren(decided), alias=exp.to_identifier("d")),
-                exp.Alias(this=exp.paren(accepted), alias=exp.to_identifier("p")),
-                raw(f"rank() OVER (ORDER BY {order}) AS r"),
-            ],
-        )
-        counted = exp.Select(expressions=[raw("count(*)")]).from_("ranked")
-        counted.set(
-            "where",
-            exp.Where(
-                this=raw("d AND p AND r <= coalesce((SELECT min(r) FROM ranked WHERE NOT d), r)")
-            ),
-        )
-        return counted.with_("ranked", rows, copy=False)
+    def _ready(self, block: Block, site: Site) -> str:
+        """Whether a call is to be asked for a row, all earlier ones being decided."""
+        earlier = _before(block, site)
+        return f"{self._reached(site)} AND {self._decided(earlier)}"
 
-    def _in_order(self, probe: exp.Select, block: Block, fields: int) -> exp.Select:
-        """Let a probe give its tuples in the order in which their rows are wanted."""
-        names = ", ".join(f"f{i}" for i in range(fields))
-        order = ", ".join(self.text(key) for key in block.order)
-        probe.append("expressions", raw(f"rank() OVER (ORDER BY {order}) AS r"))
-        ordered = exp.Select(expressions=[raw(names)]).from_(probe.subquery("t"))
-        ordered.set("group", exp.Group(expressions=[raw(names)]))
-        ordered.set("order", exp.Order(expressions=[raw("min(r)")]))
-        return ordered
-
-    def _decided(self, block: Block) -> exp.Expr:
-        """Whether a row's first call is answered, or was never to be asked."""
-        site = block.sites[0]
-        return raw(
+    def _decided(self, sites: Sequence[Site]) -> str:
+        """Whether a row's calls are answered, or never to be asked."""
+        parts = [
             f"({quote(_key_name(site))} IS NOT NULL OR NOT coalesce({self._reached(site)}, false))"
-        )
+            for site in sites
+        ]
+        return " AND ".join(parts) or "true"
 
     def _reached(self, site: Site) -> str:
         conditions = [self._operand(guard) for guard in site.guards]
@@ -274,6 +292,25 @@ class _Lowering:
         written = self._resolved_text(guard)
         return f"({written})" if needs_parens(guard) else written
 
+    def _all_at_once(
+        self, probe: exp.Select, select: exp.Select, block: Block, site: Site
+    ) -> tuple[exp.Select, exp.Select]:
+        """Select the distinct tuples of rows that reach a call; also say where that is read."""
+        probe.where(raw(self._reached(site)), copy=False)
+        outer = enclosing(select) if block.correlated else None
+        if outer is not None:
+            names = [raw(f"f{i}") for i in range(len(site.args))] or [raw("one")]
+            probe = beside(outer, select, probe, names, block.outer_guards)
+            select = outer
+        if self.purpose is Purpose.COUNT:
+            probe.select(raw("count(*) AS n"), copy=False)
+            probe.set("group", exp.Group(all=True))
+        elif site.args:
+            probe.set("distinct", exp.Distinct())
+        else:
+            probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))
+        return probe, select
+
     def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
         fragments = self._fragments(site)
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
@@ -284,26 +321,13 @@ class _Lowering:
         else:
             probe = rows_of(select, shown)
         needed = {other.column for other in _needed(block, site)}
-        if block.stop_after is not None and site is not block.sites[0]:
-            needed.add(block.sites[0].column)
+        if block.stop_after is not None:
+            needed.update(other.column for other in _before(block, site))
         self._join_answers(probe, block, needed, beside_joins=in_join)
-        probe.where(raw(self._reached(site)), copy=False)
-        outer = enclosing(select) if block.correlated else None
-        if outer is not None:
-            names = [raw(f"f{i}") for i in range(len(columns))] or [raw("one")]
-            probe = beside(outer, select, probe, names, block.outer_guards)
-            select = outer
-        if block.stop_after is not None and site is not block.sites[0]:
-            probe.where(self._decided(block), copy=False)
-        if self.purpose is Purpose.COUNT:
-            probe.select(raw("count(*) AS n"), copy=False)
-            probe.set("group", exp.Group(all=True))
-        elif columns and block.order and site is block.sites[0]:
-            probe = self._in_order(probe, block, len(columns))
-        elif columns:
-            probe.set("distinct", exp.Distinct())
+        if block.stop_after is not None and not block.keys:
+            probe = self._for_rounds(probe, block, site)
         else:
-            probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))
+            probe, select = self._all_at_once(probe, select, block, site)
         guard = " AND ".join(self._readable(part, block) for part in site.guards)
         return ModelStage(
             number=number,
@@ -408,6 +432,16 @@ def _queries(root: exp.Expr) -> list[exp.Query]:
     return [
         query for query in queries(root) if query.meta_get(BLOCK) or query.meta_get(MATERIALIZE)
     ]
+
+
+def _limited_query(answered: exp.Select, block: Block) -> exp.Select:
+    """The query around a block whose LIMIT stops it."""
+    queries = answered.root().find_all(exp.Select)
+    return next(query for query in queries if query.meta_get(LIMITED) == block.number)
+
+
+def _before(block: Block, site: Site) -> tuple[Site, ...]:
+    return block.sites[: block.sites.index(site)]
 
 
 def _needed(block: Block, site: Site) -> list[Site]:

@@ -22,6 +22,9 @@ MATERIALIZE = "quackllm_materialize"
 """Key in a query node's `meta`: run it once and keep its rows. The value names them, so
 that a condition that holds a copy of the query reads the same rows."""
 
+LIMITED = "quackllm_limited"
+"""Key in a SELECT node's `meta` that holds the number of a block that its LIMIT stops."""
+
 
 @dataclass(frozen=True)
 class Site:
@@ -54,6 +57,10 @@ class Block:
     sites: in the order in which they are answered.
     stop_after: rows after which no further answer can change the result, or None.
     order: with stop_after, the keys in whose order rows are wanted; empty for any rows.
+    keys: with stop_after, expressions of each of whose values so many rows are wanted;
+        empty for all rows together.
+    counts: conditions on answers, beside WHERE, of the rows that stop_after counts.
+    limited: whether stop_after counts the rows of a query around the block (see `LIMITED`).
     correlated: whether the block reads columns of the SELECT around it.
     outer_guards: then, where it stands in FROM, conditions over what is left of it there;
         rows of the SELECT around it count when all are TRUE.
@@ -63,6 +70,9 @@ class Block:
     sites: tuple[Site, ...]
     stop_after: int | None = None
     order: tuple[exp.Ordered, ...] = ()
+    keys: tuple[exp.Expr, ...] = ()
+    counts: tuple[exp.Expr, ...] = ()
+    limited: bool = False
     correlated: bool = False
     outer_guards: tuple[exp.Expr, ...] = ()
 

@@ -63,13 +63,20 @@ class Ceiling:
 class BlockStage:
     """The model stages of one block.
 
-    stop_after and count: with a LIMIT that allows it, the rows wanted, and SQL that
-        counts the rows which the answers so far make certain.
+    stop_after: rows that are enough, None when all have to be asked for.
+    count: SQL that counts the rows which the answers so far make certain.
+    in_order: whether rows are wanted in the order in which the first probe gives tuples.
+    keys: what rows are wanted of each value of, as SQL for people. A probe then gives the
+        tuples that are still worth asking, with their `place` among those of one value.
+    fulfilling: further conditions of the rows wanted, as SQL for people.
     """
 
     stages: tuple[ModelStage, ...]
     stop_after: int | None = None
     count: str | None = None
+    in_order: bool = False
+    keys: tuple[str, ...] = ()
+    fulfilling: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from itertools import combinations
 from sqlglot import exp
 
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import in_scope, pairs_of, rows_of, selects
+from quackllm.optimizer.scope import in_free_scope, in_scope, pairs_of, rows_of, selects
 from quackllm.optimizer.split import Split
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -95,7 +95,7 @@ def _rivals(
         rows.set("where", exp.Where(this=free.copy()))
     counted = rows.copy()
     counted.set("expressions", _facts(calling))
-    facts = in_scope(select, counted)
+    facts = in_free_scope(select, counted)
     if has_calls(facts):  # the rows themselves depend on answers
         return None
     samples = tuple(in_scope(select, _sampled(rows, part)) for part in calling)

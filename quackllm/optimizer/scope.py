@@ -248,6 +248,18 @@ def names_cte(table: exp.Table) -> bool:
     return False
 
 
+def in_free_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
+    """Put `query` under the visible CTEs that call no model, so that it can be run."""
+    scoped = in_scope(place, query)
+    for with_ in list(scoped.find_all(exp.With)):
+        for cte in list(with_.expressions):
+            if has_calls(cte):
+                cte.pop()
+        if not with_.expressions:
+            with_.pop()
+    return scoped
+
+
 def in_recursive_cte(place: exp.Expr) -> bool:
     """Whether a place is inside the definition of a CTE of a WITH RECURSIVE."""
     node = place.parent

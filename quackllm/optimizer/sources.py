@@ -70,6 +70,13 @@ class Sources:
         columns = self._catalog.columns(in_scope(self._select, query))
         return None if columns is None else frozenset(name.lower() for name, _ in columns)
 
+    def lacks(self, column: exp.Column) -> bool:
+        """Whether a column is certainly of none of the sources."""
+        if column.table:
+            return column.table.lower() not in {tree.alias_or_name.lower() for tree in self.trees}
+        names = self._columns()
+        return all(known is not None and column.name.lower() not in known for known in names)
+
     def stands_alone(self, source: int) -> bool:
         """Whether a source can be read without the others."""
         return self._columns()[source] is not None

@@ -38,10 +38,10 @@ def is_columns(node: exp.Expr) -> bool:
     )
 
 
-def order_keys(select: exp.Select) -> list[exp.Ordered] | None:
+def order_keys(select: exp.Select, *, calls: bool = False) -> list[exp.Ordered] | None:
     """The keys of ORDER BY as expressions over FROM: positions and aliases resolved.
 
-    None when that cannot be done, and when a key calls a model.
+    None when that cannot be done, and unless `calls` when a key calls a model.
     """
     order = select.args.get("order")
     if order is None:
@@ -56,7 +56,7 @@ def order_keys(select: exp.Select) -> list[exp.Ordered] | None:
         elif isinstance(node, exp.Column) and not node.table:
             node = aliases.get(node.name.lower(), node)
         is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"
-        if is_all or isinstance(node, exp.Star) or has_calls(node):
+        if is_all or isinstance(node, exp.Star) or (has_calls(node) and not calls):
             return None
         keys.append(exp.Ordered(**{**key.copy().args, "this": node.copy()}))
     return keys

@@ -96,6 +96,7 @@ class Declaration:
         returns always casts to `returns` in DuckDB, by the expression that
         `types.SqlType.cast_sql` writes.
     max_tokens: tokens that the longest sensible answer needs.
+    bounds: of a number that `parse` holds to a range, its lowest and highest value.
     """
 
     instruction: str
@@ -103,6 +104,7 @@ class Declaration:
     answer: AnswerForm
     parse: Callable[[str], str | None]
     max_tokens: int
+    bounds: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

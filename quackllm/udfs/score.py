@@ -29,6 +29,7 @@ def declare(binding: Binding) -> Declaration:
         answer=json_answer(Float("DOUBLE"), minimum=low, maximum=high),
         parse=partial(read_score, low=low, high=high),
         max_tokens=32,
+        bounds=(low, high),
     )
 
 

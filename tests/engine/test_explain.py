@@ -142,7 +142,7 @@ def test_the_share_is_learned_from_the_answers_seen() -> None:
     assert after["basis"]["share"] == pytest.approx(2 / 7)  # one of five, by Laplace's rule
 
 
-def test_early_stop_expects_the_batches_it_takes() -> None:
+def test_early_stop_expects_what_the_wanted_rows_need() -> None:
     def answer(request: Request) -> str:
         return "true" if request.fields.endswith('7"}') else "false"
 
@@ -152,8 +152,8 @@ def test_early_stop_expects_the_batches_it_takes() -> None:
         connection.execute("SELECT LLM_FILTER('p', x) FROM t").fetchall()
         [stage] = models(analyze(connection, "SELECT x FROM t WHERE LLM_FILTER('p', x) LIMIT 30"))
     assert stage["at_most"]["calls"] == 1000
-    # A tenth passes, so 300 are needed: batches of 30, 60, 120 and 240.
-    assert stage["expected"]["calls"] == stage["actual"]["calls"] == 450
+    assert stage["expected"]["calls"] == pytest.approx(300, rel=0.02)  # a tenth passes
+    assert stage["actual"]["calls"] == pytest.approx(300, rel=0.1)
 
 
 def test_an_argument_that_is_an_answer_is_bounded_by_the_calls_before(con: Connection) -> None:

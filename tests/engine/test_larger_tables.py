@@ -47,6 +47,14 @@ STATEMENTS = [
     "SELECT i FROM t WHERE y IN (SELECT k FROM u WHERE LLM_FILTER('q', w)) AND y < 5",
     "SELECT i FROM t WHERE y NOT IN (SELECT nullif(k, 7) FROM u WHERE LLM_FILTER('q', w)) AND y < 5",
     "SELECT a.* FROM t AS a SEMI JOIN u ON a.i = u.k AND LLM_FILTER('p', x) WHERE LLM_FILTER('q', z)",
+    "WITH c AS (SELECT y, LLM('p', z) AS l FROM t WHERE i < 99) SELECT c.l, a.k FROM c "
+    "POSITIONAL JOIN u a JOIN u b ON c.y = b.k WHERE b.g = 3",
+    "SELECT y FROM t WHERE i % 5 > 0 GROUP BY y HAVING EXISTS (SELECT 1 FROM u "
+    "WHERE u.k = max(t.y) AND LLM_FILTER('q', u.w))",
+    "WITH c AS (SELECT i, y, x FROM t WHERE LLM_FILTER('p', x)), d AS (SELECT * FROM u "
+    "WHERE g = 3 AND LLM_FILTER('q', w)) SELECT c.i, d.w FROM c JOIN d ON c.y = d.k",
+    "SELECT c.i, d.l FROM (SELECT i, y, x FROM t WHERE LLM_FILTER('p', x)) c JOIN (SELECT "
+    "LLM('q', w) AS l, k FROM u WHERE g = 3) d ON c.y = d.k AND d.l > 'answer 6'",
     # free operands and operands with fewer tuples first
     "SELECT t.i FROM t JOIN u ON t.y = u.k WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', w)",
     "SELECT i FROM t WHERE LLM_FILTER('p', x) OR y < 30",

@@ -214,11 +214,12 @@ def test_nothing_is_certain_after_a_few_answers() -> None:
     assert spread(["true", "false"], {}).seen == 0
 
 
-def test_early_stop_counts_whole_batches() -> None:
-    # 10 rows at 10 % need 100 tuples; batches of 16, 32, 64 make 112.
-    assert share_until(10, 0.1, tuples=2_000, rows=2_000, first=16) == 112 / 2_000
-    # Each tuple stands in four rows: 25 tuples, in batches of 16 and 32.
-    assert share_until(10, 0.1, tuples=500, rows=2_000, first=16) == 48 / 500
+def test_early_stop_asks_what_the_wanted_rows_need() -> None:
+    # 10 rows at 10 % need 100 tuples.
+    assert share_until(10, 0.1, tuples=2_000, rows=2_000, first=16) == 100 / 2_000
+    # Each tuple stands in four rows: 25 tuples.
+    assert share_until(10, 0.1, tuples=500, rows=2_000, first=16) == 25 / 500
+    assert share_until(1, 0.5, tuples=500, rows=500, first=16) == 16 / 500
     assert share_until(10, 0.0, tuples=500, rows=500, first=16) == 1
     assert share_until(10, 0.1, tuples=8, rows=8, first=16) == 1
     assert share_until(10, 0.1, tuples=0, rows=0, first=16) == 1

@@ -11,13 +11,17 @@ from collections.abc import Callable
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.best_score import best_score
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.empty_queries import empty_queries
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
+from quackllm.optimizer.rules.first_match import first_match
 from quackllm.optimizer.rules.group_answers import group_answers
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
 from quackllm.optimizer.rules.keep_order import keep_order
+from quackllm.optimizer.rules.limit_in_union import limit_in_union
+from quackllm.optimizer.rules.limit_through_join import limit_through_join
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.merge_derived import merge_derived
 from quackllm.optimizer.rules.order_predicates import order_predicates
@@ -31,8 +35,10 @@ from quackllm.optimizer.rules.reaching_rows import reaching_rows
 from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.separate_sample import separate_sample
 from quackllm.optimizer.rules.short_circuit import short_circuit
+from quackllm.optimizer.rules.smaller_side_first import smaller_side_first
 from quackllm.optimizer.rules.split_aggregate import split_aggregate
 from quackllm.optimizer.rules.stage_calls import stage_calls
+from quackllm.optimizer.rules.unnest_exists import unnest_exists
 
 Rule = Callable[[Plan, Catalog], Plan]
 
@@ -47,9 +53,12 @@ RULES: tuple[Rule, ...] = (
     push_filters,
     filter_join_in_where,
     filter_below_join,
+    unnest_exists,
+    smaller_side_first,
     push_keys,
     group_answers,
     split_aggregate,
+    limit_in_union,
     project_after_limit,
     materialize_unstable,
     relational_first,
@@ -58,5 +67,8 @@ RULES: tuple[Rule, ...] = (
     reaching_rows,
     short_circuit,
     early_stop,
+    limit_through_join,
+    best_score,
+    first_match,
     keep_order,
 )

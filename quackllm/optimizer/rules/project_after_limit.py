@@ -3,6 +3,8 @@
 Before: SELECT title, LLM('...', body) FROM x ORDER BY year LIMIT 20, all rows asked
 After:  kept := SELECT title, body, year FROM x ORDER BY year LIMIT 20;
         SELECT title, LLM('...', body) FROM kept ORDER BY year
+
+A call that ORDER BY sorts by is asked before LIMIT, the others after it.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import in_scope, selects
-from quackllm.optimizer.split import Split, names_of, order_keys
+from quackllm.optimizer.scope import selects
+from quackllm.optimizer.split import Leaf, Split, names_of, order_keys
 from quackllm.optimizer.sql import has_calls, held, own_calls, released
 
 BLOCKING = ("group", "having", "qualify", "distinct", "windows")
@@ -46,26 +48,30 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         return None
     if is_grouped(select, catalog):  # LIMIT then counts groups, and there may be no GROUP BY
         return None
-    order = select.args.get("order")
+    ordered = order_keys(select, calls=True)
+    if ordered is None or select.args.get("sample"):
+        return None
+    sorting = [key.this for key in ordered if has_calls(key)]
     in_items = [call for item in select.expressions for call in own_calls(item)]
-    if has_calls(order) or select.args.get("sample"):
+    after = [call for call in in_items if not any(call in own_calls(key) for key in sorting)]
+    if not after or any(key.find(exp.Query) for key in sorting):
         return None
     if any(has_calls(part) for call in in_items for part in call.find_all(exp.Query)):
         return None
     names = names_of(select, catalog)
-    ordered = order_keys(select)
-    if names is None or ordered is None or in_scope(select, select.copy()) is None:
+    if names is None:
         return None
     split = Split("__llm_rows")
-    items = split.items(select, names, catalog)
+    items = split.items(select, names, catalog, _leaf(sorting))
     if items is None:
         return None
     outer = exp.Select(expressions=items)
     keys = [split.carry(key.this) for key in ordered]
     inner = split.inner(select)
-    for name in ("with_",):
-        if inner.args.get(name) is not None:
-            outer.set(name, inner.args[name].pop())
+    if ordered:  # over FROM: the names and places of the select list are not those of inner's
+        inner.set("order", exp.Order(expressions=[key.copy() for key in ordered]))
+    if inner.args.get("with_") is not None:
+        outer.set("with_", inner.args["with_"].pop())
     inner.meta[MATERIALIZE] = kept
     outer = outer.from_(split.derived(inner))
     if ordered:
@@ -74,3 +80,12 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
             key.set("this", place)
         outer.set("order", exp.Order(expressions=again))
     return outer
+
+
+def _leaf(sorting: list[exp.Expr]) -> Leaf:
+    """What the inner query carries: columns, windows, and what ORDER BY calls a model for."""
+
+    def leaf(node: exp.Expr) -> bool:
+        return isinstance(node, exp.Column | exp.Window) or node in sorting
+
+    return leaf

@@ -48,14 +48,25 @@ def _sources(
     joins = select.args.get("joins", [])
     outer_sides = {(join.side or "").upper() for join in joins}
     sources = [] if outer_sides & {"RIGHT", "FULL"} or from_ is None else [from_.this]
+    if any(join.method == "POSITIONAL" for join in joins):  # it counts rows
+        return
     for join in joins:
         kind = (join.args.get("kind") or "").upper()
         if not join.side and not join.method and kind in ("", "INNER", "CROSS"):
             sources.append(join.this)
     for source in sources:
         inner = body_of(source, read_once)
-        if isinstance(inner, exp.Select) and has_calls(inner):
+        if isinstance(inner, exp.Select) and reads_calls(inner, read_once):
             yield source, inner
+
+
+def reads_calls(query: exp.Expr, read_once: Mapping[str, exp.Expr]) -> bool:
+    """Whether a query calls a model, or a CTE that only it reads does."""
+    if has_calls(query):
+        return True
+    named = {table.name for table in query.find_all(exp.Table)}
+    bodies = [read_once[name] for name in named if name in read_once]
+    return any(body is not query and reads_calls(body, read_once) for body in bodies)
 
 
 def ctes_read_once(root: exp.Expr) -> dict[str, exp.Expr]:

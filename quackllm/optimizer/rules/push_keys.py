@@ -20,11 +20,12 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.keys import Equalities, as_condition, comparable, restricts, same_names
+from quackllm.optimizer.keys import Equalities, as_condition, comparable, restricts
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, over_items
+from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, over_items, reads_calls
 from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped
 from quackllm.optimizer.scope import (
+    clause_parts,
     has_grouping_sets,
     has_nested_calls,
     in_recursive_cte,
@@ -32,7 +33,7 @@ from quackllm.optimizer.scope import (
     rows_of,
     selects,
 )
-from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, own_nodes
 
 CLOSED = ("qualify", "limit", "offset", "windows", "sample")
 """Clauses of a query under which its rows depend on those of other keys."""
@@ -49,14 +50,18 @@ def push_keys(plan: Plan, catalog: Catalog) -> Plan:
     root = plan.root.copy()
     pushed = False
     for select in reversed(selects(root)):  # outer queries first: keys move on
-        if not _keeps_other_sides(select) and has_calls(select) and not in_recursive_cte(select):
+        if _filters_freely(select) and not in_recursive_cte(select):
             pushed |= _push(select, root, catalog)
     return replace(plan, root=root) if pushed else plan
 
 
-def _keeps_other_sides(select: exp.Select) -> bool:
+def _filters_freely(select: exp.Select) -> bool:
+    """Whether a row of a source that finds no partner makes no difference to other rows.
+
+    Positional joins count rows, and the right side of a RIGHT or FULL join is kept.
+    """
     joins = select.args.get("joins", [])
-    return any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins)
+    return not any(j.method or (j.side or "").upper() in ("RIGHT", "FULL") for j in joins)
 
 
 def _push(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
@@ -70,10 +75,13 @@ def _push(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
         if _is_open(inner, key, catalog)
     ]
     pushed = False
-    for key, values, inner in found:
+    for key, reached, inner in found:
+        values = equalities.spelled_out(reached, inner)
+        if values is None:
+            continue
         own = in_scope(inner, rows_of(inner, [key.copy()]))
         there = in_scope(inner, values.copy())
-        if same_names(values, select, inner) and comparable(own, there, catalog):
+        if comparable(own, there, catalog):
             _restrict(inner, as_condition(key, values))
             pushed = True
     return pushed
@@ -85,29 +93,32 @@ Reduction = tuple[exp.Select, exp.Expr, exp.Select]
 
 def _of_sources(equalities: Equalities, root: exp.Expr) -> Iterator[Reduction]:
     sources = equalities.sources
-    read_once = ctes_read_once(root) if len(sources.trees) > 1 else {}
+    conditions = list(equalities.certain())
+    tied = len(sources.trees) > 1 or any(isinstance(part, exp.In) for part in conditions)
+    read_once = ctes_read_once(root) if tied else {}
     joins = equalities.select.args.get("joins", [])
     for position, source in enumerate(sources.trees):
         inner = body_of(source, read_once)
         alias = source.args.get("alias")
-        if not isinstance(inner, exp.Select) or not has_calls(inner) or (alias and alias.columns):
+        if not isinstance(inner, exp.Select) or (alias and alias.columns):
+            continue
+        if not reads_calls(inner, read_once):
             continue
         join = joins[position - 1] if position else None
         if join is None or restricts(join):
-            parts = list(equalities.certain())
+            parts = conditions
         elif _drops_unmatched(join):
             parts = list(equalities.on(position - 1))
         else:
             continue
         for part in parts:
-            sides = equalities.between(part, position)
-            own = sources.qualified(sides[0], len(sources.trees)) if sides else None
-            if sides is None or own is None:
+            found = equalities.key_of(part, position)
+            own = sources.qualified(found[0], len(sources.trees)) if found else None
+            if found is None or own is None:
                 continue
             key = over_items(own, source.alias_or_name, inner, alone=False)
-            values = equalities.values(sides[1], position)
-            if key is not None and values is not None:
-                yield inner, key, values
+            if key is not None:
+                yield inner, key, found[1]
 
 
 def _drops_unmatched(join: exp.Join) -> bool:
@@ -117,14 +128,14 @@ def _drops_unmatched(join: exp.Join) -> bool:
 
 
 def _of_subqueries(equalities: Equalities) -> Iterator[Reduction]:
-    where = equalities.select.args.get("where")
-    for part in conjuncts(where.this if where else None):
-        for node in part.find_all(exp.In):
-            query = node.args.get("query")
+    for clause, part in clause_parts(equalities.select):
+        certain = conjuncts(part.this) if clause == "where" else []
+        for node in own_nodes(part):
+            query = node.args.get("query") if isinstance(node, exp.In) else None
             inner = query.this if isinstance(query, exp.Subquery) else query
-            if node is not part and not node.meta.get(TWO_VALUED):
-                continue
             if not isinstance(inner, exp.Select) or not has_calls(inner) or has_calls(node.this):
+                continue
+            if not node.meta.get(TWO_VALUED) and not any(node is one for one in certain):
                 continue
             values = equalities.values(node.this, None)
             if len(inner.expressions) == 1 and values is not None:

@@ -1,0 +1,125 @@
+"""SQL that says which rows of a block are certain while it is asked in rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import exp
+
+from quackllm.optimizer.plan import BLOCK, MATERIALIZE
+from quackllm.optimizer.scope import rows_of
+from quackllm.optimizer.sql import conjunction, has_calls, raw, text
+
+
+@dataclass(frozen=True)
+class RowsSoFar:
+    """The rows of a block, with the answers that there are joined to them.
+
+    answered: the block with its answers; of it only FROM and WHERE matter, and WHERE
+        leaves out rows that are not decided.
+    decided: SQL, whether a row's first call is answered or never to be asked.
+    counts: conditions beside WHERE that a row has to fulfil to be one of those wanted.
+    """
+
+    answered: exp.Select
+    decided: str
+    counts: Sequence[exp.Expr]
+
+    def _passes(self) -> str:
+        where = self.answered.args.get("where")
+        whole = conjunction([*([where.this] if where else []), *self.counts])
+        return text(whole or exp.true())
+
+    def count(self, enough: int) -> exp.Select:
+        """Count the rows that are certain to be among those wanted, up to enough.
+
+        Under a UNION ALL with that LIMIT, rows of other operands that are known count too.
+        """
+        rows = rows_of(self.answered, [exp.Literal.number(1)])
+        rows.set("where", exp.Where(this=raw(self._passes())))
+        rows.set("limit", exp.Limit(expression=exp.Literal.number(enough)))
+        counted = exp.Select(expressions=[raw("count(*)")]).from_(rows.subquery("q"))
+        for number, operand in enumerate(_known_operands(self.answered, enough)):
+            other = exp.Select(expressions=[raw("count(*)")]).from_(operand.subquery(f"o{number}"))
+            total = exp.Add(this=counted.expressions[0], expression=exp.Subquery(this=other))
+            counted.set("expressions", [total])
+        return counted
+
+    def count_in_order(self, order: str) -> exp.Select:
+        """Count the rows wanted that sort no later than the first row that is still open."""
+        rows = rows_of(
+            self.answered,
+            [
+                raw(f"({self.decided}) AS d"),
+                raw(f"({self._passes()}) AS p"),
+                raw(f"rank() OVER (ORDER BY {order}) AS r"),
+            ],
+        )
+        counted = exp.Select(expressions=[raw("count(*)")]).from_("ranked")
+        first_open = "(SELECT min(r) FROM ranked WHERE NOT d)"
+        counted.set("where", exp.Where(this=raw(f"d AND p AND r <= coalesce({first_open}, r)")))
+        return counted.with_("ranked", rows, copy=False)
+
+    def open_tuples(self, fields: Sequence[str], keys: Sequence[str], ready: str) -> exp.Select:
+        """Select a call's tuples in the rows of keys that have no certain row yet.
+
+        ready: SQL, whether the call is now to be asked for a row.
+        One column per field, then the place of the tuple among those of its key, from 1;
+        for several keys the first place. In the order of places.
+        """
+        ks = ", ".join(f"k{i}" for i in range(len(keys)))
+        fs = ", ".join(f"f{i}" for i in range(len(fields))) or "one"
+        items = [f"{key} AS k{i}" for i, key in enumerate(keys)]
+        items += [f"{field} AS f{i}" for i, field in enumerate(fields)] or ["1 AS one"]
+        items += [f"({ready}) AS ready", f"({self._passes()}) AS p"]
+        rows = rows_of(self.answered, [raw(item) for item in items])
+        settled = f"coalesce(bool_or(p) OVER (PARTITION BY {ks}), false) AS settled"
+        marked = exp.Select(expressions=[raw("*"), raw(settled)]).from_(rows.subquery("a"))
+        still_open = exp.Select(expressions=[raw(ks), raw(fs)]).from_(marked.subquery("b"))
+        still_open = still_open.where("ready AND NOT settled", copy=False).distinct(copy=False)
+        place = f"row_number() OVER (PARTITION BY {ks}) AS p"
+        placed = exp.Select(expressions=[raw("*"), raw(place)]).from_(still_open.subquery("c"))
+        tuples = exp.Select(expressions=[raw(fs), raw("min(p) AS place")])
+        tuples = tuples.from_(placed.subquery("e"))
+        tuples.set("group", exp.Group(expressions=[raw(fs)]))
+        tuples.set("order", exp.Order(expressions=[raw("place")]))
+        return tuples
+
+
+def _known_operands(select: exp.Select, enough: int) -> list[exp.Query]:
+    """Copy the other operands of a UNION ALL with LIMIT whose rows wait for no answer.
+
+    Of a block that is written down, those are the operands before it, and those that call
+    no model.
+    """
+    found: list[exp.Query] = []
+    node: exp.Expr = select
+    parent = node.parent
+    while isinstance(parent, exp.Subquery | exp.Union):
+        if isinstance(parent, exp.Union):
+            if parent.args.get("distinct"):
+                return []
+            other = parent.expression if parent.this is node else parent.this
+            found.append(other.unnest().copy())
+            if parent.args.get("limit") is not None:
+                whole = _rows_wanted(parent) == enough
+                return [one for one in found if _is_known(one)] if whole else []
+        node, parent = parent, parent.parent
+    return []
+
+
+def _rows_wanted(union: exp.Union) -> int | None:
+    """LIMIT and OFFSET of a union in any order, where they are written as numbers."""
+    clauses = [union.args.get("limit"), union.args.get("offset")]
+    numbers = [clause.expression for clause in clauses if clause is not None]
+    if union.args.get("order") or not all(isinstance(n, exp.Literal) and n.is_int for n in numbers):
+        return None
+    return sum(int(number.this) for number in numbers)
+
+
+def _is_known(query: exp.Query) -> bool:
+    marked = any(
+        part.meta_get(BLOCK) or part.meta_get(MATERIALIZE) for part in query.find_all(exp.Query)
+    )
+    return not marked and not has_calls(query)

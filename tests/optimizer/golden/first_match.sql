@@ -1,0 +1,1 @@
+SELECT DISTINCT stars FROM reviews WHERE LLM_FILTER('Kind?', body)

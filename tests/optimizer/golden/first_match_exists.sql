@@ -1,0 +1,1 @@
+SELECT title FROM movies WHERE EXISTS (SELECT 1 FROM reviews WHERE LLM_FILTER('Kind?', body))

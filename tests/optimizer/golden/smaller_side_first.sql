@@ -1,0 +1,1 @@
+WITH kind AS (SELECT movie_id, body FROM reviews WHERE LLM_FILTER('Kind?', body)), sad AS (SELECT id, title FROM movies WHERE LLM_FILTER('Sad?', synopsis)) SELECT sad.title, kind.body FROM kind JOIN sad ON kind.movie_id = sad.id
