@@ -61,7 +61,7 @@ FEWER = [
     "SELECT y, min(LLM_SCORE('s', x, min := 1, max := 5)) AS m FROM t WHERE LLM_FILTER('p', z) "
     "GROUP BY y HAVING m < 3 ORDER BY y",
     "SELECT max(y) AS m FROM t WHERE LLM_FILTER('p', x)",
-    "SELECT min(z) || '!' AS m FROM t WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', z)",
+    "SELECT min(y) || '!' AS m FROM t WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', z)",
     # the best by score, and LIMIT
     "SELECT LLM('w', x, z) AS l, -i AS i FROM t WHERE LLM_FILTER('p', z) ORDER BY i LIMIT 4",
     "SELECT i, LLM_SCORE('s', x) AS s FROM t ORDER BY s DESC, y, i LIMIT 7",
@@ -87,6 +87,9 @@ AS_MANY = [
     "SELECT max(LLM_SCORE('s', x, default_value := 9)) AS a FROM t",
     "SELECT max(LLM_SCORE('s', x)) FILTER (WHERE y > 3) AS a FROM t",
     "SELECT max(y) AS a, count(*) AS n FROM t WHERE LLM_FILTER('p', x)",
+    "SELECT max(DISTINCT y) AS a FROM t WHERE LLM_FILTER('p', x)",
+    "SELECT min(z) AS a FROM t WHERE LLM_FILTER('p', x)",
+    "SELECT max([y, i]) AS a FROM t WHERE LLM_FILTER('p', x)",
     "SELECT i FROM t ORDER BY LLM_SCORE('s', x) DESC NULLS FIRST, i LIMIT 7",
     "SELECT i FROM t WHERE LLM_FILTER('p', x) ORDER BY i LIMIT 10 OFFSET 5000",
     "SELECT k FROM u EXCEPT ALL SELECT y FROM t WHERE LLM_FILTER('q', x)",

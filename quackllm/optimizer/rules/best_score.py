@@ -1,8 +1,8 @@
 """MAX and MIN are known when a value is found that no other can exceed.
 
 Of a score that is at the bound that its call declares, by group if there are groups; and
-of a column whose rows a call filters, at the first row that passes in the order of the
-column. Rounds are as in `early_stop` and `first_match`.
+of a number or a date whose rows a call filters, at the first row that passes in its order.
+Rounds are as in `early_stop` and `first_match`.
 
 Before: SELECT film, max(LLM_SCORE('...', body)) FROM r GROUP BY film, all reviews asked
 After:  reviews of a film asked until one of them has the score 1
@@ -20,8 +20,21 @@ from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
 from quackllm.optimizer.rules.early_stop import answer_of, at_bound
 from quackllm.optimizer.rules.stage_calls import group_keys
-from quackllm.optimizer.scope import clause_parts, has_grouping_sets, is_aggregate
+from quackllm.optimizer.scope import (
+    clause_parts,
+    has_grouping_sets,
+    in_scope,
+    is_aggregate,
+    rows_of,
+)
 from quackllm.optimizer.sql import own_nodes
+
+ORDERED_TYPES = (
+    *("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"),
+    *("UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"),
+    *("DECIMAL", "FLOAT", "DOUBLE", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP WITH TIME ZONE"),
+)
+"""Types that have one order, whatever the collation and however nested NULLs are sorted."""
 
 CUTTING = ("qualify", "windows", "sample", "distinct")
 """Clauses that are left alone here."""
@@ -57,7 +70,7 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
         if bound is None:
             return block
         return replace(block, stop_after=1, keys=tuple(keys), counts=(bound,))
-    if keys or uses(value, answers) or value.find(exp.Query) is not None:
+    if keys or uses(value, answers) or not _is_ordered_alike(value, select, catalog):
         return block
     is_value = exp.Not(this=exp.Is(this=exp.paren(value.copy()), expression=exp.null()))
     best = exp.Ordered(this=value.copy(), desc=highest, nulls_first=False)
@@ -79,6 +92,14 @@ def _aggregates(select: exp.Select, catalog: Catalog) -> Iterator[exp.Anonymous]
 
 def _is_plain(aggregate: exp.Anonymous) -> bool:
     return aggregate.name.lower() in ("max", "min") and len(aggregate.expressions) == 1
+
+
+def _is_ordered_alike(value: exp.Expr, select: exp.Select, catalog: Catalog) -> bool:
+    """Whether ORDER BY sorts a value as MAX compares it: not so for texts and nested values."""
+    if value.find(exp.Query, exp.Distinct, exp.Order, exp.Star) is not None:
+        return False
+    columns = catalog.columns(in_scope(select, rows_of(select, [value.copy()])))
+    return columns is not None and columns[0][1].split("(")[0] in ORDERED_TYPES
 
 
 def _keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr] | None:

@@ -93,5 +93,6 @@ def _is_read_as_set(select: exp.Select) -> bool:
         node, parent = parent, parent.parent
     if isinstance(parent, exp.In | exp.Any | exp.All):
         return parent.args.get("this") is not node or not isinstance(parent, exp.In)
-    kind = (parent.args.get("kind") or "").upper() if isinstance(parent, exp.Join) else ""
-    return kind in ("SEMI", "ANTI")
+    if not isinstance(parent, exp.Join) or parent.this is not node:
+        return False
+    return (parent.args.get("kind") or "").upper() in ("SEMI", "ANTI")

@@ -86,7 +86,8 @@ def _reader(select: exp.Select, root: exp.Expr) -> exp.Select | None:
     else:
         return None
     slot = place.parent
-    reader = slot.parent if isinstance(slot, exp.From | exp.Join) else None
+    in_from = isinstance(slot, exp.From | exp.Join) and slot.this is place
+    reader = slot.parent if slot is not None and in_from else None
     if not isinstance(reader, exp.Select):
         return None
     joins = reader.args.get("joins", [])
