@@ -17,6 +17,9 @@ INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT",
 CUTTING = (exp.Limit, exp.Offset, exp.Fetch, exp.TableSample)
 
 
+CHOOSING = ("max", "min", "any_value", "arbitrary", "first", "last")
+"""Aggregates whose value is that of one of the rows, or NULL."""
+
 DEPENDENT = (
     "group",
     "having",
@@ -91,6 +94,7 @@ class Equalities:
         The rows may be more than those, never fewer. None when they may differ from one
         reading to the next, or cannot be had alone.
         """
+        wanted = _of_one_row(wanted)
         start = self.sources.all_of(wanted)
         if not start or without in start or not all(map(self._usable, start)):
             return None
@@ -171,6 +175,12 @@ class Equalities:
         return not any(
             self._catalog.is_volatile(node.name) for node in tree.find_all(exp.Anonymous)
         )
+
+
+def _of_one_row(value: exp.Expr) -> exp.Expr:
+    """What an aggregate chooses among, if it chooses one of its rows' values."""
+    choosing = isinstance(value, exp.Anonymous) and value.name.lower() in CHOOSING
+    return value.expressions[0] if choosing and len(value.expressions) == 1 else value
 
 
 def more_rows(query: exp.Expr, catalog: Catalog) -> exp.Select | None:
