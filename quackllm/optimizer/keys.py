@@ -77,7 +77,7 @@ class Equalities:
             return None
         if isinstance(part, exp.In) and isinstance(part.args.get("query"), exp.Subquery):
             values = part.args["query"].this
-            known = isinstance(values, exp.Select) and self._stable(values)
+            known = isinstance(values, exp.Select) and self.is_stable(values)
             own = self.sources.all_of(part.this) == frozenset({source})
             return (part.this, values.copy()) if known and own else None
         sides = [part.args["this"], part.args["expression"]] if isinstance(part, exp.EQ) else []
@@ -110,7 +110,7 @@ class Equalities:
             for part, reads in self._conditions
             if reads and reads <= members and not self._reads_answer(part)
         ]
-        condition = conjunction([part for part in inside if self._stable(part)])
+        condition = conjunction([part for part in inside if self.is_stable(part)])
         if condition is not None:
             query.set("where", exp.Where(this=condition))
         return query
@@ -145,7 +145,7 @@ class Equalities:
         joins = self.select.args.get("joins", [])
         if source and not restricts(joins[source - 1]):
             return False
-        return self.sources.stands_alone(source) and self._stable(self._trees[source])
+        return self.sources.stands_alone(source) and self.is_stable(self._trees[source])
 
     def _without_calls(self, tree: exp.Expr) -> exp.Expr:
         """A derived table whose rows are those of the given one or more, if that has calls."""
@@ -169,7 +169,8 @@ class Equalities:
             table.replace(exp.Subquery(this=more, alias=name))
         return copy if same_names(copy, self.select, there) else None
 
-    def _stable(self, tree: exp.Expr) -> bool:
+    def is_stable(self, tree: exp.Expr) -> bool:
+        """Whether a tree calls no model and gives the same rows at each reading."""
         if has_calls(tree) or tree.find(*CUTTING) is not None:
             return False
         return not any(

@@ -137,6 +137,8 @@ def test_rows_are_those_of_the_naive_plan(sql: str) -> None:
         assert pair.planned_fake.calls <= pair.naive_fake.calls
         if sql in FEWER:
             assert pair.planned_fake.calls < pair.naive_fake.calls
+        asked = [question_hash(request, "once") for request in pair.planned_fake.requests]
+        assert len(set(asked)) == len(asked), "a question was asked twice"
     finally:
         close_pair(pair)
 

@@ -55,6 +55,8 @@ STATEMENTS = [
     "WHERE g = 3 AND LLM_FILTER('q', w)) SELECT c.i, d.w FROM c JOIN d ON c.y = d.k",
     "SELECT c.i, d.l FROM (SELECT i, y, x FROM t WHERE LLM_FILTER('p', x)) c JOIN (SELECT "
     "LLM('q', w) AS l, k FROM u WHERE g = 3) d ON c.y = d.k AND d.l > 'answer 6'",
+    "SELECT d.l, top.k FROM (SELECT y, LLM('p', z) AS l FROM t WHERE LLM_FILTER('f', x)) d "
+    "JOIN (SELECT k, w FROM u ORDER BY g, k LIMIT 9) top ON d.y = top.k",
     # free operands and operands with fewer tuples first
     "SELECT t.i FROM t JOIN u ON t.y = u.k WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', w)",
     "SELECT i FROM t WHERE LLM_FILTER('p', x) OR y < 30",

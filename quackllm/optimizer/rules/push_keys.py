@@ -64,8 +64,37 @@ def _filters_freely(select: exp.Select) -> bool:
     return not any(j.method or (j.side or "").upper() in ("RIGHT", "FULL") for j in joins)
 
 
+def _name_unstable(select: exp.Select, root: exp.Expr, equalities: Equalities) -> bool:
+    """Make CTEs of derived tables whose rows may differ from one reading to the next.
+
+    By its name a condition reads the same rows, which `materialize_unstable` keeps.
+    """
+    read_once = ctes_read_once(root)
+    sources = equalities.sources.trees
+    bodies = [body_of(source, read_once) for source in sources]
+    if len(sources) < 2 or not any(body and reads_calls(body, read_once) for body in bodies):
+        return False
+    named = False
+    for position, source in enumerate(sources):
+        alias = source.args.get("alias")
+        if not isinstance(source, exp.Subquery) or has_calls(source) or not alias or alias.columns:
+            continue
+        if equalities.is_stable(source) or not equalities.sources.stands_alone(position):
+            continue
+        name = f"__llm_rows_of_{len(list(root.find_all(exp.CTE))) + 1}"
+        cte = exp.CTE(this=source.this.copy(), alias=exp.TableAlias(this=exp.to_identifier(name)))
+        with_ = select.args.get("with_") or exp.With(expressions=[])
+        with_.append("expressions", cte)
+        select.set("with_", with_)
+        source.replace(exp.Table(this=exp.to_identifier(name), alias=alias.copy()))
+        named = True
+    return named
+
+
 def _push(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
     equalities = Equalities(select, catalog)
+    if _name_unstable(select, root, equalities):
+        equalities = Equalities(select, catalog)
     found = [
         (key, values, inner)
         for inner, key, values in [
