@@ -138,7 +138,8 @@ def test_rows_are_those_of_the_naive_plan(sql: str) -> None:
         if sql in FEWER:
             assert pair.planned_fake.calls < pair.naive_fake.calls
         asked = [question_hash(request, "once") for request in pair.planned_fake.requests]
-        assert len(set(asked)) == len(asked), "a question was asked twice"
+        failed = sum(pair.planned.llm_engine.history[-1].failures.values())
+        assert len(asked) - len(set(asked)) <= failed, "asked twice, and not since a call failed"
     finally:
         close_pair(pair)
 
