@@ -76,6 +76,16 @@ def test_the_next_connection_pays_nothing(connect: Connect) -> None:
     assert f"{first.calls} answered from cache" in con.llm_engine.history[-1].summary()
 
 
+def test_answers_are_on_the_disk_when_a_statement_has_ended(connect: Connect, path: Path) -> None:
+    con = connect(FakeProvider())
+    with sqlite3.connect(path) as database:
+        for done in (1, 2, 3):
+            con.execute(f"SELECT LLM('{done}', v) FROM t").fetchall()
+            kept = database.execute("SELECT count(*) FROM answers").fetchall()
+            assert kept == [(40 * done,)]
+    database.close()
+
+
 def test_the_order_of_arguments_is_no_part_of_the_key(connect: Connect) -> None:
     fake = FakeProvider()
     con = connect(fake)
