@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 import threading
@@ -19,6 +20,7 @@ from benchmarks.reliability.two_processes import MOST_EXTRA, together
 from quackllm.engine.cache.places import FILE_NAME, VARIABLE, default_path, place
 from quackllm.engine.connection import Connection
 from quackllm.engine.engine import Engine
+from quackllm.engine.providers.base import Reply, Request
 from quackllm.engine.settings import Settings
 from quackllm.errors import BindError, ServerFailed
 from quackllm.testing import FakeProvider, FakeServer, Fault
@@ -218,6 +220,35 @@ def test_who_waits_for_a_call_that_fails_asks_itself(connect: Connect) -> None:
         )
     assert sorted(rows, key=str) == [("fine",), (None,)]
     assert len(tried) == 2
+
+
+class Dawdling(FakeProvider):
+    """Takes its time for one row, and fails once for another."""
+
+    failed = False
+
+    async def complete(self, request: Request) -> Reply:
+        if "slow" in request.fields:
+            await asyncio.sleep(4)
+        if "fails" in request.fields and not self.failed:
+            self.failed = True
+            raise ServerFailed("the first one fails")
+        return await super().complete(request)
+
+
+def test_a_failed_call_is_free_for_others_at_once(connect: Connect) -> None:
+    fake = Dawdling()
+    con = connect(fake, max_retries=0)
+    both = "SELECT LLM('x', v) FROM (VALUES ('slow'), ('fails')) r(v)"
+    thread = threading.Thread(target=con.cursor().execute, args=(both,))
+    thread.start()
+    while not fake.failed:
+        time.sleep(0.01)
+    started = time.monotonic()
+    [[answer]] = con.cursor().execute("SELECT LLM('x', v) FROM (SELECT 'fails' AS v)").fetchall()
+    assert answer is not None
+    assert thread.is_alive() and time.monotonic() - started < 4, "not when the other has ended"
+    thread.join()
 
 
 def test_waiting_for_others_can_be_interrupted(connect: Connect) -> None:
