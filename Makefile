@@ -66,7 +66,7 @@ test-vllm: vllm ## run the tests against a real vLLM server
 	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
 
 clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[clients]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  apt-get install -y -qq postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java default-jdk-headless > /dev/null; \
 	else echo "not root, or no apt-get: psql, psqlODBC and JDBC are tested if they are there"; fi

@@ -124,7 +124,8 @@ TABLES = {
                kind AS relkind, CAST(column_count AS SMALLINT) AS relnatts,
                CAST((SELECT count(*) FROM constraints c WHERE c.relid = r.oid AND c.type = 'CHECK') AS SMALLINT) AS relchecks,
                false AS relhasrules,
-               EXISTS (FROM constraints c WHERE c.relid = r.oid AND c.type = 'FOREIGN KEY') AS relhastriggers, false AS relhassubclass,
+               EXISTS (FROM constraints c WHERE c.type = 'FOREIGN KEY'
+                       AND (c.relid = r.oid OR c.referenced_table = r.name)) AS relhastriggers, false AS relhassubclass,
                false AS relrowsecurity, false AS relforcerowsecurity, true AS relispopulated,
                'd' AS relreplident, false AS relispartition, CAST(0 AS UINTEGER) AS relrewrite,
                CAST(0 AS UINTEGER) AS relfrozenxid, CAST(0 AS UINTEGER) AS relminmxid,
