@@ -49,7 +49,8 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("how", ["setting", "model", "environment"])
 def test_offline_asks_no_server_elsewhere_and_looks_no_name_up(url: str, how: str) -> None:
     with quackllm.connect(offline=True, progress=False) as con:
-        con.llm_engine._environ = {"OPENAI_BASE_URL": url} if how == "environment" else {}
+        environ = {"OPENAI_BASE_URL": url} if how == "environment" else {}
+        con.llm_engine._environ = {"QUACKLLM_CACHE": ":memory:", **environ}
         if how == "setting":
             con.execute(f"SET llm_base_url = '{url}'")
         if how == "model":

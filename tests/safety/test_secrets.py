@@ -50,7 +50,11 @@ def in_a_script(con: Connection, server: FakeServer) -> None:
 
 
 def by_environment(con: Connection, server: FakeServer) -> None:
-    con.llm_engine._environ = {"OPENAI_API_KEY": CANARY, "OPENAI_BASE_URL": server.base_url}
+    con.llm_engine._environ = {
+        "QUACKLLM_CACHE": ":memory:",
+        "OPENAI_API_KEY": CANARY,
+        "OPENAI_BASE_URL": server.base_url,
+    }
 
 
 def by_model(con: Connection, server: FakeServer) -> None:
@@ -78,7 +82,7 @@ def by_user_and_password_of_a_model(con: Connection, server: FakeServer) -> None
 
 def by_user_and_password_of_the_environment(con: Connection, server: FakeServer) -> None:
     url = server.base_url.replace("//", f"//user:{CANARY}@")
-    con.llm_engine._environ = {"OPENAI_BASE_URL": url}
+    con.llm_engine._environ = {"QUACKLLM_CACHE": ":memory:", "OPENAI_BASE_URL": url}
 
 
 PLANTS = [
