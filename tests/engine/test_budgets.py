@@ -47,8 +47,9 @@ def test_no_random_run_spends_more_or_pays_twice_or_gives_a_wrong_row(block: int
 
 
 @pytest.mark.slow
-def test_no_run_of_a_thousand_spends_more_than_its_budget() -> None:
-    for seed in range(1, 1001):
+def test_no_run_of_many_spends_more_than_its_budget() -> None:
+    """The first of the thousand that `benchmarks.reliability.budgets` does."""
+    for seed in range(1, 301):
         random_run(seed)
 
 
