@@ -177,7 +177,11 @@ def test_a_planted_key_is_nowhere(
     with (
         FakeServer(faults=FAULTS[fault]) as server,
         quackllm.connect(
-            str(files / "x.duckdb"), progress=False, concurrency=2, max_retries=0
+            str(files / "x.duckdb"),
+            progress=False,
+            concurrency=2,
+            max_retries=0,
+            cache_path=str(files / "answers.sqlite"),
         ) as con,
     ):
         con.llm_engine.events.listeners.append(lambda event: finds.add("event", event))
@@ -203,6 +207,7 @@ def test_a_planted_key_is_nowhere(
         con.execute("CHECKPOINT")
     finds.add("log", *(f"{record.name}: {record.getMessage()}" for record in caplog.records))
     finds.add("output", *capfd.readouterr())
+    assert (files / "answers.sqlite").stat().st_size > 0
     for path in files.rglob("*"):
         if path.is_file():
             finds.add(str(path), path.read_bytes().decode("latin-1"))
