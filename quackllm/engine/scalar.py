@@ -7,6 +7,7 @@ cache, provider and failure rules are those of the stages.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeAlias
@@ -19,6 +20,10 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.settings import Settings
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.naive import BINDING, FUNCTION
+
+LENT_CHUNKS = 256
+"""Answers of so many chunks are kept alive behind DuckDB's back: version 1.5 lets go of a
+function's result and still reads its texts where it is an operand of COALESCE or CASE."""
 
 Texts: TypeAlias = pa.Array | pa.ChunkedArray
 
@@ -38,10 +43,15 @@ def register_scalar_function(
     with suppress(duckdb.Error):
         connection.remove_function(FUNCTION)
 
+    lent: deque[pa.Array] = deque(maxlen=LENT_CHUNKS)
+
     def llm_call(*columns: Texts) -> pa.Array:
         runs, specs, *fields = (_flat(column) for column in columns)
         rows = max(len(column) for column in (runs, specs, *fields))
-        return _answer(engine, settings, runs, specs, [_spread(f, rows) for f in fields], rows)
+        spread = [_spread(field, rows) for field in fields]
+        answers = _answer(engine, settings, runs, specs, spread, rows)
+        lent.append(answers)
+        return answers
 
     try:
         _create(connection, llm_call)
