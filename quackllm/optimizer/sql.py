@@ -18,6 +18,8 @@ from sqlglot.errors import SqlglotError
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token
 
+from quackllm.optimizer.dollars import MISREAD, relocate, spaced
+
 _E = TypeVar("_E", bound=exp.Expr)
 
 SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", "SUBSTRING")
@@ -54,6 +56,15 @@ class Verbatim(DuckDB):
         """DuckDB's tokens; no word turns the rest of the statement into one string."""
 
         COMMANDS: ClassVar[set[Any]] = set()
+
+    def tokenize(self, sql: str, dialect: Any = None) -> list[Token]:
+        """Cut a text into tokens. Raises `sqlglot.errors.TokenError`."""
+        if MISREAD.search(sql) is None:
+            return list(super().tokenize(sql, dialect))
+        text, places = spaced(sql)
+        tokens = list(super().tokenize(text, dialect))
+        relocate(tokens, places)
+        return tokens
 
     def to_json_path(self, path: exp.Expr | None) -> exp.Expr | None:
         """Leave the right side of `->` and `->>` alone."""
