@@ -203,10 +203,8 @@ class Estimator:
             return self._unfielded(call, tuples), []
         columns = string_columns(tuples, len(ceiling.columns))
         rows = pc.sum(tuples.column(len(ceiling.columns))).as_py() or 0
-        if None in ceiling.columns:
-            known = [
-                c for c, field in zip(columns, ceiling.columns, strict=True) if field is not None
-            ]
+        known = [c for c, field in zip(columns, ceiling.columns, strict=True) if field is not None]
+        if len(known) < len(call.fields):  # the others are answers, of which nothing is known
             tokens = estimated_tokens(call, known, tuples.num_rows)
             tokens += tuples.num_rows * self._answer_tokens(ceiling)
             return Demand(tuples.num_rows, rows, tokens=tokens), []

@@ -427,3 +427,12 @@ def test_an_order_that_a_sample_decides_is_announced(con: Connection) -> None:
     assert "a sample of 16 rows may change it" in text_of(con, "EXPLAIN " + both)
     con.execute("SET llm_disabled_rules = 'order_predicates'")
     assert explain(con, both)["order_from_sample"] is False
+
+
+def test_a_call_of_a_call_without_fields_is_estimated(con: Connection) -> None:
+    """Its answer is a field of the outer call, and no column stands for it."""
+    sql = "SELECT LLM('Compare', title, LLM('Name a film')) FROM movies"
+    [plan] = [row[-1] for row in con.execute(f"EXPLAIN {sql}").fetchall()]
+    assert "at most               31" in plan
+    rows = con.execute(f"EXPLAIN ANALYZE {sql}").fetchall()
+    assert "actual                31" in rows[0][-1]
