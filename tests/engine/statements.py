@@ -24,6 +24,8 @@ STAGED = [
     "SELECT max(COLUMNS('f.*')) FROM (SELECT id, LLM('a', title) AS f1, title AS f2 FROM movies)",
     "SELECT COLUMNS(c -> c LIKE 'f%') FROM (SELECT id, LLM('a', title) AS f1, title AS f2 FROM movies)",
     "SELECT d FROM (SELECT id, LLM('a', title) AS x FROM movies) d",
+    "SELECT b FROM (SELECT LLM('a', title) AS a, LLM('b', title) AS b FROM movies ORDER BY ALL LIMIT 1)",
+    "SELECT b FROM (SELECT LLM('a', title) AS a, LLM('b', title) AS b FROM movies ORDER BY ALL DESC LIMIT 3)",
     "SELECT hash(d) FROM (SELECT id, LLM('a', title) AS x FROM movies) d",
     "SELECT count(*) FROM (SELECT id, LLM('a', title) AS x FROM movies) WHERE x LIKE '%a%'",
     "FROM movies SELECT title, LLM('x', title)",

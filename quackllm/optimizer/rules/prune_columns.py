@@ -95,6 +95,8 @@ def _keys(select: exp.Select) -> list[exp.Expr]:
         return values
     parts = [*(group.expressions if group else []), *(order.expressions if order else [])]
     named = [part.this if isinstance(part, exp.Ordered) else part for part in parts]
+    if any(isinstance(part, exp.Var) and part.name.lower() == "all" for part in named):
+        return values
     positions = [int(part.this) for part in named if isinstance(part, exp.Literal) and part.is_int]
     chosen = [values[at - 1] for at in positions if 0 < at <= len(values)]
     return [*chosen, *(part for part in named if not isinstance(part, exp.Literal))]
