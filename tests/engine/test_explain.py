@@ -153,7 +153,8 @@ def test_early_stop_expects_what_the_wanted_rows_need() -> None:
         [stage] = models(analyze(connection, "SELECT x FROM t WHERE LLM_FILTER('p', x) LIMIT 30"))
     assert stage["at_most"]["calls"] == 1000
     assert stage["expected"]["calls"] == pytest.approx(300, rel=0.02)  # a tenth passes
-    assert stage["actual"]["calls"] == pytest.approx(300, rel=0.1)
+    # DuckDB decides in which order tuples are asked: three standard deviations are 156 calls.
+    assert stage["actual"]["calls"] == pytest.approx(300, abs=200)
 
 
 def test_an_argument_that_is_an_answer_is_bounded_by_the_calls_before(con: Connection) -> None:
