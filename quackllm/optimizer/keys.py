@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.scope import after_grouping, source_parts
+from quackllm.optimizer.scope import after_grouping, source_parts, visible_ctes
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import column, conjunction, conjuncts, has_calls
 
@@ -228,27 +228,11 @@ def same_names(tree: exp.Expr, here: exp.Expr, there: exp.Expr) -> bool:
 
 def _cte(name: str, place: exp.Expr) -> exp.Expr | None:
     """The CTE that a name means at a place."""
-    inside: exp.Expr | None = None
-    through: exp.Expr | None = None
-    node: exp.Expr | None = place
-    while node is not None:
-        if isinstance(node, exp.CTE):
-            through = node
-        with_ = node.args.get("with_")
-        if isinstance(with_, exp.With):
-            for cte in reversed(_visible(with_, through if inside is with_ else None)):
-                if cte.alias.lower() == name.lower():
-                    return cte
-        inside = node
-        node = node.parent
+    for _, visible in visible_ctes(place):
+        for cte in reversed(visible):
+            if cte.alias.lower() == name.lower():
+                return cte
     return None
-
-
-def _visible(with_: exp.With, from_inside: exp.Expr | None) -> list[exp.Expr]:
-    ctes = list(with_.expressions)
-    if from_inside is None:
-        return ctes
-    return ctes[: next(number for number, cte in enumerate(ctes) if cte is from_inside)]
 
 
 def as_condition(key: exp.Expr, values: exp.Select) -> exp.Expr:

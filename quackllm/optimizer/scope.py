@@ -208,6 +208,16 @@ def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
 
 def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
     """Put `query` under every WITH that is visible at `place`, nearest innermost."""
+    for with_, visible in visible_ctes(place):
+        query = _under(visible, bool(with_.args.get("recursive")), query)
+    return query
+
+
+def visible_ctes(place: exp.Expr) -> Iterator[tuple[exp.With, list[exp.Expr]]]:
+    """Yield every WITH around a place, nearest first, and those of its CTEs visible there.
+
+    Inside a CTE these are the ones before it; its own name is not among them.
+    """
     through: exp.Expr | None = None
     inside: exp.Expr | None = None
     node: exp.Expr | None = place
@@ -216,13 +226,10 @@ def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
             through = node
         with_ = node.args.get("with_")
         if isinstance(with_, exp.With):
-            visible = list(with_.expressions)
-            if inside is with_:
-                visible = visible[: _position(visible, through)]
-            query = _under(visible, bool(with_.args.get("recursive")), query)
+            ctes = list(with_.expressions)
+            yield with_, ctes[: _position(ctes, through)] if inside is with_ else ctes
         inside = node
         node = node.parent
-    return query
 
 
 def names_cte(table: exp.Table) -> bool:
@@ -230,21 +237,10 @@ def names_cte(table: exp.Table) -> bool:
     if table.args.get("db"):
         return False
     name = table.name.lower()
-    through: exp.Expr | None = None
-    inside: exp.Expr | None = None
-    node: exp.Expr | None = table
-    while node is not None:
-        if isinstance(node, exp.CTE):
-            through = node
-        with_ = node.args.get("with_")
-        if isinstance(with_, exp.With):
-            visible = list(with_.expressions)
-            if inside is with_ and through is not None:
-                visible = visible[: _position(visible, through) + bool(with_.recursive)]
-            if any(cte.alias.lower() == name for cte in visible):
-                return True
-        inside = node
-        node = node.parent
+    for with_, visible in visible_ctes(table):
+        before = len(visible) + bool(with_.recursive)  # a recursive CTE sees itself
+        if any(cte.alias.lower() == name for cte in with_.expressions[:before]):
+            return True
     return False
 
 

@@ -145,7 +145,7 @@ class Server:
             LOGGER.exception("a session ended by an error of the server's")
         finally:
             writer.close()
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(OSError):
                 await asyncio.wait_for(writer.wait_closed(), _SHUT_SECONDS)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
