@@ -8,15 +8,16 @@ from typing import Any
 
 import duckdb
 
-from quackllm.engine.budget import Limit, Unit
+from quackllm.engine.batch import on_budget
+from quackllm.engine.budget import Budget, Limit, Unit
 from quackllm.engine.engine import Engine
-from quackllm.engine.estimates import Estimator, StageEstimate, undecided
+from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.history import money
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
 from quackllm.engine.wording import in_our_words
-from quackllm.errors import BudgetExceeded
+from quackllm.errors import BudgetExceeded, SettingError
 from quackllm.optimizer.cost import total
 from quackllm.optimizer.lower import ceilings
 from quackllm.udfs.base import Call
@@ -51,24 +52,47 @@ class Accounts:
 
         Calls that are content with partial answers do not count. Time is not judged here.
         """
-        calls = _calls(planned)
-        for call in calls.values():
+        for call in _calls(planned).values():
             # Which answers are remembered is known of an opened provider only.
             provider = self._engine.provider(self._settings, call.model)
             price = self._engine.price(self._settings, call.model)
             run.budget.check_price(provider.model, price)
-        estimates = self._estimator(run).stages(planned)
+        excess = self._excess(run.budget, planned, self._estimator(run).stages(planned))
+        if excess is not None:
+            raise BudgetExceeded(
+                f"the statement {excess}: it is not begun. EXPLAIN shows where they are needed; "
+                "SET llm_on_budget = 'partial' gives the rows that the budget decides."
+            )
+
+    def refusal(self, planned: PlannedQuery, estimates: Estimates) -> str | None:
+        """Say why `refuse_beyond` would raise, None if it would not; nothing is opened.
+
+        Answers that only an opened provider knows as its own are taken for missing.
+        """
+        budget = Budget(self._settings, self._engine.spent)
+        try:
+            for call in _calls(planned).values():
+                model = call.model or self._settings.model or "the model"
+                budget.check_price(model, self._engine.price(self._settings, call.model))
+        except SettingError as error:
+            return str(error).removeprefix("Invalid Input Error: ")
+        return self._excess(budget, planned, estimates)
+
+    def _excess(self, budget: Budget, planned: PlannedQuery, estimates: Estimates) -> str | None:
+        """Say which limit the certain part of a plan exceeds, None if it keeps to them all."""
+        calls = _calls(planned)
         counted = [
             (calls[number], estimate)
             for number, estimate in estimates.items()
-            if estimate.certain and run.asker.on_budget(calls[number]) == "error"
+            if estimate.certain and on_budget(calls[number], self._settings) == "error"
         ]
-        for limit in run.budget.limits:
+        for limit in budget.limits:
             if limit.unit is Unit.SECONDS:
                 continue
             least = sum(self._least(limit.unit, call, estimate) for call, estimate in counted)
-            if least > run.budget.room(limit):
-                raise BudgetExceeded(_refusal(limit, least, run))
+            if least > budget.room(limit):
+                return _beyond(limit, least, budget.room(limit))
+        return None
 
     @contextmanager
     def telling(self, planned: PlannedQuery) -> Iterator[None]:
@@ -127,13 +151,8 @@ def _calls(planned: PlannedQuery) -> dict[int, Call]:
     return {ceiling.number: ceiling.site.call for ceiling in ceilings(planned.plan)}
 
 
-def _refusal(limit: Limit, least: float, run: Run) -> str:
+def _beyond(limit: Limit, least: float, room: float) -> str:
     needed = money(least) if limit.unit is Unit.DOLLARS else f"{least:,.0f} {limit.unit.value}"
-    room = run.budget.room(limit)
     left = money(max(room, 0)) if limit.unit is Unit.DOLLARS else f"{max(room, 0):,.0f}"
     shared = f", of which {left} are left" if limit.shared else ""
-    return (
-        f"the statement takes at least {needed}, and {limit}{shared}: it is not begun. EXPLAIN "
-        f"shows where they are needed; SET llm_on_budget = 'partial' gives the rows that "
-        "the budget decides."
-    )
+    return f"takes at least {needed}, and {limit}{shared}"

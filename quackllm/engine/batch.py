@@ -74,9 +74,10 @@ class Asker:
             return "null"
         return call.on_error or self.settings.on_error
 
-    def on_budget(self, call: Call) -> str:
-        """'error' or 'partial': what a budget that is reached does to the statement."""
-        return call.on_budget or self.settings.on_budget
+
+def on_budget(call: Call, settings: Settings) -> str:
+    """'error' or 'partial': what a budget that is reached does to the statement."""
+    return call.on_budget or settings.on_budget
 
 
 class Batch:
@@ -279,7 +280,7 @@ class Batch:
             return
         asker.statement.budget = str(limit)
         done = f"after {asker.budget.spent.shown()}"
-        if asker.on_budget(self._call) == "error":
+        if on_budget(self._call, asker.settings) == "error":
             raise BudgetExceeded(
                 f"{limit} is reached: stopped {done}; {len(left):,} of {len(self._keys):,} "
                 f"questions of {self._call.function.upper()} are left. What was answered is kept."

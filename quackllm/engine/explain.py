@@ -39,11 +39,12 @@ def explained(
     alternatives: Sequence[Alternative] | None = None,
     *,
     undecided: bool = False,
+    refusal: str | None = None,
 ) -> Entry:
     """Describe a program as data.
 
     alternatives: when they were asked for. undecided: whether a sample may still change
-        the order of predicates.
+        the order of predicates. refusal: why a budget would not let the program begin.
     """
     stages: list[Entry] = []
     shown: set[str] = set()
@@ -70,6 +71,7 @@ def explained(
             {"name": other.name, "expected": asdict(other.cost)} for other in alternatives
         ]
     described["order_from_sample"] = undecided
+    described["refused"] = refusal
     described["rules"] = list(program.applied)
     return described
 
@@ -119,6 +121,7 @@ def _happened(stats: StageStats | None) -> Entry:
         "actual": asdict(_cost_of(stats)),
         "answered_by": {"model": stats.model, "endpoint": stats.endpoint},
         "answered_from_cache": stats.cached,
+        "retries": stats.retries,
         "failures": dict(stats.failures),
         "undecided": stats.undecided,
     }
@@ -188,6 +191,8 @@ def as_text(described: Entry) -> str:
         lines.append(
             f"order of predicates: as written; a sample of {SAMPLE_ROWS} rows may change it"
         )
+    if described["refused"]:
+        lines.extend(_wrapped(f"refused: {described['refused']}"))
     if described["rules"]:
         lines.append("rules: " + ", ".join(described["rules"]))
     return "\n".join(lines)
@@ -304,6 +309,8 @@ def _remarks(entry: Entry) -> list[str]:
         remarks.append("tokens out: at most, none measured yet")
     if entry.get("answered_from_cache", 0) > entry.get("remembered", 0):
         remarks.append(f"{entry['answered_from_cache']:,} answers from the cache")
+    if entry.get("retries"):
+        remarks.append(f"{entry['retries']:,} tried again")
     for cause, count in entry.get("failures", {}).items():
         remarks.append(f"{count:,} failed: {cause}")
     if entry.get("undecided"):
@@ -319,5 +326,8 @@ def _remarks_on_total(totals: Entry) -> list[str]:
 
 
 def _remark(text: str) -> list[str]:
-    lines = textwrap.wrap(text, WIDTH - 4, break_long_words=False, break_on_hyphens=False)
-    return [f"│   {line}" for line in lines]
+    return [f"│   {line}" for line in _wrapped(text, WIDTH - 4)]
+
+
+def _wrapped(text: str, width: int = WIDTH) -> list[str]:
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)

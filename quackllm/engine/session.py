@@ -199,7 +199,15 @@ class Session:
             planned = self._planned(sql, parameters, settings, None)
             estimates, others = self._estimated(planned, sql, parameters, settings, None, verbose)
             open_ = undecided(planned, estimates, settings)
-            described = explained(planned.program, estimates, None, others, undecided=open_)
+            accounts = Accounts(self._raw, self._engine, settings, parameters)
+            described = explained(
+                planned.program,
+                estimates,
+                None,
+                others,
+                undecided=open_,
+                refusal=accounts.refusal(planned, estimates),
+            )
             return described, as_text(described)
         with self._running(sql, settings) as run:
             planned = self._affordable(sql, parameters, settings, run)

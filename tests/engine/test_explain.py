@@ -16,8 +16,8 @@ import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.engine.engine import Engine
 from quackllm.engine.providers.base import Reply, Request, Usage
-from quackllm.errors import BindError, SettingError
-from quackllm.testing import FakeProvider
+from quackllm.errors import BindError, QuackLLMError, SettingError
+from quackllm.testing import FakeProvider, FakeServer, HttpFault
 from tests.engine.conftest import TABLES
 
 FILTER = "SELECT title FROM movies WHERE LLM_FILTER('Sad?', synopsis)"
@@ -305,13 +305,14 @@ def test_a_price_of_a_named_model_is_a_number(con: Connection) -> None:
 
 def test_keys_of_the_data_are_those_documented(priced: Connection) -> None:
     described = explain(priced, JOINED, ", ANALYZE, VERBOSE")
-    assert set(described) == {"stages", "total", "alternatives", "order_from_sample", "rules"}
+    keys = {"stages", "total", "alternatives", "order_from_sample", "refused", "rules"}
+    assert set(described) == keys
     assert set(described["total"]) == {"not_told", "at_most", "expected", "actual"}
     stage = models(described)[1]
     assert set(stage) == {
         *("stage", "number", "function", "clause", "constants", "fields", "rows_where"),
         *("tuples", "remembered", "at_most", "expected", "basis"),
-        *("actual", "answered_by", "answered_from_cache", "failures", "undecided"),
+        *("actual", "answered_by", "answered_from_cache", "retries", "failures", "undecided"),
     }
     for cost in ("at_most", "expected", "actual"):
         assert set(stage[cost]) == set(described["total"][cost]) == KEYS
@@ -437,3 +438,58 @@ def test_a_call_of_a_call_without_fields_is_estimated(con: Connection) -> None:
     assert "at most               31" in plan
     rows = con.execute(f"EXPLAIN ANALYZE {sql}").fetchall()
     assert "actual                31" in rows[0][-1]
+
+
+# What a budget would say
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("llm_max_calls = 4", "takes at least 23 calls, and llm_max_calls = 4"),
+        ("llm_connection_max_calls = 4", "llm_connection_max_calls = 4, of which 4 are left"),
+        ("llm_max_tokens = 10", "tokens, and llm_max_tokens = 10"),
+        ("llm_max_cost = 1", "llm_max_cost = 1 cannot be kept: nobody has said what"),
+    ],
+)
+def test_a_budget_that_would_refuse_is_told_without_a_call(
+    con: Connection, fake: FakeProvider, setting: str, words: str
+) -> None:
+    sql = "SELECT LLM('x', body) FROM reviews"
+    assert explain(con, sql)["refused"] is None
+    assert "refused" not in text_of(con, f"EXPLAIN {sql}")
+    con.execute(f"SET {setting}")
+    assert words in explain(con, sql)["refused"]
+    assert words in " ".join(text_of(con, f"EXPLAIN {sql}").split())
+    assert fake.calls == 0
+    with pytest.raises(QuackLLMError) as refused:
+        con.execute(sql)
+    assert words in str(refused.value), "and so it is"
+    con.execute("SET llm_on_budget = 'partial'")
+    told = explain(con, sql)["refused"]
+    assert told is None or "nobody has said" in told
+
+
+def test_what_an_answer_may_spare_is_not_refused(con: Connection) -> None:
+    con.execute("SET llm_max_calls = 23")
+    sql = "SELECT LLM('x', body) FROM reviews WHERE LLM_FILTER('y', body)"
+    assert explain(con, sql)["total"]["at_most"]["calls"] == 46
+    assert explain(con, sql)["refused"] is None
+
+
+def test_tries_because_the_server_failed_are_shown_per_stage() -> None:
+    flaky = HttpFault.failing(503, times=2)
+    with (
+        FakeServer(faults=[flaky]) as server,
+        quackllm.connect(
+            base_url=server.base_url, model="fake-model", progress=False, cache_path=":memory:"
+        ) as con,
+    ):
+        con.execute(TABLES)
+        sql = "SELECT LLM('x', body) FROM reviews"
+        stage, *_ = models(analyze(con, sql))
+        assert stage["retries"] == 2
+        assert con.execute("SELECT retries, calls FROM llm_queries()").fetchall() == [(2, 23)]
+        con.execute("SET llm_cache = false")
+        again = text_of(con, f"EXPLAIN ANALYZE {sql}")
+        assert "tried again" not in again, "nothing of an earlier statement"
