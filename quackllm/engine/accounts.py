@@ -54,7 +54,7 @@ class Accounts:
         """
         for call in _calls(planned).values():
             # Which answers are remembered is known of an opened provider only.
-            provider = self._engine.provider(self._settings, call.model)
+            provider = run.provider(call)
             price = self._engine.price(self._settings, call.model)
             run.budget.check_price(provider.model, price)
         excess = self._excess(run.budget, planned, self._estimator(run).stages(planned))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from quackllm.engine.budget import Budget, Limit, Unit
+from quackllm.engine.budget import Budget, Limit
 from quackllm.engine.cache import AnswerCache, NoCache, Question
 from quackllm.engine.cache.base import Answers
 from quackllm.engine.dispatch import Outcome, dispatch
@@ -192,8 +192,7 @@ class Batch:
         except TimeoutError:
             if not scope.expired():
                 raise
-            over = (limit for limit in budget.limits if limit.unit is Unit.SECONDS)
-            self._limit = budget.reached() or next(over)
+            self._limit = budget.time_limit()
 
     def _deliver(self, index: int, outcome: Outcome) -> None:
         stats, error = self._stats, outcome.error

@@ -126,8 +126,12 @@ class Budget:
 
     def seconds_left(self) -> float | None:
         """Return the seconds until a limit of time is reached, None without one."""
-        left = [(limit, rest) for limit, rest in self._left() if limit.unit is Unit.SECONDS]
-        return min((rest for _, rest in left), default=None)
+        return min((rest for _, rest in self._time_left()), default=None)
+
+    def time_limit(self) -> Limit | None:
+        """Return the limit of time that is reached first, None without one."""
+        left = min(self._time_left(), key=lambda each: each[1], default=None)
+        return None if left is None else left[0]
 
     def room(self, limit: Limit) -> float:
         """Return what the statement may take of a limit in all, from its beginning."""
@@ -149,6 +153,9 @@ class Budget:
             if limit.unit is Unit.SECONDS:
                 used = self._clock() - self._started
             yield limit, self.room(limit) - used
+
+    def _time_left(self) -> Iterator[tuple[Limit, float]]:
+        return (each for each in self._left() if each[0].unit is Unit.SECONDS)
 
     def _before(self, limit: Limit) -> float:
         """What other statements of the connection have spent of a limit."""

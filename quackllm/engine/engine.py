@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections import deque
@@ -23,8 +24,9 @@ from quackllm.engine.cache import (
 from quackllm.engine.cache.places import IN_MEMORY, default_path, place
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
-from quackllm.engine.loop import LoopThread
+from quackllm.engine.loop import Interruption, LoopThread
 from quackllm.engine.offline import refuse_unless_here, refuse_unless_local
+from quackllm.engine.opened import OpenedProviders
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.providers.config import Address, ProviderConfig, Secret
 from quackllm.engine.providers.registry import Providers, choose, from_environment
@@ -101,7 +103,7 @@ class Engine:
         self._orderer = orderer
         self._environ = os.environ if environ is None else environ
         self._redact = redact
-        self._opened: dict[ProviderConfig, Provider] = {}
+        self._opened = OpenedProviders(self._open)
         self._endpoints: dict[str, Endpoint] = {}
         self._memory = MemoryCache()
         self._caches: dict[tuple[str | None, str], AnswerCache] = {}
@@ -113,12 +115,20 @@ class Engine:
     def opened(self) -> list[Provider]:
         """Providers that have been used."""
         given = [self._given] if self._given is not None else []
-        return [*given, *self._opened.values()]
+        return [*given, *(provider for _, provider in self._opened)]
 
-    def provider(self, settings: Settings, model: str | None) -> Provider:
+    def provider(
+        self,
+        settings: Settings,
+        model: str | None,
+        interruption: Interruption | None = None,
+        seconds: float | None = None,
+    ) -> Provider:
         """Return the provider that answers for a model, opened at its first use.
 
-        Raises a `ProviderError` when it cannot be reached, and `SettingError`.
+        Raises a `ProviderError` when it cannot be reached, and `SettingError`;
+        `StatementCancelled` when the interruption is asked for meanwhile, and
+        `TimeoutError` when that takes longer than `seconds`.
         """
         if self._given is not None:
             if settings.offline:
@@ -127,12 +137,17 @@ class Engine:
         config = self.provider_config(settings, model)
         if settings.offline:
             refuse_unless_local(config, self._environ)
-        with self._lock:
-            found = self._opened.get(config)
-            if found is None:
-                found = self.loop.run(self.providers.open(config, self._environ))
-                self._opened[config] = found
+        found = self._opened.find(config)
+        if found is None:
+            found = self.loop.run(self._opened_within(seconds, config), interruption)
         return found
+
+    async def _opened_within(self, seconds: float | None, config: ProviderConfig) -> Provider:
+        async with asyncio.timeout(seconds):
+            return await self._opened.get(config)
+
+    async def _open(self, config: ProviderConfig) -> Provider:
+        return await self.providers.open(config, self._environ)
 
     def provider_config(self, settings: Settings, model: str | None) -> ProviderConfig:
         """Put together what a provider is opened with.
@@ -240,7 +255,10 @@ class Engine:
 
     def redacted(self, text: str, settings: Settings | None = None) -> str:
         """Return a text with '***' for every key that is known here, or in the settings."""
-        configs = (*self._opened, from_environment(ProviderConfig(), self._environ))
+        configs = (
+            *(config for config, _ in self._opened),
+            from_environment(ProviderConfig(), self._environ),
+        )
         hidden = [secret for config in configs for secret in config.secrets()]
         hidden += [secret.key for secret in tuple(self.secrets.values())]
         hidden += [model.api_key for model in tuple(self.models.values()) if model.api_key]
@@ -343,7 +361,7 @@ class Engine:
 
     def opened_provider(self, settings: Settings, model: str | None) -> Provider | None:
         """Return the provider that answers for a model, if it has been used already."""
-        return self._given or self._opened.get(self.provider_config(settings, model))
+        return self._given or self._opened.find(self.provider_config(settings, model))
 
     def close(self) -> None:
         """End statements that run; release providers, the background thread and the cache.
@@ -352,9 +370,7 @@ class Engine:
         """
         for run in list(self._runs.values()):
             run.interrupt()
-        with self._lock:
-            opened, self._opened = list(self._opened.values()), {}
-        for provider in opened:
+        for provider in self._opened.take_all():
             self.loop.run(provider.aclose())
         self.loop.close()
         for cache in tuple(self._caches.values()):

@@ -18,6 +18,7 @@ from quackllm.engine.history import StageStats, StatementStats
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider
 from quackllm.engine.settings import Settings
+from quackllm.errors import BudgetExceeded
 from quackllm.udfs.base import Call, Choice
 
 if TYPE_CHECKING:
@@ -62,6 +63,23 @@ class Run:
         """End the calls in flight, from any thread; `answer` then raises `StatementCancelled`."""
         self._interruption.ask()
 
+    def provider(self, call: Call) -> Provider:
+        """Return the provider of a call; opening it ends with the statement.
+
+        Raises a `ProviderError`, `StatementCancelled`, and `BudgetExceeded` when the time is
+        over before the server has said who it is.
+        """
+        seconds = self.budget.seconds_left()
+        try:
+            return self._engine.provider(self._settings, call.model, self._interruption, seconds)
+        except TimeoutError:
+            limit = self.budget.time_limit()
+            if limit is None:
+                raise
+        raise BudgetExceeded(
+            f"{limit} is reached before the model of {call.function.upper()} could be opened"
+        )
+
     def stage(self, call: Call, provider: Provider) -> StageStats:
         """Return the running totals of a call, begun at its first use."""
         stages = self.stats.stages
@@ -96,7 +114,7 @@ class Run:
         `TooManyFailures`, and the first `CallError` when errors are to stop it.
         """
         with self._lock:
-            provider = self._engine.provider(self._settings, call.model)
+            provider = self.provider(call)
             question = question_of(call, provider)
             known = self._known.setdefault(question, Known())
             fields = self._engine.shown(fields)
@@ -111,7 +129,7 @@ class Run:
     def remembered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[bool]:
         """Tell of each row whether its answer is there already."""
         with self._lock:
-            provider = self._engine.provider(self._settings, call.model)
+            provider = self.provider(call)
             question = question_of(call, provider)
             keys = answer_keys(call, fields, rows)
             known = self._known.get(question, Known()).answers

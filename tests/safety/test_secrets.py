@@ -230,7 +230,9 @@ def search(con: Connection, finds: Finds) -> None:
     finds.add("reprs", con, engine, con.llm_settings, engine.models, engine.secrets)
     for provider in engine.opened:
         finds.add("provider", provider, vars(provider))
-    finds.add("configs", *engine._opened, *engine.history, *engine.failures)
+    finds.add(
+        "configs", *(config for config, _ in engine._opened), *engine.history, *engine.failures
+    )
     kinds = (Engine, Address, ProviderConfig, Secret)
     finds.add("objects", *(thing for thing in gc.get_objects() if type(thing) in kinds))
 

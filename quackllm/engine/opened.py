@@ -1,0 +1,65 @@
+"""The providers that are in use: each is opened once, and whoever waits for it may leave."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from quackllm.engine.providers.base import Provider
+    from quackllm.engine.providers.config import ProviderConfig
+
+
+class OpenedProviders:
+    """Providers by what they are opened with.
+
+    Iterated over and looked up from any thread; opened in one event loop.
+    """
+
+    def __init__(self, open_: Callable[[ProviderConfig], Awaitable[Provider]]) -> None:
+        """Have none yet; `open_` opens one, and raises what `Engine.provider` does."""
+        self._open = open_
+        self._opened: dict[ProviderConfig, Provider] = {}
+        self._opening: dict[ProviderConfig, asyncio.Task[Provider]] = {}
+        self._waiting: Counter[ProviderConfig] = Counter()
+
+    def __iter__(self) -> Iterator[tuple[ProviderConfig, Provider]]:
+        """Go through those that are open now."""
+        return iter(list(self._opened.items()))
+
+    def find(self, config: ProviderConfig) -> Provider | None:
+        """Return a provider that is open already."""
+        return self._opened.get(config)
+
+    async def get(self, config: ProviderConfig) -> Provider:
+        """Return a provider, opened if it is not yet.
+
+        Statements that need the same one share the opening; it is cancelled when the last
+        of them is.
+        """
+        found = self._opened.get(config)
+        if found is not None:
+            return found
+        task = self._opening.get(config)
+        if task is None:
+            task = self._opening[config] = asyncio.ensure_future(self._open_one(config))
+        self._waiting[config] += 1
+        try:
+            return await asyncio.shield(task)
+        finally:
+            self._waiting[config] -= 1
+            if not self._waiting[config]:
+                del self._waiting[config], self._opening[config]
+                task.cancel()
+
+    def take_all(self) -> list[Provider]:
+        """Forget all of them; return them, to be closed."""
+        opened, self._opened = list(self._opened.values()), {}
+        return opened
+
+    async def _open_one(self, config: ProviderConfig) -> Provider:
+        provider = self._opened[config] = await self._open(config)
+        return provider
