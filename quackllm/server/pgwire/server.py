@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from quackllm.server.pgwire import backend, frontend
 from quackllm.server.pgwire.activity import Activity, Registry
-from quackllm.server.pgwire.catalog import Catalog
+from quackllm.server.pgwire.catalog import Catalog, CatalogDatabase
 from quackllm.server.pgwire.conductor import Conductor
 from quackllm.server.pgwire.errors import SqlState, WireError
 from quackllm.server.pgwire.frontend import CancelRequest, EncryptionRequest, ProtocolViolation
@@ -89,6 +89,7 @@ class Server:
         self._databases = {name: Served(name, con) for name, con in databases.items()}
         for served in self._databases.values():
             served.connection.llm_engine.events.listeners.append(served.numbers)
+        self._catalogs = CatalogDatabase(self.registry, list(databases))
         self._mock_secret = secrets.token_bytes(32)
         self._listening: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -123,6 +124,7 @@ class Server:
             activity.terminate()
         if self._clients:
             await asyncio.wait(self._clients, timeout=_SHUT_SECONDS)
+        self._catalogs.close()
         for served in self._databases.values():
             with contextlib.suppress(ValueError):
                 served.connection.llm_engine.events.listeners.remove(served.numbers)
@@ -281,7 +283,7 @@ class Server:
             ssl="on" if writer.get_extra_info("ssl_object") else "off",
         )
         worker = Worker(connection)
-        catalog = Catalog(worker, variables, self.registry, activity, list(self._databases))
+        catalog = Catalog(worker, variables, self._catalogs, activity)
         watch = Watch(connection.llm_engine, served.numbers)
         conductor = Conductor(worker, catalog, variables, watch, role)
         session = Session(reader, writer, conductor, activity)

@@ -13,6 +13,12 @@ from quackllm.server.pgwire.types import ARRAY_OIDS, Form, WireType
 if TYPE_CHECKING:
     from quackllm.server.pgwire.variables import Variables
 
+FIRST_DATABASE = 16384
+"""The oid of the first database that is served; the others follow."""
+
+ROLE = 10
+"""The oid of the session's user."""
+
 # oid, name, length, category, display
 _BASE_TYPES = (
     (16, "bool", 1, "B", "boolean"), (17, "bytea", -1, "U", "bytea"), (18, "char", 1, "Z", '"char"'),
@@ -83,10 +89,33 @@ def type_rows(kinds: Sequence[str], found: Sequence[WireType]) -> pa.Table:
     )
 
 
-def fixed_tables(databases: Sequence[str], variables: Variables) -> dict[str, str]:
-    """Return name → DuckDB's SQL of each table."""
+def roles_table(user: str) -> str:
+    """Return the query of pg_roles, in the session of a user."""
+    return f"""
+        SELECT CAST(oid AS UINTEGER) AS oid, rolname, true AS rolsuper, true AS rolinherit,
+               true AS rolcreaterole, true AS rolcreatedb, true AS rolcanlogin, false AS rolreplication,
+               false AS rolbypassrls, -1 AS rolconnlimit, '********' AS rolpassword,
+               CAST(NULL AS TIMESTAMPTZ) AS rolvaliduntil, CAST(NULL AS VARCHAR[]) AS rolconfig
+        FROM (VALUES ({ROLE}, {literal(user)}), (9, 'quackllm')) t(oid, rolname)"""
+
+
+def settings_table(variables: Variables) -> str:
+    """Return the query of pg_settings, with the values of this moment."""
     settings = ", ".join(f"({literal(k)}, {literal(v)})" for k, v in variables.rows())
-    served = ", ".join(f"({16384 + i}, {literal(name)})" for i, name in enumerate(databases))
+    return f"""
+        SELECT name, setting, CAST(NULL AS VARCHAR) AS unit, 'quackllm' AS category, '' AS short_desc,
+               '' AS extra_desc, 'user' AS context, 'string' AS vartype, 'default' AS source,
+               CAST(NULL AS VARCHAR) AS min_val, CAST(NULL AS VARCHAR) AS max_val,
+               CAST(NULL AS VARCHAR[]) AS enumvals, setting AS boot_val, setting AS reset_val,
+               false AS pending_restart
+        FROM (VALUES {settings}) t(name, setting)"""
+
+
+def fixed_tables(databases: Sequence[str]) -> dict[str, str]:
+    """Return name → query of each table; databases are the names of those served."""
+    served = ", ".join(
+        f"({FIRST_DATABASE + i}, {literal(name)})" for i, name in enumerate(databases)
+    )
     return {
         "pg_type": _types(),
         "pg_database": f"""
@@ -96,12 +125,6 @@ def fixed_tables(databases: Sequence[str], variables: Variables) -> dict[str, st
                    'C' AS datcollate, 'C' AS datctype, CAST(NULL AS VARCHAR) AS daticulocale,
                    CAST(NULL AS VARCHAR) AS datcollversion, CAST(NULL AS VARCHAR[]) AS datacl
             FROM (VALUES {served}) t(oid, datname)""",
-        "pg_roles": f"""
-            SELECT CAST(oid AS UINTEGER) AS oid, rolname, true AS rolsuper, true AS rolinherit,
-                   true AS rolcreaterole, true AS rolcreatedb, true AS rolcanlogin, false AS rolreplication,
-                   false AS rolbypassrls, -1 AS rolconnlimit, '********' AS rolpassword,
-                   CAST(NULL AS TIMESTAMPTZ) AS rolvaliduntil, CAST(NULL AS VARCHAR[]) AS rolconfig
-            FROM (VALUES (10, {literal(variables.get("session_authorization"))}), (9, 'quackllm')) t(oid, rolname)""",
         "pg_authid": "SELECT * FROM pg_roles",
         "pg_user": """
             SELECT rolname AS usename, oid AS usesysid, rolcreatedb AS usecreatedb, rolsuper AS usesuper,
@@ -110,17 +133,10 @@ def fixed_tables(databases: Sequence[str], variables: Variables) -> dict[str, st
         "pg_group": "SELECT '' AS groname, CAST(0 AS UINTEGER) AS grosysid, CAST([] AS UINTEGER[]) AS grolist LIMIT 0",
         "pg_am": "SELECT CAST(oid AS UINTEGER) AS oid, amname, amtype FROM (VALUES (2, 'heap', 't'), (403, 'art', 'i')) t(oid, amname, amtype)",
         "pg_language": "SELECT CAST(14 AS UINTEGER) AS oid, 'sql' AS lanname, CAST(10 AS UINTEGER) AS lanowner, false AS lanispl, true AS lanpltrusted, CAST(0 AS UINTEGER) AS lanplcallfoid, CAST(NULL AS VARCHAR[]) AS lanacl",
-        "pg_collation": "SELECT CAST(100 AS UINTEGER) AS oid, 'default' AS collname, CAST(11 AS UINTEGER) AS collnamespace, CAST(10 AS UINTEGER) AS collowner, 'd' AS collprovider, true AS collisdeterministic, -1 AS collencoding, 'C' AS collcollate, 'C' AS collctype",
+        "pg_collation": "SELECT CAST(100 AS UINTEGER) AS oid, 'default' AS collname, CAST(11 AS UINTEGER) AS collnamespace, CAST(10 AS UINTEGER) AS collowner, 'd' AS collprovider, true AS collisdeterministic, -1 AS collencoding, 'C' AS collcollate, 'C' AS collctype, CAST(NULL AS VARCHAR) AS colliculocale, CAST(NULL AS VARCHAR) AS collversion",
         "pg_tablespace": "SELECT CAST(1663 AS UINTEGER) AS oid, 'pg_default' AS spcname, CAST(10 AS UINTEGER) AS spcowner, CAST(NULL AS VARCHAR[]) AS spcacl, CAST(NULL AS VARCHAR[]) AS spcoptions",
         "pg_extension": "SELECT CAST(13500 AS UINTEGER) AS oid, 'plpgsql' AS extname, CAST(10 AS UINTEGER) AS extowner, CAST(11 AS UINTEGER) AS extnamespace, false AS extrelocatable, '1.0' AS extversion LIMIT 0",
         "pg_enum": "SELECT CAST(0 AS UINTEGER) AS oid, CAST(0 AS UINTEGER) AS enumtypid, CAST(1 AS FLOAT) AS enumsortorder, '' AS enumlabel LIMIT 0",
-        "pg_settings": f"""
-            SELECT name, setting, CAST(NULL AS VARCHAR) AS unit, 'quackllm' AS category, '' AS short_desc,
-                   '' AS extra_desc, 'user' AS context, 'string' AS vartype, 'default' AS source,
-                   CAST(NULL AS VARCHAR) AS min_val, CAST(NULL AS VARCHAR) AS max_val,
-                   CAST(NULL AS VARCHAR[]) AS enumvals, setting AS boot_val, setting AS reset_val,
-                   false AS pending_restart
-            FROM (VALUES {settings}) t(name, setting)""",
         "pg_timezone_names": "SELECT 'UTC' AS name, 'UTC' AS abbrev, INTERVAL 0 SECONDS AS utc_offset, false AS is_dst",
         "pg_stat_database": "SELECT oid AS datid, datname, 0 AS numbackends FROM pg_database",
     }  # fmt: skip

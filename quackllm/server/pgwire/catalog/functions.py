@@ -81,6 +81,7 @@ _MACROS = {
     "regnamespace_oid": "(n) AS (SELECT min(s.oid) FROM pg_namespace s WHERE s.nspname = replace(n, '\"', ''))",
     "pg_sequence_last_value": "(o) AS CAST(NULL AS BIGINT)",
     "pg_stat_get_numscans": "(o) AS 0::BIGINT",
+    "array_remove": "(a, e) AS list_filter(a, lambda x: x IS DISTINCT FROM e)",
     "array_upper": "(a, d) AS nullif(len(a), 0)",
     "array_lower": "(a, d) AS CASE WHEN len(a) > 0 THEN 1 END",
     "pg_show_all_settings": "() AS TABLE SELECT * FROM pg_settings",
@@ -88,21 +89,17 @@ _MACROS = {
 }  # fmt: skip
 
 
-def macro_statements() -> list[str]:
-    """Return the CREATE MACRO statements, in an order in which each finds what it uses."""
-    statements = [
-        f"CREATE MACRO {name}(a, b) AS true, (a, b, c) AS true" for name in PRIVILEGE_FUNCTIONS
-    ]
-    statements += [f"CREATE MACRO {name}(o) AS true" for name in VISIBILITY_FUNCTIONS]
+def macros() -> dict[str, str]:
+    """Return name → CREATE MACRO statement."""
+    bodies = dict.fromkeys(PRIVILEGE_FUNCTIONS, "(a, b) AS true, (a, b, c) AS true")
+    bodies.update(dict.fromkeys(VISIBILITY_FUNCTIONS, "(o) AS true"))
     for name, arities in _NULL_FUNCTIONS.items():
-        forms = ", ".join(
+        bodies[name] = ", ".join(
             f"({', '.join(f'a{i}' for i in range(arity))}) AS CAST(NULL AS VARCHAR)"
             for arity in arities
         )
-        statements.append(f"CREATE MACRO {name}{forms}")
-    first = ("quote_ident", "regclass_oid", "regtype_oid")
-    ordered = [*first, *(name for name in _MACROS if name not in first)]
-    return statements + [f"CREATE MACRO {name}{_MACROS[name]}" for name in ordered]
+    bodies.update(_MACROS)
+    return {name: f"CREATE OR REPLACE TEMP MACRO {name}{body}" for name, body in bodies.items()}
 
 
 def function_names() -> frozenset[str]:

@@ -337,7 +337,7 @@ INFORMATION = {
         FROM constraints, raw_session""",
     "constraint_table_usage": """
         SELECT DISTINCT table_catalog, table_schema, table_name, constraint_catalog, constraint_schema, constraint_name
-        FROM information.constraint_column_usage""",
+        FROM information_constraint_column_usage""",
     "referential_constraints": """
         SELECT database AS constraint_catalog, c.schema_name AS constraint_schema, c.conname AS constraint_name,
                database AS unique_constraint_catalog, p.schema_name AS unique_constraint_schema,

@@ -10,6 +10,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from quackllm.server.pgwire.catalog.definitions import INFORMATION_PREFIX
 from quackllm.server.pgwire.catalog.functions import function_names
 from quackllm.server.pgwire.errors import SqlState, WireError
 
@@ -32,9 +33,13 @@ _OIDS = re.compile(r"::\s*(?:pg_catalog\.)?oid\s*\[\]", re.IGNORECASE)
 _COLLATE = re.compile(
     r'\bCOLLATE\s+(?:pg_catalog\.|"pg_catalog"\.)?(?:"default"|default|"C"|"\w+")', re.IGNORECASE
 )
-_AS_KEYWORD = re.compile(
-    r"\bAS\s+(select|table|order|group|user|desc|column)\b(?=\s*(?:,|\bFROM\b))", re.IGNORECASE
+_KEYWORD_AS_NAME = re.compile(
+    r"'[^']*'|(?P<before>\w\.|\bAS\s+)(?P<word>select|table|order|group|user|desc|column)\b"
+    r"(?=\s*(?:[,)]|$|\bFROM\b))",
+    re.IGNORECASE,
 )
+"""A keyword that PostgreSQL takes for a name where it stands, or a text, which stays as it is."""
+
 _OF_SESSION = (
     r"(?:(?:version|current_database|current_schema)\s*\(\s*\)|current_user|session_user|user"
     r"|current_role|current_catalog|current_schema)(?:\s+(?:AS\s+)?\"?\w+\"?)?"
@@ -67,6 +72,13 @@ _SESSION_FUNCTIONS = {
 
 _WITH_ROWS = frozenset({"pg_partition_ancestors"})
 """Functions that stand in FROM too, where DuckDB has macros of another kind."""
+
+_TABLE_OIDS = {
+    "pg_attribute": 1249, "pg_class": 1259, "pg_constraint": 2606, "pg_database": 1262,
+    "pg_language": 2612, "pg_namespace": 2615, "pg_opclass": 2616, "pg_operator": 2617,
+    "pg_opfamily": 2753, "pg_proc": 1255, "pg_rewrite": 2618, "pg_trigger": 2620, "pg_type": 1247,
+}  # fmt: skip
+"""What the column `tableoid` of these tables has, which `*` does not show."""
 
 _RENAMED = {"json_build_object": "json_object", "jsonb_build_object": "json_object"}
 
@@ -117,7 +129,7 @@ class Translator:
         """Return DuckDB's SQL. Raises `WireError` for a query that cannot be read."""
         text = _COLLATE.sub("", _OPERATOR.sub(r" \1 ", sql))
         text = _OIDS.sub("::int8[]", text)
-        text = _AS_KEYWORD.sub(r'AS "\1"', text)
+        text = _KEYWORD_AS_NAME.sub(_as_name, text)
         try:
             root = sqlglot.parse_one(text, read="postgres")
         except (SqlglotError, RecursionError) as error:
@@ -146,7 +158,9 @@ class Translator:
             return _cast(node)
         if isinstance(node, exp.Dot):
             return _without_schema(node)
-        if isinstance(node, exp.Column) and _is_system(node.args.get("db")):
+        if isinstance(node, exp.Column) and node.name.lower() == "tableoid":
+            return exp.cast(_literal(_oid_of_table(node)), "UINTEGER", dialect="duckdb")
+        if isinstance(node, exp.Column) and _is_of_catalog(node.args.get("db")):
             return exp.column(node.this.copy(), table=node.args["table"].copy())
         word = next((w for kind, w in _SESSION_WORDS.items() if isinstance(node, kind)), None)
         if word is not None:
@@ -175,10 +189,11 @@ class Translator:
         function = node.this
         if isinstance(function, exp.Anonymous) and function.name.lower() in _WITH_ROWS:
             function.set("this", function.name.lower() + "_rows")
-        schema = node.db.lower()
-        if schema == "information_schema":
-            node.set("db", exp.to_identifier("information"))
-        elif schema == "pg_catalog":
+        if node.db.lower() == "information_schema":
+            if not node.alias:
+                node.set("alias", exp.TableAlias(this=node.this.copy()))
+            node.set("this", exp.to_identifier(INFORMATION_PREFIX + node.name.lower()))
+        if node.db.lower() in SCHEMAS:
             node.set("db", None)
         node.set("catalog", None)
         return node
@@ -198,6 +213,10 @@ class Translator:
         if name == "_pg_expandarray":
             return _expanded(node.expressions[0])
         return node
+
+
+def _as_name(found: re.Match[str]) -> str:
+    return f'{found["before"]}"{found["word"]}"' if found["word"] else found[0]
 
 
 def _function_name(function: exp.Expr) -> str:
@@ -236,8 +255,16 @@ def _counted_from_one(node: exp.Bracket) -> exp.Expr:
     return exp.Anonymous(this="list_extract", expressions=[node.this.copy(), moved])
 
 
-def _is_system(identifier: exp.Expr | None) -> bool:
-    return identifier is not None and identifier.name.lower() == "pg_catalog"
+def _oid_of_table(column: exp.Column) -> int:
+    """Return the oid of the table that a column `tableoid` belongs to."""
+    select = column.parent_select
+    tables = () if select is None else select.find_all(exp.Table)
+    name = next((t.name for t in tables if column.table in ("", t.alias_or_name)), "")
+    return _TABLE_OIDS.get(name.lower(), 0)
+
+
+def _is_of_catalog(schema: exp.Expr | None) -> bool:
+    return schema is not None and schema.name.lower() in SCHEMAS
 
 
 def _without_schema(node: exp.Dot) -> exp.Expr:
@@ -284,6 +311,8 @@ def _cast(node: exp.Cast) -> exp.Expr:
         return exp.cast(operand.copy(), "UINTEGER", dialect="duckdb")
     if name in ("oid[]", "_oid"):
         return exp.cast(operand.copy(), "UINTEGER[]", dialect="duckdb")
+    if name in ("varchar", "text") and operand.name.lower() in ZERO_BASED:
+        return exp.Anonymous(this="array_to_string", expressions=[operand.copy(), _literal(" ")])
     if name in ("name", "char", "bpchar", "aclitem", "unknown", "cstring", "pg_node_tree",
                 "information_schema.sql_identifier", "information_schema.character_data",
                 "information_schema.cardinal_number", "information_schema.yes_or_no", "citext"):  # fmt: skip
