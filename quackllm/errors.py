@@ -13,7 +13,8 @@ those that have a counterpart in DuckDB are of that class too::
         │   ├── ModelNotFound         the server or the disk has no such model
         │   ├── RequestRefused        the server refuses every request of this kind
         │   ├── RateLimited           the server wants a pause of many minutes
-        │   └── NotOnThisMachine      llm_offline is on, and the server is elsewhere
+        │   ├── NotOnThisMachine      llm_offline is on, and the server is elsewhere
+        │   └── ModelNotAllowed       llm_allowed_models does not name the model
         ├── CallError             one call failed; NULL and a row in llm_errors()
         │   ├── InvalidAnswer         the model's answer does not fit the type asked for
         │   ├── ContextWindowExceeded the prompt is longer than the model's window
@@ -84,6 +85,10 @@ class RateLimited(ProviderError):
 
 class NotOnThisMachine(ProviderError):
     """`llm_offline` is on, and the model would answer from another machine."""
+
+
+class ModelNotAllowed(ProviderError):
+    """`llm_allowed_models` is set, and does not name the model that would answer."""
 
 
 class CallError(QuackLLMError):

@@ -160,6 +160,11 @@ class Connection:
             finish(self._raw)
             return Relation(self, self._raw.sql(stored.sql), stored=stored)
 
+    def calls_model(self, query: str) -> bool:
+        """Whether one statement calls a model, itself or by a view or a macro. For servers."""
+        statements = self._ours(query)
+        return statements is not None and any(map(self._calls, statements))
+
     def interrupt(self) -> None:
         """End the statement that runs, from any thread: DuckDB's work and model calls alike."""
         self._raw.interrupt()

@@ -37,7 +37,7 @@ from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_pr
 from quackllm.engine.settings import Settings, in_bytes
 from quackllm.engine.stored import StoredNames
 from quackllm.engine.traffic.endpoint import Endpoint
-from quackllm.errors import QuackLLMError
+from quackllm.errors import ModelNotAllowed, QuackLLMError
 from quackllm.optimizer.cost import Price
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -130,6 +130,7 @@ class Engine:
         `StatementCancelled` when the interruption is asked for meanwhile, and
         `TimeoutError` when that takes longer than `seconds`.
         """
+        refuse_unless_allowed(settings, model)
         if self._given is not None:
             if settings.offline:
                 refuse_unless_here(self._given.endpoint)
@@ -375,3 +376,19 @@ class Engine:
         self.loop.close()
         for cache in tuple(self._caches.values()):
             cache.close()
+
+
+def refuse_unless_allowed(settings: Settings, model: str | None) -> None:
+    """Raise `ModelNotAllowed` unless `llm_allowed_models` lets the model of a call answer.
+
+    model: the one that the call names, None for that of the settings.
+    """
+    if settings.allowed_models is None:
+        return
+    allowed = [name.strip() for name in settings.allowed_models.split(",")]
+    wanted = model or settings.model
+    if wanted is None or wanted.lower() not in [name.lower() for name in allowed]:
+        shown = "the default model" if wanted is None else f"the model '{wanted}'"
+        raise ModelNotAllowed(
+            f"{shown} may not answer: llm_allowed_models allows {', '.join(allowed)}"
+        )

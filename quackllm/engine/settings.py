@@ -204,6 +204,12 @@ class Settings:
     connection_max_seconds: float | None = _setting(
         None, _seconds, "seconds of all statements with model calls since connect"
     )
+    allowed_models: str | None = _setting(
+        None,
+        _text,
+        "names of the models that may answer, separated by commas; any when not set. Views and "
+        "macros are held to it too",
+    )
     offline: bool = _setting(
         False, _boolean, "refuse every model server that is not on this machine"
     )

@@ -79,7 +79,9 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[c[0][:40] for c in COMMANDS])
 def test_a_command_shows(served: Running, command: str, shown: str) -> None:
-    ends_itself = command.split()[-1].startswith("\\") or command.startswith(("\\d", "\\l", "\\c", "\\sv"))
+    ends_itself = command.split()[-1].startswith("\\") or command.startswith(
+        ("\\d", "\\l", "\\c", "\\sv")
+    )
     done = psql(served, command + ("\n" if ends_itself else ";\n"))
     assert shown in done.stdout, done.stdout + done.stderr
 

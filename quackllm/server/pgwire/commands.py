@@ -62,13 +62,17 @@ class Commands:
         self._reported = now
         return found
 
-    def configure(self, parameters: Mapping[str, str]) -> None:
-        """Carry out the settings of a startup packet: by name, and as `-c name=value`."""
+    def configure(self, parameters: Mapping[str, str], check: Callable[[str, str], None]) -> None:
+        """Carry out the settings of a startup packet: by name, and as `-c name=value`.
+
+        check: raises for a name and a value that the session may not set.
+        """
         given = {k: v for k, v in parameters.items() if k not in _NO_SETTINGS}
         options = given.pop("options", "")
         given.update(_OPTION.findall(options.replace("\\ ", "\0")))
         for name, value in given.items():
             value = value.replace("\0", " ").strip("'")
+            check(name, value)
             known = self._variables.name_of(name)
             if known == "TimeZone":
                 self._time_zone(value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from quackllm.engine.settings import PREFIX
 from quackllm.optimizer.sql import literal
 from quackllm.server.pgwire import frontend, inference, statements
 from quackllm.server.pgwire.commands import Commands
@@ -84,9 +85,12 @@ class Conductor:
 
     def configure(self, parameters: Mapping[str, str]) -> None:
         """Carry out the role's settings, and those that a client begins with."""
-        for name, value in self._role.settings.items():
-            self._worker.run_plain(f"SET llm_{name} = {literal(str(value))}")
-        self._commands.configure(parameters)
+        for name, value in self._role.begins_with().items():
+            self._worker.run_plain(f"SET {PREFIX}{name} = {literal(str(value))}")
+        models = self._role.models
+        if models and self._worker.connection.llm_settings.model not in models:
+            self._worker.run_plain(f"SET {PREFIX}model = {literal(models[0])}")
+        self._commands.configure(parameters, self._role.check_setting)
         self._commands.changed()
 
     # Extended protocol
@@ -119,8 +123,7 @@ class Conductor:
         count = max([len(given), *(place.number for place in prepared.places)], default=0)
         oids = [*given, *[0] * (count - len(given))]
         if 0 in oids and prepared.parsed is not None:
-            worker = self._worker
-            found = inference.parameter_oids(prepared.parsed, worker.connection, worker.has_calls)
+            found = inference.parameter_oids(prepared.parsed, self._worker.connection)
             oids = [oid or found.get(i, inference.TEXT) for i, oid in enumerate(oids, 1)]
         return tuple(oids)
 

@@ -86,6 +86,7 @@ class WireError(Exception):
 _BY_CLASS: tuple[tuple[type[BaseException], SqlState], ...] = (
     (errors.StatementCancelled, SqlState.CANCELED),
     (errors.SettingError, SqlState.INVALID_PARAMETER),
+    (errors.ModelNotAllowed, SqlState.PRIVILEGE),
     (errors.ProviderError, SqlState.SYSTEM),
     (errors.CallError, SqlState.SYSTEM),
     (duckdb.InterruptException, SqlState.CANCELED),

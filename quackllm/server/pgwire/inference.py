@@ -44,9 +44,7 @@ TypesOf = Callable[[str], "list[Any] | None"]
 """The DuckDB types of the columns of a query, None when it does not bind."""
 
 
-def parameter_oids(
-    parsed: Parsed, connection: Connection, has_calls: Callable[[Parsed], bool]
-) -> dict[int, int]:
+def parameter_oids(parsed: Parsed, connection: Connection) -> dict[int, int]:
     """Return the oids found, by the number of the parameter."""
     found = _casts(parsed.sql)
     try:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from quackllm.engine.settings import PREFIX, Settings
 from quackllm.errors import SettingError
+from quackllm.optimizer.naive import FUNCTION
 from quackllm.server.pgwire.errors import SqlState, WireError
 from quackllm.server.pgwire.scram import Verifier, read_verifier, verifier_of
 
@@ -18,8 +20,12 @@ if TYPE_CHECKING:
     from quackllm.server.pgwire.statements import Parsed
 
 _KEYS = ("password", "read_only", "databases", "models", "settings")
-_OF_MODELS = frozenset({"model", "base_url", "provider", "api_key"})
+_ALLOWED = "allowed_models"
+_OF_MODELS = frozenset({"model", "base_url", "provider", "api_key", _ALLOWED})
 """Settings that choose who answers."""
+
+_INDIRECT = frozenset({FUNCTION.upper(), "QUERY"})
+"""Functions by which a statement could ask a model behind the engine's back."""
 
 
 class UsersFileError(Exception):
@@ -32,8 +38,11 @@ class Role:
 
     verifier: of the password; None lets anybody in, which the server allows locally only.
     databases: those that it may connect to, None for all.
-    models: those that may answer, None for all.
+    models: those that may answer, None for all; the first does where the session has no other.
     settings: `llm_` settings that it begins with and cannot change, without the prefix.
+
+    The engine holds each call to the settings of its session; `check` keeps a session from
+    changing them, and from calls that would not be the session's.
     """
 
     name: str
@@ -43,44 +52,57 @@ class Role:
     models: tuple[str, ...] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether what it may ask of models is less than everything."""
+        return self.models is not None or bool(self.settings)
+
+    def begins_with(self) -> dict[str, Any]:
+        """Return the `llm_` settings of its sessions, without the prefix."""
+        if self.models is None:
+            return dict(self.settings)
+        return {**self.settings, _ALLOWED: ", ".join(self.models)}
+
     def check(self, parsed: Parsed) -> None:
         """Raise `WireError` for a statement that the role may not run."""
         words = parsed.words
-        named = [word.lower().removeprefix(PREFIX) for word in words[:4]]
         if words[:1] in (("SET",), ("RESET",), ("PRAGMA",)):
-            locked = set(self.settings) | (_OF_MODELS if self.models is not None else set())
-            for name in named:
-                if name in locked and not self._may_choose(name, parsed):
-                    raise _denied(f"role {self.name} may not change {PREFIX}{name}")
-        if self.models is None:
-            return
-        if "MODEL" in words[1:4] and words[0] in ("CREATE", "DROP"):
+            for word in words[1:4]:
+                self.check_setting(word, parsed.statement.tokens[-1].text)
+        if self.models is not None and "MODEL" in words[1:4] and words[0] in ("CREATE", "DROP"):
             raise _denied(f"role {self.name} may not {words[0].lower()} models")
-        for model in _models_named(parsed):
-            if model not in self.models:
-                raise _denied(
-                    f"role {self.name} may not use the model {model!r}",
-                    f"It may use {', '.join(self.models)}.",
-                )
+        if self.is_limited:
+            self._check_calls_are_its_own(words)
 
-    def _may_choose(self, name: str, parsed: Parsed) -> bool:
-        if name != "model" or name in self.settings or self.models is None:
-            return False
-        return parsed.statement.tokens[-1].text in self.models
+    def check_setting(self, written: str, value: str) -> None:
+        """Raise `WireError` where the role may not give a setting a value.
+
+        written: the name; any that is none of ours may be set.
+        """
+        name = written.lower().removeprefix(PREFIX)
+        is_choice = name == "model" and self.models is not None and name not in self.settings
+        if is_choice and value in (self.models or ()):
+            return
+        if name in self.settings or (self.models is not None and name in _OF_MODELS):
+            raise _denied(
+                f"role {self.name} may not change {PREFIX}{name}",
+                f"It may use {', '.join(self.models)}." if is_choice and self.models else "",
+            )
+
+    def _check_calls_are_its_own(self, words: Sequence[str]) -> None:
+        """Refuse what DuckDB runs without the engine's knowing whose statement it is."""
+        if words[0] == "PREPARE":
+            raise _denied(
+                f"role {self.name} may not PREPARE: its limits hold for what it sends",
+                "Use the driver's prepared statements.",
+            )
+        for word, following in pairwise(words):
+            if following == "(" and word in _INDIRECT:
+                raise _denied(f"role {self.name} may not use {word.lower()}()")
 
 
 def _denied(message: str, hint: str = "") -> WireError:
     return WireError(SqlState.PRIVILEGE, message, hint=hint)
-
-
-def _models_named(parsed: Parsed) -> list[str]:
-    """Return the models that calls of a statement name: model := 'name'."""
-    tokens = parsed.statement.tokens
-    return [
-        tokens[i + 2].text
-        for i in range(len(tokens) - 2)
-        if tokens[i].text.lower() == "model" and tokens[i + 1].text == ":="
-    ]
 
 
 def read_users(path: Path) -> dict[str, Role]:

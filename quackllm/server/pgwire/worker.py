@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from quackllm.engine.statement import calls_in, is_query
+from quackllm.engine.statement import is_query
 from quackllm.server.pgwire import calls, types
 from quackllm.server.pgwire.errors import SqlState, WireError
 from quackllm.server.pgwire.results import Rows, columns_of, formats_for, text_rows
@@ -105,8 +105,8 @@ class Worker:
         return str(found[0].type).rpartition(".")[2].rstrip(">").partition(":")[0] if found else ""
 
     def has_calls(self, parsed: Parsed) -> bool:
-        """Whether a statement calls a model."""
-        return bool(calls_in(parsed.statement, self.connection.llm_engine.functions))
+        """Whether a statement calls a model, itself or by a view or a macro."""
+        return self.connection.calls_model(parsed.sql)
 
     def show(self, rows: Rows) -> Outcome:
         """Make rows from elsewhere the open result."""

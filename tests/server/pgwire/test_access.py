@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
@@ -12,12 +13,13 @@ import pytest
 from quackllm.server.pgwire.roles import Role, UsersFileError, read_users
 from quackllm.server.pgwire.scram import read_verifier, verifier_of
 from quackllm.server.serve import main
-from tests.server.pgwire.running import Wire, error_fields, running
+from tests.server.pgwire.running import TABLES, Running, Wire, error_fields, running
 
 USERS = {
     "anna": Role("anna", verifier_of("sécret")),
     "ben": Role("ben", verifier_of("b"), read_only=True, databases=("shop",)),
     "cleo": Role("cleo", verifier_of("c"), models=("fast",), settings={"concurrency": 2}),
+    "dana": Role("dana", verifier_of("d"), settings={"max_calls": 5}),
 }
 
 
@@ -71,6 +73,131 @@ def test_a_role_writes_reads_and_asks_only_as_it_may() -> None:
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     cleo.execute(sql)
         assert served.fake.calls == 0
+
+
+STORED = """
+CREATE VIEW by_large AS SELECT id, LLM_FILTER('Is it?', title, model := 'large') AS f FROM movies;
+CREATE VIEW by_fast AS SELECT id, LLM_FILTER('Is it?', title, model := 'FAST') AS f FROM movies;
+CREATE VIEW by_any AS SELECT id, LLM_FILTER('Is it?', title) AS f FROM movies;
+CREATE MACRO judged(x) AS LLM('Judge.', x, model := 'large');
+"""
+
+
+@pytest.fixture(scope="module")
+def limited() -> Iterator[Running]:
+    with running({"users": USERS}, tables=TABLES + STORED) as served:
+        yield served
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM by_large",
+        "SELECT count(*) FROM by_large WHERE f",
+        "SELECT judged(title) FROM movies",
+        "CREATE TABLE mine AS SELECT * FROM by_large",
+        "UPDATE movies SET synopsis = judged(title)",
+        "PREPARE p AS SELECT * FROM by_large",
+        "SELECT llm_call('', '', title) FROM movies",
+        "FROM query('SELECT * FROM by_large')",
+        "SET llm_allowed_models = 'large'",
+        "RESET llm_allowed_models",
+        "SET SESSION llm_model = 'large'",
+    ],
+)
+def test_no_statement_asks_a_model_that_a_role_may_not(limited: Running, sql: str) -> None:
+    before = limited.fake.calls
+    with (
+        connect(limited.port, "cleo", "c") as cleo,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        cleo.execute(sql)
+    assert limited.fake.calls == before
+
+
+@pytest.mark.parametrize("user", ["cleo", "dana"])
+def test_a_copy_is_held_to_what_its_role_may_ask(limited: Running, user: str) -> None:
+    before = limited.fake.calls
+    with (
+        connect(limited.port, user, user[0]) as connection,
+        connection.cursor() as cursor,
+        pytest.raises(
+            (psycopg.errors.InsufficientPrivilege, psycopg.errors.ConfigurationLimitExceeded)
+        ),
+        cursor.copy("COPY (SELECT * FROM by_large) TO STDOUT") as rows,
+    ):
+        rows.read()
+    assert limited.fake.calls == before
+
+
+def test_a_view_costs_what_its_query_would_and_says_so(limited: Running) -> None:
+    told: list[str] = []
+    with connect(limited.port, "anna", "sécret") as anna:
+        anna.add_notice_handler(lambda notice: told.append(notice.message_primary or ""))
+        anna.execute("CREATE OR REPLACE VIEW twice AS SELECT LLM('Told?', title[:5]) FROM movies")
+        before = limited.fake.calls
+        assert len(anna.execute("SELECT * FROM twice").fetchall()) == 20
+        assert limited.fake.calls == before + 1, "twenty rows, one question"
+    assert told[0].startswith("1 call ")
+
+
+def test_views_over_models_that_it_may_ask_are_open_to_a_role(limited: Running) -> None:
+    with connect(limited.port, "cleo", "c") as cleo:
+        assert cleo.execute("SHOW llm_model").fetchone() == ("fast",), "its first model answers"
+        assert len(cleo.execute("SELECT * FROM by_fast").fetchall()) == 20
+        assert len(cleo.execute("SELECT * FROM by_any").fetchall()) == 20
+        assert cleo.execute("EXPLAIN SELECT * FROM by_any").fetchall()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT LLM('How many?', title) FROM movies",
+        "SELECT LLM('By view?', f) FROM (SELECT LLM('How many?', title) AS f FROM movies)",
+        "CREATE TABLE mine AS SELECT LLM('How many?', title) FROM movies",
+        "INSERT INTO reviews SELECT 1000 + id, id, LLM('How many?', title), 1 FROM movies",
+    ],
+)
+def test_the_budget_of_a_role_holds_for_each_of_its_statements(limited: Running, sql: str) -> None:
+    before = limited.fake.calls
+    with connect(limited.port, "dana", "d") as dana:
+        with pytest.raises(psycopg.errors.ConfigurationLimitExceeded, match="llm_max_calls"):
+            dana.execute(sql)
+        assert limited.fake.calls == before, "what is certain to cost too much asks nothing"
+        sad = "SELECT LLM('How sad?', title) FROM movies WHERE id < 5"
+        assert len(dana.execute(sad).fetchall()) == 5
+        for _ in range(2):  # refreshes come from the answers that are kept
+            assert len(dana.execute(sad).fetchall()) == 5
+    with connect(limited.port, "anna", "sécret") as anna:
+        assert anna.execute("SHOW llm_max_calls").fetchone() == ("",), "others have no such limit"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SET llm_max_calls = 1000",
+        "SET SESSION llm_max_calls TO 1000",
+        "RESET llm_max_calls",
+        "PREPARE p AS SELECT LLM('How many?', title) FROM movies",
+    ],
+)
+def test_a_role_cannot_lift_its_budget(limited: Running, sql: str) -> None:
+    with connect(limited.port, "dana", "d") as dana:
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            dana.execute(sql)
+        dana.execute("RESET ALL")
+        dana.execute("DISCARD ALL")
+        dana.execute("SELECT set_config('llm_max_calls', '1000', false)")
+        assert dana.execute("SHOW llm_max_calls").fetchone() == ("5",)
+
+
+@pytest.mark.parametrize("option", ["llm_max_calls=1000", "llm_max_calls=0x99"])
+def test_a_role_cannot_lift_its_budget_when_it_connects(limited: Running, option: str) -> None:
+    with pytest.raises(psycopg.OperationalError, match="may not change llm_max_calls"):
+        psycopg.connect(
+            f"host=127.0.0.1 port={limited.port} user=dana dbname=shop password=d",
+            options=f"-c {option}",
+        )
 
 
 @pytest.fixture(scope="module")
