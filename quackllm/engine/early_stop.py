@@ -18,7 +18,7 @@ from quackllm.engine.stage_answers import StageAnswers
 from quackllm.optimizer.program import BlockStage
 
 FIRST_BATCH = 16
-"""Argument tuples of a batch at least: fewer would leave a server idle."""
+"""Argument tuples of a batch of the first stage at least: fewer would leave a server idle."""
 
 Fetch = Callable[[str], pa.Table]
 """Runs a query of DuckDB's."""
@@ -33,10 +33,14 @@ class Batches:
     low costs at most as many tuples in vain as were asked before, plus the first batch.
     """
 
-    def __init__(self, rows: Sequence[int], wanted: int) -> None:
-        """Make the batches of tuples; rows[i] is the number of rows that tuple i stands in."""
+    def __init__(self, rows: Sequence[int], wanted: int, least: int = FIRST_BATCH) -> None:
+        """Make the batches of tuples; rows[i] is the number of rows that tuple i stands in.
+
+        least: tuples of a batch at least, as long as there are some.
+        """
         self._rows = [0, *accumulate(rows)]
         self._wanted = wanted
+        self._least = least
         self._done = 0
         self._last = 0
 
@@ -54,7 +58,7 @@ class Batches:
             enough = asked + (self._wanted - found) / share
             needed = bisect_left(self._rows, enough) - self._done
             size = min(size, needed) if self._last else needed
-        start, self._last = self._done, max(size, FIRST_BATCH)
+        start, self._last = self._done, max(size, self._least)
         self._done += self._last
         return start, self._last
 
@@ -123,7 +127,9 @@ class _Pursuit:
         if not tuples.num_rows:
             return self._pursue(level + 1, before)
         found = self._certain
-        batches = Batches(tuples["n"].to_pylist(), self._wanted - found)
+        # What an earlier stage has accepted is seldom much more than what is still missing.
+        least = 1 if level else FIRST_BATCH
+        batches = Batches(tuples["n"].to_pylist(), self._wanted - found, least)
         while not batches.exhausted:
             start, size = batches.following(self._certain - found)
             stage.ask(tuples.slice(start, size))

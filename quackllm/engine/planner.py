@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import duckdb
@@ -38,8 +38,8 @@ from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.rules import RULES, Rule
-from quackllm.optimizer.rules.order_predicates import order_predicates
-from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, rivals
+from quackllm.optimizer.rules.order_predicates import cheapest_order, order_predicates
+from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
 from quackllm.optimizer.sql import cross_unnest, fold_long_lists, join_at_select, parse, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -180,41 +180,48 @@ class Planner:
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask | None) -> None:
         """Find out what decides the order of a plan's predicates; by samples with `ask`."""
-        for found in rivals(plan):
+        for found in rivals(plan, catalog):
             facts = catalog.one_row(found.facts)
             if facts is None:
                 continue
             count = len(found.predicates)
             counted, together = facts[1 : 1 + 2 * count], facts[1 + 2 * count :]
-            tuples = tuple(map(float, counted[::2]))
-            shares = (UNKNOWN_SHARE,) * count
-            many = max(tuples) >= SMALLEST_TABLE and not found.in_order
-            if ask is not None and many:
-                shares = tuple(
-                    self._sampled(query, plan, catalog, run, ask) for query in found.samples
-                )
-            statistics = PredicateStatistics(
+            known = PredicateStatistics(
                 tokens=tuple(
                     (fixed + (length or 0)) / CHARS_PER_TOKEN
                     for fixed, length in zip(found.instructions, counted[1::2], strict=True)
                 ),
-                tuples=tuples,
+                tuples=tuple(map(float, counted[::2])),
                 together=dict(zip(combinations(range(count), 2), together, strict=True)),
-                selectivities=shares,
+                selectivities=(UNKNOWN_SHARE,) * count,
             )
-            catalog.learn(found.predicates, statistics)
+            many = max(known.tuples) >= SMALLEST_TABLE and not found.in_order
+            if ask is not None and many:
+                shares = self._sampled(found, cheapest_order(known), plan, catalog, run, ask)
+                known = replace(known, selectivities=shares)
+            catalog.learn(found.predicates, known)
 
     def _sampled(
-        self, query: exp.Query, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask
-    ) -> float:
-        """Ask a predicate for a sample of its rows; return the share that it accepts."""
+        self,
+        found: Rivals,
+        order: Sequence[int],
+        plan: Plan,
+        catalog: DuckCatalog,
+        run: str,
+        ask: Ask,
+    ) -> tuple[float, ...]:
+        """Ask predicates, in an order, for a sample of rows; return the shares they accept."""
+        shares = [UNKNOWN_SHARE] * len(order)
+        query = found.sample(order)
         schema = catalog.columns(query)
         if schema is None:  # such as one that reads columns of a query around it
-            return UNKNOWN_SHARE
+            return tuple(shares)
         sampling, _ = _ruled(Plan(query, plan.calls), catalog, schema, RULES, frozenset())
-        rows, accepted = ask(PlannedQuery(lower(sampling, run), schema))
-        # Laplace's rule: neither "always" nor "never" follows from a few rows.
-        return (int(accepted) + 1) / (int(rows) + 2)
+        left = ask(PlannedQuery(lower(sampling, run), schema))
+        for at, (asked, accepted) in zip(order, pairwise(left), strict=True):
+            # Laplace's rule: neither "always" nor "never" follows from a few rows.
+            shares[at] = (int(accepted) + 1) / (int(asked) + 2)
+        return tuple(shares)
 
     def naive_query(self, sql: str, run: str) -> str:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""

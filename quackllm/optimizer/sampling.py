@@ -1,21 +1,26 @@
 """What to find out before the order of predicates is decided.
 
 Of predicates under one AND, DuckDB counts the rows and the distinct argument tuples, alone
-and in pairs; that calls no model. Where there are many tuples, each predicate is also asked
-for some rows of its own, drawn from those that the free predicates accept. These answers
-are kept, so what a sample costs in vain is at most its size times the predicates that end
-up behind another.
+and in pairs; that calls no model. Where there are many tuples, the predicates are also asked
+for some rows, drawn from those that the free predicates accept: the one that costs the least
+of all of them, the next one of those that are left, as the statement itself would go on. So
+a sample costs nothing in vain where that order turns out to be the best, and otherwise at
+most its size for each predicate that is put behind another. What it does not tell, because
+few rows were left, is worth little: a predicate that leaves few rows may well be the first.
+Answers are kept, and a LIMIT starts with the rows that have them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from sqlglot import exp
 
+from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.early_stop import row_limit
 from quackllm.optimizer.scope import in_free_scope, in_scope, pairs_of, rows_of, selects
 from quackllm.optimizer.split import Split
 from quackllm.optimizer.sql import (
@@ -32,6 +37,8 @@ from quackllm.optimizer.sql import (
 from quackllm.udfs.base import Call
 
 SAMPLE_ROWS = 16
+FEWEST_ROWS = 4
+"""Rows sampled for a small LIMIT, which is itself satisfied by few."""
 SEED = 42
 SMALLEST_TABLE = 20 * SAMPLE_ROWS
 """Argument tuples below which a sample would cost more than a good order saves."""
@@ -48,25 +55,48 @@ class Rivals:
     facts: SQL of one row: the number of rows that there are to ask about; of each
         predicate its distinct argument tuples and the mean length of their texts; of
         each two predicates, in the order of `combinations`, their tuples together.
-    samples: of each predicate the tree of a SELECT of one row: rows sampled, and rows
-        accepted. Its calls are those of the plan.
     instructions: of each predicate the characters of the fixed text of its calls.
     in_order: whether a LIMIT wants the first rows of an order, which a sample would miss.
+    sample_rows: rows that a sample takes.
+    select: the query that the predicates stand in.
+    rows: a query of the rows that they are asked about, to stand in its place.
     """
 
     predicates: tuple[exp.Expr, ...]
     facts: str
-    samples: tuple[exp.Query, ...]
     instructions: tuple[int, ...]
     in_order: bool
+    sample_rows: int
+    select: exp.Select
+    rows: exp.Select
+
+    def sample(self, order: Sequence[int]) -> exp.Query:
+        """Select how many rows of a sample are left: at first, and behind each predicate.
+
+        order: positions of the predicates, in the order in which they are asked.
+        The calls of the tree are those of the plan.
+        """
+        split = Split("__llm_sample")
+        asked = [
+            split.rewrite(self.predicates[at], lambda node: isinstance(node, exp.Column))
+            for at in order
+        ]
+        drawn = exp.Select(expressions=[exp.Star()]).from_(split.inner(self.rows).subquery("r"))
+        size, seed = exp.Literal.number(self.sample_rows), exp.Literal.number(SEED)
+        drawn.set("sample", exp.TableSample(size=size, seed=seed))
+        counted = [
+            exp.Alias(this=_rows_left(asked[:place]), alias=exp.to_identifier(f"n{place}"))
+            for place in range(len(asked) + 1)
+        ]
+        return in_scope(self.select, exp.Select(expressions=counted).from_(split.derived(drawn)))
 
 
-def rivals(plan: Plan) -> list[Rivals]:
+def rivals(plan: Plan, catalog: Catalog) -> list[Rivals]:
     """List the ANDs whose order is open: in WHERE, and in ON of joins that are not inner."""
-    return [found for select in selects(plan.root) for found in _of_block(select, plan)]
+    return [found for select in selects(plan.root) for found in _of_block(select, plan, catalog)]
 
 
-def _of_block(select: exp.Select, plan: Plan) -> Iterator[Rivals]:
+def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Rivals]:
     where = select.args.get("where")
     conditions: list[tuple[exp.Expr | None, int | None]] = [(where.this if where else None, None)]
     conditions += [
@@ -79,13 +109,19 @@ def _of_block(select: exp.Select, plan: Plan) -> Iterator[Rivals]:
         if sum(bool(own_calls(part)) for part in parts) < 2:
             continue
         rows = rows_of(select, []) if position is None else pairs_of(select, position, [])
-        found = _rivals(parts, rows, select, plan)
+        found = _rivals(parts, rows, select, plan, _sample_rows(select, catalog))
         if found is not None:
             yield found
 
 
+def _sample_rows(select: exp.Select, catalog: Catalog) -> int:
+    """How many rows a sample takes: of a small LIMIT, half as many as it wants."""
+    wanted = row_limit(select, catalog)
+    return SAMPLE_ROWS if wanted is None else min(max(wanted // 2, FEWEST_ROWS), SAMPLE_ROWS)
+
+
 def _rivals(
-    parts: list[exp.Expr], rows: exp.Select, select: exp.Select, plan: Plan
+    parts: list[exp.Expr], rows: exp.Select, select: exp.Select, plan: Plan, sample_rows: int
 ) -> Rivals | None:
     calling = tuple(part for part in parts if has_calls(part))
     if len(calling) > MOST_ORDERED or _nested(calling):
@@ -98,10 +134,9 @@ def _rivals(
     facts = in_free_scope(select, counted)
     if has_calls(facts):  # the rows themselves depend on answers
         return None
-    samples = tuple(in_scope(select, _sampled(rows, part)) for part in calling)
     fixed = tuple(_instructions(part, plan.calls) for part in calling)
     in_order = bool(select.args.get("limit") and select.args.get("order"))
-    return Rivals(calling, text(facts), samples, fixed, in_order)
+    return Rivals(calling, text(facts), fixed, in_order, sample_rows, select, rows)
 
 
 def _facts(predicates: tuple[exp.Expr, ...]) -> list[exp.Expr]:
@@ -131,15 +166,13 @@ def _distinct(arguments: list[str] | None) -> str:
     return f"approx_count_distinct(hash({', '.join(arguments)}))" if arguments else "1"
 
 
-def _sampled(rows: exp.Select, predicate: exp.Expr) -> exp.Select:
-    split = Split("__llm_sample")
-    asked = split.rewrite(predicate, lambda node: isinstance(node, exp.Column))
-    drawn = exp.Select(expressions=[exp.Star()]).from_(split.inner(rows).subquery("r"))
-    size, seed = exp.Literal.number(SAMPLE_ROWS), exp.Literal.number(SEED)
-    drawn.set("sample", exp.TableSample(size=size, seed=seed))
-    counted = exp.Filter(this=raw("count(*)"), expression=exp.Where(this=asked))
-    accepted = exp.Alias(this=counted, alias=exp.to_identifier("accepted"))
-    return exp.Select(expressions=[raw("count(*) AS n"), accepted]).from_(split.derived(drawn))
+def _rows_left(accepting: list[exp.Expr]) -> exp.Expr:
+    """Count the rows that all of some predicates accept."""
+    count = exp.Anonymous(this="count", expressions=[exp.Star()])
+    condition = conjunction(accepting)
+    if condition is None:
+        return count
+    return exp.Filter(this=count, expression=exp.Where(this=condition))
 
 
 def _nested(predicates: tuple[exp.Expr, ...]) -> bool:

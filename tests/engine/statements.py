@@ -145,6 +145,18 @@ STAGED = [
 """Staged whole, and equal to the naive plan as they stand."""
 
 FORMS = [
+    # calls after QUALIFY
+    "SELECT title, LLM('w', synopsis) AS why FROM movies "
+    "QUALIFY row_number() OVER (PARTITION BY genre ORDER BY id) <= 3 AND LLM_FILTER('a', title) "
+    "ORDER BY why, id LIMIT 5",
+    "SELECT *, LLM('w', title) AS why, rank() OVER w AS k FROM movies "
+    "WINDOW w AS (PARTITION BY genre ORDER BY LLM_SCORE('s', synopsis), id) QUALIFY k <= 2",
+    "SELECT id + 1 AS id, LLM('w', title) FROM movies "
+    "QUALIFY id > 5 AND sum(id) OVER (ORDER BY id) < 300 ORDER BY id DESC",
+    "SELECT count(why) FROM (SELECT LLM('w', id) AS why FROM movies m "
+    "QUALIFY count(*) OVER (PARTITION BY m.genre) > 3 AND false)",
+    "SELECT LLM('w', row_number() OVER (ORDER BY id)) FROM movies "
+    "QUALIFY LLM_FILTER('a', row_number() OVER (ORDER BY id)) OR LLM_FILTER('b', title)",
     # samples of all rows, so that both sides sample the same
     "SELECT title, LLM('x', title) FROM movies USING SAMPLE 1000 ROWS",
     "SELECT count(*) FROM movies WHERE LLM_FILTER('x', title) USING SAMPLE 100%",

@@ -27,6 +27,7 @@ from quackllm.optimizer.rules.merge_derived import merge_derived
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
+from quackllm.optimizer.rules.project_after_qualify import project_after_qualify
 from quackllm.optimizer.rules.prune_columns import prune_columns
 from quackllm.optimizer.rules.push_filters import push_filters
 from quackllm.optimizer.rules.push_into_union import push_into_union
@@ -59,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     group_answers,
     split_aggregate,
     limit_in_union,
+    project_after_qualify,
     project_after_limit,
     materialize_unstable,
     relational_first,

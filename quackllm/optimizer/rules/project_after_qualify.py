@@ -1,0 +1,121 @@
+"""Calls about a row are asked only for the rows that QUALIFY leaves.
+
+The newest row of each key, and a question about it, is the common form. What QUALIFY itself
+asks about a row is asked after its other conditions. The rows are kept, since windows may
+break ties otherwise when they are evaluated again.
+
+Before: SELECT film, LLM('...', body) FROM reviews
+        QUALIFY row_number() OVER (PARTITION BY film ORDER BY day DESC) = 1, all rows asked
+After:  kept := SELECT film, body FROM reviews QUALIFY row_number() OVER (...) = 1;
+        SELECT film, LLM('...', body) FROM kept
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sqlglot import exp
+
+from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.plan import MATERIALIZE, Plan
+from quackllm.optimizer.rules.stage_calls import is_grouped
+from quackllm.optimizer.scope import in_scope, selects
+from quackllm.optimizer.split import Split, is_columns, names_of, order_keys
+from quackllm.optimizer.sql import (
+    conjunction,
+    conjuncts,
+    has_calls,
+    held,
+    own_calls,
+    released,
+)
+
+BLOCKING = ("group", "having", "distinct", "sample")
+"""Clauses under which the select list does more than to show each row."""
+
+AFTER = ("order", "limit", "offset")
+"""Clauses that apply to the rows that QUALIFY leaves."""
+
+
+def project_after_qualify(plan: Plan, catalog: Catalog) -> Plan:
+    """Split a SELECT with QUALIFY into the rows that it leaves and a projection of them."""
+    if not any(map(_calls_after, selects(plan.root))):
+        return plan
+    root = held(plan.root.copy())
+    split = 0
+    for select in selects(root):
+        outer = _split(select, f"qualified {split}", catalog)
+        if outer is not None:
+            select.replace(outer)
+            split += 1
+    return replace(plan, root=released(root)) if split else plan
+
+
+def _calls_after(select: exp.Select) -> bool:
+    """Whether a block with QUALIFY calls a model in its select list, or in a condition of
+    QUALIFY, and not in what a window sees."""
+    if not select.args.get("qualify"):
+        return False
+    return any(map(_calls_outside_windows, [*select.expressions, *_conditions(select)]))
+
+
+def _conditions(select: exp.Select) -> list[exp.Expr]:
+    return conjuncts(select.args["qualify"].this)
+
+
+def _calls_outside_windows(part: exp.Expr) -> bool:
+    return any(
+        not isinstance(call.find_ancestor(exp.Window, exp.Select), exp.Window)
+        for call in own_calls(part)
+    )
+
+
+def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
+    if not _calls_after(select) or any(select.args.get(name) for name in BLOCKING):
+        return None
+    if is_grouped(select, catalog):
+        return None
+    calling = [part for part in [*select.expressions, *_conditions(select)] if has_calls(part)]
+    if any(part.find(exp.Query) or any(map(is_columns, part.walk())) for part in calling):
+        return None
+    keys, names = order_keys(select, calls=True), names_of(select, catalog)
+    if keys is None or names is None or any(key.find(exp.Query) for key in keys):
+        return None
+    split = Split("__llm_qualified")
+    items = split.items(select, names, catalog)
+    if items is None:
+        return None
+    after = [part for part in _conditions(select) if _calls_outside_windows(part)]
+    where = conjunction([split.rewrite(part, _is_carried) for part in after])
+    for key in keys:
+        key.set("this", split.rewrite(key.this, _is_carried))
+    inner = _rows_left(select, split)
+    if catalog.columns(in_scope(select, inner.copy())) is None:
+        return None  # a name of QUALIFY is that of a select item
+    outer = exp.Select(expressions=items)
+    if where is not None:
+        outer.set("where", exp.Where(this=where))
+    if keys:
+        outer.set("order", exp.Order(expressions=keys))
+    for name in ("limit", "offset"):
+        if select.args.get(name) is not None:
+            outer.set(name, select.args[name].copy())
+    if inner.args.get("with_") is not None:
+        outer.set("with_", inner.args["with_"].pop())
+    inner.meta[MATERIALIZE] = kept
+    return outer.from_(split.derived(inner))
+
+
+def _is_carried(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Column | exp.Window)
+
+
+def _rows_left(select: exp.Select, split: Split) -> exp.Select:
+    """Copy a block as far as QUALIFY, of which the calls about rows are left out."""
+    inner = split.inner(select)
+    for name in AFTER:
+        inner.set(name, None)
+    stay = [part.copy() for part in _conditions(select) if not _calls_outside_windows(part)]
+    left = conjunction(stay)
+    inner.set("qualify", None if left is None else exp.Qualify(this=left))
+    return inner
