@@ -1,4 +1,4 @@
-"""`quackllm serve`: databases for PostgreSQL clients."""
+"""`quackllm serve`: databases for PostgreSQL clients, and for those of Arrow Flight SQL."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import ipaddress
 import signal
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
 
 import quackllm
 from quackllm.server.pgwire.roles import UsersFileError, read_users
 from quackllm.server.pgwire.scram import verifier_of
 from quackllm.server.pgwire.server import Configuration, Server
+
+if TYPE_CHECKING:
+    from quackllm.server.flight.server import FlightServer
+    from quackllm.server.pgwire.databases import Databases
 
 EPILOG = """\
 examples:
@@ -57,6 +62,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port", type=int, default=5432, help="port (default: %(default)s; 0: any)"
+    )
+    parser.add_argument(
+        "--flight",
+        type=int,
+        metavar="PORT",
+        help="also serve Arrow Flight SQL, for ADBC, on this port (0: any)",
     )
     parser.add_argument(
         "--users", metavar="FILE", help="who may log in (TOML); needed off this machine"
@@ -98,8 +109,9 @@ def main(arguments: Sequence[str]) -> int:
     try:
         configuration = _configuration(options)
         with ExitStack() as stack:
+            start_flight = None if options.flight is None else _flight(options, configuration)
             databases = _databases(options, stack)
-            asyncio.run(_serve(databases, configuration))
+            asyncio.run(_serve(databases, configuration, start_flight))
     except UsageError as error:
         print(f"quackllm serve: {error}", file=sys.stderr)
         return BAD_USAGE
@@ -196,15 +208,56 @@ def _set_up(connection: Any, options: argparse.Namespace) -> None:
             raise UsageError(f"cannot set {name}: {error}") from None
 
 
-async def _serve(databases: dict[str, Any], configuration: Configuration) -> None:
+def _flight(
+    options: argparse.Namespace, configuration: Configuration
+) -> Callable[[Databases], FlightServer]:
+    """Return what starts Flight SQL as the options say. Raises `UsageError`."""
+    try:
+        from quackllm.server.flight.server import FlightConfiguration, FlightServer
+    except ImportError as error:
+        raise UsageError(f"--flight needs {error.name}: pip install 'quackllm[flight]'") from None
+    certificate = key = b""
+    if options.tls_cert is not None:
+        certificate = Path(options.tls_cert).read_bytes()
+        key = Path(options.tls_key or options.tls_cert).read_bytes()
+    elif not _is_loopback(options.host):
+        raise UsageError("--flight sends passwords as they are: off this machine, add --tls-cert")
+    wanted = FlightConfiguration(
+        host=options.host,
+        port=options.flight,
+        users=configuration.users,
+        read_only=options.read_only,
+        certificate=certificate,
+        key=key,
+    )
+
+    def start(databases: Databases) -> FlightServer:
+        try:
+            return FlightServer(databases, wanted)
+        except pa.ArrowException as error:
+            raise OSError(f"cannot serve Flight SQL on port {wanted.port}: {error}") from None
+
+    return start
+
+
+async def _serve(
+    databases: dict[str, Any],
+    configuration: Configuration,
+    start_flight: Callable[[Databases], FlightServer] | None,
+) -> None:
     server = Server(databases, configuration)
     await server.start()
-    names = ", ".join(databases)
-    print(f"serving {names} on {configuration.host}:{server.port}", file=sys.stderr, flush=True)
+    names, host = ", ".join(databases), configuration.host
+    print(f"serving {names} on {host}:{server.port}", file=sys.stderr, flush=True)
+    flight = None if start_flight is None else start_flight(server.databases)
+    if flight is not None:
+        print(f"serving Arrow Flight SQL on {host}:{flight.port}", file=sys.stderr, flush=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signal_, stop.set)
     await stop.wait()
     print("stopping", file=sys.stderr, flush=True)
+    if flight is not None:
+        await asyncio.to_thread(flight.stop)
     await server.close()

@@ -5,6 +5,7 @@ quackllm looks for tables among the variables of its caller, which must not be t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,9 +17,12 @@ def execute(connection: Connection, query: str) -> Any:
     return connection.execute(query)
 
 
-def relation(connection: Connection, query: str) -> Any:
-    """Return DuckDB's relation of a query, bound and not run, or of another statement, run."""
-    found = connection.sql(query)
+def relation(connection: Connection, query: str, values: Mapping[str, Any] | None = None) -> Any:
+    """Return DuckDB's relation of a query, bound and not run, or of another statement, run.
+
+    values: of named parameters.
+    """
+    found = connection.sql(query, params=values)
     native = getattr(type(found), "quackllm_native", None)
     return found if native is None else native(found)
 

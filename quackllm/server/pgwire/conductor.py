@@ -6,7 +6,7 @@ Nothing here knows of messages. All methods but the properties, `parse`, `portal
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from quackllm.engine.settings import PREFIX
@@ -19,7 +19,7 @@ from quackllm.server.pgwire.cursors import Cursors
 from quackllm.server.pgwire.errors import SqlState, WireError, wire_error
 from quackllm.server.pgwire.parameters import (
     Substituted,
-    duckdb_type,
+    null_of,
     places,
     sql_literal,
     substitute,
@@ -95,8 +95,8 @@ class Conductor:
 
     # Extended protocol
 
-    def prepare(self, message: frontend.Parse) -> None:
-        """Carry out Parse."""
+    def prepare(self, message: frontend.Parse, unknown: int = inference.TEXT) -> None:
+        """Carry out Parse; unknown is the type of parameters that nothing tells the type of."""
         if message.name and message.name in self._statements:
             raise WireError(
                 SqlState.DUPLICATE_STATEMENT,
@@ -115,16 +115,16 @@ class Conductor:
         self._current = Prepared(one, tuple(places(one.sql, one.statement.tokens)), message.oids)
         if one.kind not in TRANSACTION_CONTROL:
             self._transactions.check()
-        self._current.oids = self._types(self._current, message.oids)
+        self._current.oids = self._types(self._current, message.oids, unknown)
         self._statements[message.name] = self._current
 
-    def _types(self, prepared: Prepared, given: Sequence[int]) -> tuple[int, ...]:
+    def _types(self, prepared: Prepared, given: Sequence[int], unknown: int) -> tuple[int, ...]:
         """Complete the types of parameters with what the statement tells of them."""
         count = max([len(given), *(place.number for place in prepared.places)], default=0)
         oids = [*given, *[0] * (count - len(given))]
         if 0 in oids and prepared.parsed is not None:
             found = inference.parameter_oids(prepared.parsed, self._worker.connection)
-            oids = [oid or found.get(i, inference.TEXT) for i, oid in enumerate(oids, 1)]
+            oids = [oid or found.get(i, unknown) for i, oid in enumerate(oids, 1)]
         return tuple(oids)
 
     def bind(self, message: frontend.Bind) -> None:
@@ -134,19 +134,37 @@ class Conductor:
         if message.portal and message.portal in self._portals:
             raise WireError(SqlState.DUPLICATE_CURSOR, f'portal "{message.portal}" already exists')
         self._drop_portal(message.portal)
+        self._portals[message.portal] = self._portal(
+            message.statement,
+            len(message.values),
+            lambda: _literals(prepared, message),
+            message.result_formats,
+        )
+
+    def bound(self, name: str, literals: Sequence[str], formats: tuple[int, ...]) -> Portal:
+        """Return a portal of a prepared statement, with values written as SQL."""
+        self._current = self.statement(name)
+        return self._portal(name, len(literals), lambda: dict(enumerate(literals, 1)), formats)
+
+    def _portal(
+        self,
+        name: str,
+        count: int,
+        values: Callable[[], Mapping[int, str]],
+        formats: tuple[int, ...],
+    ) -> Portal:
+        prepared = self.statement(name)
         if prepared.parsed is None:
-            self._portals[message.portal] = Portal(None, (), "")
-            return
+            return Portal(None, (), "")
         if prepared.parsed.kind not in TRANSACTION_CONTROL:
             self._transactions.check()
-        count = len(message.values)
         if count != len(prepared.oids):
             raise WireError(
                 SqlState.PROTOCOL_VIOLATION,
                 f"bind message supplies {count} parameters, but prepared statement "
-                f'"{message.statement}" requires {len(prepared.oids)}',
+                f'"{name}" requires {len(prepared.oids)}',
             )
-        self._portals[message.portal] = _bound(prepared, message)
+        return _bound(prepared, values(), formats)
 
     def statement(self, name: str) -> Prepared:
         """Return a prepared statement. Raises `WireError`."""
@@ -181,10 +199,7 @@ class Conductor:
             return None
         self._transactions.check()
         if not prepared.described:
-            sample = {
-                number: f"CAST(NULL AS {duckdb_type(oid)})"
-                for number, oid in enumerate(prepared.oids, 1)
-            }
+            sample = {number: null_of(oid) for number, oid in enumerate(prepared.oids, 1)}
             typical = inference.typical(prepared.parsed, prepared.places, sample, self._worker)
             prepared.columns = self._columns(typical)
             prepared.described = True
@@ -364,26 +379,21 @@ def _without_offset(parsed: Parsed) -> Parsed:
     return again[0] if again else parsed
 
 
-def _bound(prepared: Prepared, message: frontend.Bind) -> Portal:
-    assert prepared.parsed is not None
+def _literals(prepared: Prepared, message: frontend.Bind) -> dict[int, str]:
     forms = formats_for(message.parameter_formats, len(message.values))
-    if len(forms) != len(message.values):
-        raise WireError(
-            SqlState.PROTOCOL_VIOLATION,
-            f"bind message has {len(forms)} parameter formats but {len(message.values)} parameters",
-        )
-    values = {
+    return {
         number: sql_literal(value, oid, form, number)
         for number, (value, oid, form) in enumerate(
             zip(message.values, prepared.oids, forms, strict=True), 1
         )
     }
+
+
+def _bound(prepared: Prepared, values: Mapping[int, str], formats: tuple[int, ...]) -> Portal:
+    assert prepared.parsed is not None
     sent = prepared.sql
-    substituted = (
-        substitute(sent, prepared.places, values) if prepared.places else Substituted(sent, ())
-    )
-    if prepared.places:
-        [parsed] = statements.parse(substituted.sql)
-    else:
-        parsed = prepared.parsed
-    return Portal(parsed, message.result_formats, sent, substituted=substituted)
+    if not prepared.places:
+        return Portal(prepared.parsed, formats, sent, substituted=Substituted(sent, ()))
+    substituted = substitute(sent, prepared.places, values)
+    [parsed] = statements.parse(substituted.sql)
+    return Portal(parsed, formats, sent, substituted=substituted)

@@ -17,6 +17,8 @@ from quackllm.server.pgwire.numeric import numeric_binary
 from quackllm.server.pgwire.types import Column, Form, WireType
 
 TEXT, BINARY = 0, 1
+ARROW = 2
+"""Not PostgreSQL's: the column as it is, for clients that take Arrow."""
 
 _EPOCH_DAYS = 10_957
 """Days from 1970 to 2000, where PostgreSQL's calendar begins."""

@@ -190,7 +190,7 @@ def typical(
 
 
 def _value(sample: str) -> str:
-    if "VARCHAR" in sample:
+    if "VARCHAR" in sample or sample == "NULL":
         return "'text'"
     kind = sample.removeprefix("CAST(NULL AS ").removesuffix(")")
     return f"CAST('0' AS {kind})" if kind in ("SMALLINT", "INTEGER", "BIGINT", "DOUBLE") else sample

@@ -44,6 +44,11 @@ def duckdb_type(oid: int) -> str:
     return _DUCKDB_TYPES.get(oid, "VARCHAR")
 
 
+def null_of(oid: int) -> str:
+    """Write the NULL of a type as DuckDB's SQL."""
+    return "NULL" if oid in (0, UNKNOWN) else f"CAST(NULL AS {duckdb_type(oid)})"
+
+
 @dataclass(frozen=True)
 class Place:
     """A parameter in a text: `$number`. Offsets are of the text; `end` is exclusive."""
@@ -120,7 +125,7 @@ def substitute(sql: str, found: Sequence[Place], values: Mapping[int, str]) -> S
 def sql_literal(value: bytes | None, oid: int, form: int, number: int) -> str:
     """Write one value as DuckDB's SQL. Raises `WireError` for bytes that are not of the type."""
     if value is None:
-        return "NULL" if oid in (0, UNKNOWN) else f"CAST(NULL AS {duckdb_type(oid)})"
+        return null_of(oid)
     try:
         if form == 1:
             return _binary(value, oid)

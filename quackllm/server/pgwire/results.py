@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from quackllm.server.pgwire.encoding import BINARY, TEXT, encode_rows
+from quackllm.server.pgwire.encoding import ARROW, BINARY, TEXT, encode_rows
 from quackllm.server.pgwire.errors import SqlState, WireError
-from quackllm.server.pgwire.types import Column, WireType, wire_type
+from quackllm.server.pgwire.types import Column, Sql, WireType, arrow_sql_type, wire_type
 
 BATCH_ROWS = 20_480
 """Rows that are encoded and sent at a time."""
@@ -41,6 +41,7 @@ class Rows:
         reader = converted(relation, columns, formats).to_arrow_reader(BATCH_ROWS)
         self._batches: Iterator[pa.RecordBatch] = iter(reader)
         self._held = False
+        self._schema = reader.schema
 
     @classmethod
     def of_table(cls, columns: Sequence[Column], table: pa.Table, formats: Sequence[int]) -> Rows:
@@ -50,7 +51,14 @@ class Rows:
         rows._relation = rows._rest = None
         rows._batches = iter(table.combine_chunks().to_batches())
         rows._held = True
+        rows._schema = table.schema
         return rows
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of what `batches` yields, under the columns' names."""
+        named = zip(self._schema, self.columns, strict=True)
+        return pa.schema([field.with_name(column.name) for field, column in named])
 
     def take(self, limit: int = 0) -> Chunk:
         """Encode the next rows: a batch of them or, with a limit, at most so many."""
@@ -73,7 +81,7 @@ class Rows:
         part = Rows.__new__(Rows)
         part.columns, part.formats = self.columns, self.formats
         part._relation = part._rest = None
-        part._batches, part._held = iter(taken), True
+        part._batches, part._held, part._schema = iter(taken), True, self._schema
         if tuple(formats) != self.formats:
             raise WireError(
                 SqlState.FEATURE_NOT_SUPPORTED,
@@ -124,10 +132,8 @@ class Rows:
 
 def converted(relation: Any, columns: Sequence[Column], formats: Sequence[int]) -> Any:
     """Have DuckDB write those columns that the encoder does not take as they are."""
-    makers = [
-        column.type.text_sql if form == TEXT else column.type.binary_sql
-        for column, form in zip(columns, formats, strict=True)
-    ]
+    sent = zip(columns, relation.types, formats, strict=True)
+    makers = [_maker(column, kind, form) for column, kind, form in sent]
     if not any(makers):
         return relation
     items = (
@@ -137,10 +143,17 @@ def converted(relation: Any, columns: Sequence[Column], formats: Sequence[int]) 
     return relation.project(", ".join(items))
 
 
+def _maker(column: Column, kind: Any, form: int) -> Sql | None:
+    if form == ARROW:
+        wanted = column.sql_type
+        return None if wanted == str(kind) else lambda value: f"CAST({value} AS {wanted})"
+    return column.type.text_sql if form == TEXT else column.type.binary_sql
+
+
 def columns_of(relation: Any) -> tuple[Column, ...]:
     """Return the columns of a relation as the client sees them."""
     return tuple(
-        Column(name, wire_type(kind))
+        Column(name, wire_type(kind), arrow_sql_type(kind))
         for name, kind in zip(relation.columns, relation.types, strict=True)
     )
 
@@ -171,4 +184,14 @@ def text_rows(
     return Rows.of_table(named, table, (form,) * len(columns))
 
 
-__all__ = ["BINARY", "TEXT", "Chunk", "Rows", "columns_of", "converted", "formats_for", "text_rows"]
+__all__ = [
+    "ARROW",
+    "BINARY",
+    "TEXT",
+    "Chunk",
+    "Rows",
+    "columns_of",
+    "converted",
+    "formats_for",
+    "text_rows",
+]

@@ -50,6 +50,13 @@ def verifier_of(password: str, salt: bytes | None = None, iterations: int = ITER
     return Verifier(iterations, salt, stored_key, _mac(salted, b"Server Key"))
 
 
+def is_password(verifier: Verifier | None, password: str) -> bool:
+    """Whether a password is the one; a user that does not exist takes as long as a wrong one."""
+    kept = verifier or Verifier(ITERATIONS, bytes(16), bytes(32), bytes(32))
+    found = verifier_of(password, kept.salt, kept.iterations)
+    return hmac.compare_digest(found.stored_key, kept.stored_key) and verifier is not None
+
+
 def read_verifier(text: str) -> Verifier | None:
     """Read a verifier as PostgreSQL writes it; None for any other text."""
     found = _VERIFIER.fullmatch(text)

@@ -8,21 +8,17 @@ import logging
 import secrets
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from quackllm.server.pgwire import backend, frontend
 from quackllm.server.pgwire.activity import Activity, Registry
-from quackllm.server.pgwire.catalog import Catalog, CatalogDatabase
-from quackllm.server.pgwire.conductor import Conductor
+from quackllm.server.pgwire.databases import Client, Databases, Opened, Served
 from quackllm.server.pgwire.errors import SqlState, WireError
 from quackllm.server.pgwire.frontend import CancelRequest, EncryptionRequest, ProtocolViolation
 from quackllm.server.pgwire.roles import Role
 from quackllm.server.pgwire.scram import MECHANISM, Exchange, ScramError
 from quackllm.server.pgwire.session import Session
-from quackllm.server.pgwire.variables import Variables
-from quackllm.server.pgwire.watch import StatementNumbers, Watch
-from quackllm.server.pgwire.worker import Worker
 
 if TYPE_CHECKING:
     from quackllm import Connection
@@ -50,15 +46,6 @@ class Configuration:
     max_connections: int = 100
 
 
-@dataclass
-class Served:
-    """A database that is served, and what its sessions share."""
-
-    name: str
-    connection: Connection
-    numbers: StatementNumbers = field(default_factory=StatementNumbers)
-
-
 class _Protocol(asyncio.StreamReaderProtocol):
     """Tells at once when the client is gone, also while nobody reads."""
 
@@ -84,16 +71,16 @@ class Server:
     """
 
     def __init__(self, databases: Mapping[str, Connection], configuration: Configuration) -> None:
-        self.registry = Registry()
+        self.databases = Databases(databases, configuration.max_connections)
         self._configuration = configuration
-        self._databases = {name: Served(name, con) for name, con in databases.items()}
-        for served in self._databases.values():
-            served.connection.llm_engine.events.listeners.append(served.numbers)
-        self._catalogs = CatalogDatabase(self.registry, list(databases))
         self._mock_secret = secrets.token_bytes(32)
         self._listening: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
-        self._closing = False
+
+    @property
+    def registry(self) -> Registry:
+        """Who is connected."""
+        return self.databases.registry
 
     @property
     def port(self) -> int:
@@ -116,7 +103,7 @@ class Server:
 
     async def close(self) -> None:
         """Stop: statements end, clients are told, answers that have come are kept."""
-        self._closing = True
+        self.databases.closing = True
         assert self._listening is not None
         self._listening.close()
         for activity in self.registry.sessions():
@@ -124,10 +111,7 @@ class Server:
             activity.terminate()
         if self._clients:
             await asyncio.wait(self._clients, timeout=_SHUT_SECONDS)
-        self._catalogs.close()
-        for served in self._databases.values():
-            with contextlib.suppress(ValueError):
-                served.connection.llm_engine.events.listeners.remove(served.numbers)
+        self.databases.close()
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
@@ -143,8 +127,8 @@ class Server:
             with contextlib.suppress(ConnectionError):
                 writer.write(backend.error(error, "FATAL"))
                 await writer.drain()
-        except Exception:
-            LOGGER.exception("a session ended by an error of the server's")
+        except Exception as error:  # noqa: BLE001 - of this session alone; the others go on
+            self.databases.faults.note(error)
         finally:
             writer.close()
             with contextlib.suppress(OSError):
@@ -165,7 +149,7 @@ class Server:
                 unknown = [name for name in startup.parameters if name.startswith("_pq_.")]
                 writer.write(backend.negotiate_version(unknown))
             role = await self._authenticated(user, reader, writer)
-        served = self._database(startup.parameters.get("database", user), role)
+        served = self.databases.find(startup.parameters.get("database", user), role)
         await self._session(startup, role, served, reader, writer)
 
     async def _opened(
@@ -230,20 +214,6 @@ class Server:
         writer.write(backend.sasl_final(final))
         return role
 
-    def _database(self, name: str, role: Role) -> Served:
-        """Return the database that a client asked for; the only one under any name."""
-        served = self._databases.get(name)
-        if served is None:
-            names = ", ".join(sorted(self._databases))
-            raise WireError(
-                SqlState.UNKNOWN_DATABASE,
-                f'database "{name}" does not exist',
-                hint=f"This server has {names}.",
-            )
-        if role.databases is not None and name not in role.databases:
-            raise WireError(SqlState.PRIVILEGE, f'permission denied for database "{name}"')
-        return served
-
     async def _session(
         self,
         startup: frontend.Startup,
@@ -252,53 +222,43 @@ class Server:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        if self._closing or len(self.registry) >= self._configuration.max_connections:
-            raise WireError(SqlState.TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-        application = startup.parameters.get("application_name", "")
         peer: Any = writer.get_extra_info("peername") or ("", 0)
-        activity = self.registry.add(role.name, served.name, application, (peer[0], peer[1]))
+        client = Client(
+            role,
+            startup.parameters.get("application_name", ""),
+            (peer[0], peer[1]),
+            writer.get_extra_info("ssl_object") is not None,
+        )
+        activity = self.databases.admit(client, served)
         try:
-            session = await self._begun(startup, role, served, activity, reader, writer)
+            opened = self.databases.open(client, served, activity)
+            session = Session(reader, writer, opened.conductor, activity, self.databases.faults)
             try:
+                await self._begin(session, startup, opened, activity, writer)
                 await session.run()
             finally:
                 await session.close()
         finally:
             self.registry.remove(activity)
 
-    async def _begun(
+    async def _begin(
         self,
+        session: Session,
         startup: frontend.Startup,
-        role: Role,
-        served: Served,
+        opened: Opened,
         activity: Activity,
-        reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-    ) -> Session:
-        connection = served.connection.cursor()
-        variables = Variables(
-            application_name=activity.application,
-            session_authorization=role.name,
-            default_transaction_read_only="on" if role.read_only else "off",
-            ssl="on" if writer.get_extra_info("ssl_object") else "off",
-        )
-        worker = Worker(connection)
-        catalog = Catalog(worker, variables, self._catalogs, activity)
-        watch = Watch(connection.llm_engine, served.numbers)
-        conductor = Conductor(worker, catalog, variables, watch, role)
-        session = Session(reader, writer, conductor, activity)
+    ) -> None:
         loop = asyncio.get_running_loop()
-        activity.interrupt = connection.interrupt
         activity.terminate = lambda: _soon(loop, session.terminate)
         protocol = writer.transport.get_protocol()
         if isinstance(protocol, _Protocol):
             protocol.gone = activity.abandon
         writer.write(backend.AUTHENTICATION_OK)
         await session.configure(startup.parameters)
-        for name, value in variables.reported().items():
+        for name, value in opened.variables.reported().items():
             writer.write(backend.parameter_status(name, value))
         writer.write(backend.backend_key(activity.pid, activity.secret))
-        return session
 
 
 def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

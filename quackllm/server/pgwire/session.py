@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
-
-import duckdb
 
 from quackllm.server.pgwire import backend, frontend
 from quackllm.server.pgwire.conductor import Conductor
@@ -20,8 +17,7 @@ from quackllm.server.pgwire.portals import Portal
 
 if TYPE_CHECKING:
     from quackllm.server.pgwire.activity import Activity
-
-LOGGER = logging.getLogger("quackllm.server")
+    from quackllm.server.pgwire.faults import Faults
 
 _T = TypeVar("_T")
 
@@ -42,7 +38,9 @@ class Session:
         writer: asyncio.StreamWriter,
         conductor: Conductor,
         activity: Activity,
+        faults: Faults,
     ) -> None:
+        self._faults = faults
         self._reader = reader
         self._writer = writer
         self._conductor = conductor
@@ -265,12 +263,11 @@ class Session:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, (WireError, duckdb.Error)):
-            LOGGER.error("an error of the server's own", exc_info=error)
         for text in self._conductor.notices():
             self._send(backend.notice(*text))
         self._conductor.failed()
-        self._send(backend.error(self._conductor.translated(error)))
+        failure = self._faults.told(error, self._conductor.translated(error))
+        self._send(backend.error(failure))
 
     def _ready(self) -> None:
         self._send(backend.ready(self._conductor.state))

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, TypeAlias
 
+from quackllm.optimizer.sql import quote
+
 Sql: TypeAlias = Callable[[str], str]
 """Makes an expression of an expression, both DuckDB's SQL."""
 
@@ -58,10 +60,14 @@ class WireType:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a result."""
+    """A column of a result.
+
+    sql_type: DuckDB's type that stands for it in Arrow, see `arrow_sql_type`.
+    """
 
     name: str
     type: WireType
+    sql_type: str = "VARCHAR"
 
 
 def _as_text(value: str) -> str:
@@ -235,3 +241,31 @@ def _element_text(element: WireType) -> str:
     special = rf"""regexp_matches({text}, '[{{}},"\\\s]')"""
     plain = f"{text} <> '' AND lower({text}) <> 'null' AND NOT {special}"
     return f"""CASE WHEN {plain} THEN {text} ELSE '"' || {escaped} || '"' END"""
+
+
+_NOT_IN_ARROW = frozenset({"UHUGEINT", "BIGNUM", "BIT", "TIME WITH TIME ZONE"})
+"""What DuckDB hands to Arrow as something else: cut off, without zone, or in its own bytes."""
+
+
+def arrow_sql_type(duckdb_type: Any) -> str:
+    """Return the SQL of a `DuckDBPyType`, text in the place of what Arrow would not hold.
+
+    ENUM is text too, as for PostgreSQL clients: pyarrow streams no dictionaries.
+    """
+    written, kind = str(duckdb_type), duckdb_type.id
+    if written in _NOT_IN_ARROW or kind == "enum":
+        return "VARCHAR"
+    if "ENUM" not in written and not any(name in written for name in _NOT_IN_ARROW):
+        return written
+    if kind not in ("list", "array", "struct", "map", "union"):
+        return written
+    children = {name: child for name, child in duckdb_type.children if name != "size"}
+    inner = {name: arrow_sql_type(child) for name, child in children.items()}
+    if kind == "list":
+        return f"{inner['child']}[]"
+    if kind == "array":
+        return f"{inner['child']}[{dict(duckdb_type.children)['size']}]"
+    if kind == "map":
+        return f"MAP({inner['key']}, {inner['value']})"
+    fields = ", ".join(f"{quote(name)} {child}" for name, child in inner.items())
+    return f"{kind.upper()}({fields})"

@@ -44,12 +44,12 @@ class Worker:
 
     def run_plain(self, sql: str) -> None:
         """Run a statement that has no rows: BEGIN, COMMIT, SET."""
-        self._free()
+        self.free()
         calls.execute(self.connection, sql).fetchall()
 
     def describe(self, parsed: Parsed) -> tuple[Column, ...] | None:
         """Return the columns of a statement without running it, None when it has no rows."""
-        self._free()
+        self.free()
         if parsed.kind is Kind.EXPLAIN:
             return (QUERY_PLAN,)
         if parsed.kind is not Kind.DUCKDB:
@@ -81,7 +81,7 @@ class Worker:
 
     def execute(self, parsed: Parsed, wanted_formats: Sequence[int]) -> Outcome:
         """Run a statement that is DuckDB's or the engine's."""
-        self._free()
+        self.free()
         if parsed.kind is Kind.EXPLAIN:
             return self._explain(parsed, wanted_formats)
         if parsed.kind is Kind.OURS:
@@ -110,7 +110,7 @@ class Worker:
 
     def show(self, rows: Rows) -> Outcome:
         """Make rows from elsewhere the open result."""
-        self._free()
+        self.free()
         self._open = rows
         return Outcome(rows)
 
@@ -164,7 +164,7 @@ class Worker:
             cursor.close()
         return error
 
-    def _free(self) -> None:
+    def free(self) -> None:
         """Let go of the connection, which DuckDB gives to one result at a time."""
         if self._open is not None:
             self._open.hold()

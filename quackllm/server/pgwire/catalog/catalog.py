@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -211,11 +212,11 @@ def _store(private: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> Non
 def _column(column: Column, kind: Any) -> Column:
     """Oids are unsigned here, and of a type of their own to the client."""
     if str(kind) == "UINTEGER":
-        return Column(column.name, types.OID)
+        return replace(column, type=types.OID)
     if kind.id == "enum":
-        return Column(column.name, types.CHAR)
+        return replace(column, type=types.CHAR)
     if str(kind) == "UINTEGER[]" and column.name not in _VECTORS:
-        return Column(column.name, types.array_of(types.OID))
+        return replace(column, type=types.array_of(types.OID))
     if column.name in _VECTORS and column.type.form is types.Form.ARRAY:
-        return Column(column.name, _VECTORS[column.name])
+        return replace(column, type=_VECTORS[column.name])
     return column
