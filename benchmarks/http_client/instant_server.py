@@ -1,4 +1,7 @@
-"""Run the fake model server in a process of its own; print its address; end with stdin."""
+"""Run the fake model server in a process of its own; print its address; end with stdin.
+
+python -m benchmarks.http_client.instant_server [seconds that an answer takes]
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from quackllm.testing import FakeServer
 
 def main() -> None:
     """Serve until standard input is closed."""
-    with FakeServer(flavor="vllm", answer=lambda _: "yes", keep=0) as server:
+    latency = float(sys.argv[1]) if len(sys.argv) > 1 else 0.0
+    with FakeServer(flavor="vllm", answer=lambda _: "yes", keep=0, latency=latency) as server:
         print(server.base_url, flush=True)
         sys.stdin.read()
 

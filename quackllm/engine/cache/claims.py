@@ -37,9 +37,19 @@ class Claims:
     Nothing here raises: where the file does not work, everybody may ask for everything.
     """
 
-    def __init__(self, database: Path, clock: Callable[[], float] = time.monotonic) -> None:
-        """Open the file beside `database`; `clock` counts seconds."""
+    def __init__(
+        self,
+        database: Path,
+        on_death: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Open the file beside `database`.
+
+        on_death: called when another process is found dead, before its claims are void.
+        clock: counts seconds.
+        """
         self.path = database.with_name(database.name + ".claims")
+        self._on_death = on_death
         self._clock = clock
         self._owner = secrets.randbits(62)
         self._beat = 0
@@ -105,6 +115,7 @@ class Claims:
         holders = self._holders(keys)
         dead = [owner for owner in set(holders.values()) if self._is_dead(owner)]
         if dead:
+            self._on_death()
             for table in ("claims", "owners"):
                 self._write(f"DELETE FROM {table} WHERE owner = ?", [(owner,) for owner in dead])
             self._write("INSERT OR IGNORE INTO claims VALUES (?, ?)", rows)

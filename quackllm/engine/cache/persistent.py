@@ -14,6 +14,7 @@ from threading import Lock
 from quackllm.engine.cache.base import Answers, Claimed, Entry, Selection
 from quackllm.engine.cache.claims import BEAT_SECONDS, Claims
 from quackllm.engine.cache.flights import Flights
+from quackllm.engine.cache.journal import Journal, left_behind
 from quackllm.engine.cache.memory import MemoryCache
 from quackllm.engine.cache.question import Question
 from quackllm.engine.cache.store import NotOurs, Store, is_busy, is_damage, looks_like_ours
@@ -62,12 +63,13 @@ class PersistentCache:
         self._writable = True
         self._changing = Lock()
         self._store = self._open()
-        self._claims = Claims(path) if self._store else None
+        self._claims = Claims(path, self._take_over) if self._store else None
         self._flights = Flights()
         self._stale: deque[bytes] = deque()
         self._batches = 0
         self._beaten = 0.0
-        self._behind = WriteBehind(self._write, self._tend)
+        self._behind = WriteBehind(Journal(path), self._write, self._tend)
+        self._take_over()
 
     # Looking up
 
@@ -182,6 +184,7 @@ class PersistentCache:
     def clear(self, selection: Selection) -> int:
         """Forget answers; return how many."""
         self.flush()
+        self._take_over()
         gone = self._memory.clear(selection)
         store = self._store
         if store is not None:
@@ -218,6 +221,18 @@ class PersistentCache:
         if self._claims is not None:
             self._claims.end(list(batch))
         return True
+
+    def _take_over(self) -> None:
+        """Write down the answers that processes which were killed have left behind."""
+        store = self._store
+        if store is None or not self._writable:
+            return
+        try:
+            for found in left_behind(self.path):
+                store.write(found, [answer for answers in found.values() for answer in answers])
+        except (sqlite3.Error, ValueError) as error:
+            if not is_busy(error):
+                self._trouble(store, error)
 
     def _tend(self) -> float | None:
         """Show that we live, write times of use, keep to the limit; return when to come again."""

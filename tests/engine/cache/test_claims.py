@@ -61,7 +61,7 @@ def test_nobody_ends_the_claims_of_another(database: Path) -> None:
 
 
 def test_the_claims_of_the_dead_are_free_after_the_lease(database: Path, clock: Clock) -> None:
-    dead, living = Claims(database), Claims(database, clock)
+    dead, living = Claims(database), Claims(database, clock=clock)
     dead.claim(KEYS)
     assert living.claim(KEYS) == set(KEYS)
     clock.seconds += LEASE_SECONDS * 0.9
@@ -72,7 +72,7 @@ def test_the_claims_of_the_dead_are_free_after_the_lease(database: Path, clock: 
 
 
 def test_who_shows_that_he_lives_keeps_his_claims(database: Path, clock: Clock) -> None:
-    owner, waiting = Claims(database), Claims(database, clock)
+    owner, waiting = Claims(database), Claims(database, clock=clock)
     owner.claim(KEYS)
     for _ in range(10):
         assert waiting.claim(KEYS) == set(KEYS)
@@ -81,7 +81,7 @@ def test_who_shows_that_he_lives_keeps_his_claims(database: Path, clock: Clock) 
 
 
 def test_a_locked_file_of_claims_holds_nothing_up_for_long(database: Path, clock: Clock) -> None:
-    claims, second = Claims(database, clock), Claims(database)
+    claims, second = Claims(database, clock=clock), Claims(database)
     with closing(sqlite3.connect(claims.path, isolation_level=None)) as stopped:
         stopped.execute("BEGIN IMMEDIATE")
         started = time.monotonic()
