@@ -126,7 +126,7 @@ def _errors(engine: Engine, settings: Settings) -> Rows:
             failure.preview,
             failure.attempts,
             failure.status,
-            datetime.fromtimestamp(failure.at, UTC).replace(tzinfo=None).isoformat(),
+            _moment(failure.at),
         )
         for failure in engine.failures
     ]
@@ -241,6 +241,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("recorded_at", _TIME),
         ),
         _errors,
+        many=True,
     ),
     TableFunction(
         "llm_cache",
