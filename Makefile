@@ -10,6 +10,7 @@ VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 VENV_VLLM := .venv-vllm
 VENV_SUPERSET := .venv-superset
+VENV_DBT := .venv-dbt
 
 CLIENT_PACKAGES := postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java \
   default-jdk-headless
@@ -75,7 +76,7 @@ test-vllm: vllm ## run the tests against a real vLLM server
 
 peers: venv $(PEERS)/lotus/.complete $(PEERS)/blendsql/.complete $(PEERS)/palimpzest/.complete ## install the systems of python -m benchmarks.peers.report (11 GB)
 
-clients: venv $(VENV_SHELL)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
+clients: venv $(VENV_SHELL)/.complete $(VENV_DBT)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq $(CLIENT_PACKAGES) > /dev/null; \
@@ -99,7 +100,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) $(PEERS) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) $(VENV_DBT) $(PEERS) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -120,6 +121,13 @@ $(VENV_SHELL)/.complete:
 	$(PYTHON) -m venv $(VENV_SHELL)
 	$(VENV_SHELL)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  duckdb-cli==1.5.5 duckdb-extension-postgres-scanner==1.5.5
+	@touch $@
+
+# The parser of later versions of dbt-core is fetched from elsewhere when it is installed.
+$(VENV_DBT)/.complete:
+	$(PYTHON) -m venv $(VENV_DBT)
+	$(VENV_DBT)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  'dbt-core~=1.10.0' 'dbt-postgres~=1.9'
 	@touch $@
 
 # 800 MB. Superset does not ask for all that it imports, and not for a driver.

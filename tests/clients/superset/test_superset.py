@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ import pytest
 
 import quackllm
 from quackllm.testing import FakeServer
+from tests.clients.serving import served
 
 PYTHON = os.environ.get("QUACKLLM_SUPERSET_PYTHON")
 pytestmark = [
@@ -43,6 +43,7 @@ CLASSIFIED = """SELECT id, product, written,
     LLM_CLASSIFY(body, ['price', 'quality', 'delivery']) AS topic,
     LLM_SCORE('How satisfied is the writer?', body) AS satisfied
 FROM reviews"""
+VIEW = f"CREATE VIEW classified AS {CLASSIFIED}"
 
 
 class Superset:
@@ -111,28 +112,10 @@ class Check:
         assert self.model.calls - before == calls
 
 
-@contextmanager
-def served(model: FakeServer, folder: Path) -> Iterator[str]:
-    """Run `quackllm serve` over a database with the tables; yield host:port."""
-    path = folder / "shop.duckdb"
-    with quackllm.connect(path, progress=False) as connection:
-        connection.execute(TABLES)
-        connection.execute(f"CREATE VIEW classified AS {CLASSIFIED}")
-    command: list[str | Path] = [sys.executable, "-m", "quackllm", "serve", path, "--port", "0"]
-    options = ["--base-url", model.base_url, "--model", "fake-model"]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
-    try:
-        assert process.stderr is not None
-        yield process.stderr.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
 @pytest.fixture(scope="module")
 def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Check]:
     folder = tmp_path_factory.mktemp("superset")
-    with FakeServer() as model, served(model, folder) as address:
+    with FakeServer() as model, served(model, folder, TABLES + VIEW) as address:
         superset = Superset(folder)
         try:
             body = {

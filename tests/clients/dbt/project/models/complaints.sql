@@ -1,0 +1,3 @@
+select id, product, body
+from {{ ref('raw_reviews') }}
+where llm_filter('Is this a complaint?', body)
