@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from quackllm.engine.providers.base import Request
 from quackllm.udfs.base import Binding
 from quackllm.udfs.classify import CLASSIFY
 from quackllm.udfs.filter import FILTER
+from quackllm.udfs.prompt import neutral_fields, quoted, render_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,11 +68,11 @@ def requests(task: Task, data: Path, count: int, seed: int = 3) -> list[tuple[Re
         (
             Request(
                 instruction=declared.instruction,
-                fields=json.dumps({"text": text}, ensure_ascii=False),
+                fields=render_fields(("text",), (quoted(text),)),
                 answer=declared.answer,
                 temperature=0.0,
                 max_tokens=declared.max_tokens,
-                neutral='{"text": ""}',
+                neutral=neutral_fields(("text",)),
             ),
             label,
         )

@@ -170,6 +170,7 @@ class Engine:
             api_key=settings.api_key,
             timeout=settings.call_timeout,
             concurrency=settings.concurrency,
+            calibrate=settings.calibrate,
             notify=self._notify,
         )
         wanted = model or settings.model

@@ -15,7 +15,7 @@ from quackllm.engine.providers.base import Capabilities
 from quackllm.kvcache_reorder import Field, Server, order_fields
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.udfs.base import Call
-from quackllm.udfs.prompt import quoted
+from quackllm.udfs.prompt import FIELD_TAIL, field_head
 
 SHARE_OF_MODEL_TIME = 0.01
 """Of the time that the calls take, what finding their order may take."""
@@ -59,7 +59,7 @@ def estimated_tokens(call: Call, columns: Sequence[pa.Array], rows: int) -> int:
 
     columns: the rendered values of some of the call's fields, the first ones.
     """
-    heads = sum(len(quoted(name)) + len(": , ") for name in call.fields)
+    heads = sum(len(field_head(name)) + len(FIELD_TAIL) for name in call.fields)
     values = sum(pc.sum(pc.utf8_length(column)).as_py() or 0 for column in columns)
     instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
     return rows * instruction + int((rows * heads + values) / CHARS_PER_TOKEN)
@@ -73,7 +73,7 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
     if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0:
         return as_given(call, columns, capabilities)
     fields = [
-        Field(name, column, head=f"{quoted(name)}: ", tail=", ")
+        Field(name, column, head=field_head(name), tail=FIELD_TAIL)
         for name, column in zip(call.fields, columns, strict=True)
     ]
     instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)

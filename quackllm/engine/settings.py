@@ -251,6 +251,12 @@ class Settings:
     reorder: bool = _setting(
         True, _boolean, "order rows and fields so that the server reuses its prefix cache"
     )
+    calibrate: bool | None = _setting(
+        None,
+        _boolean,
+        "choose labels by their log-probability, the bias of the prompt taken off; when not set, "
+        "the embedded model and models on vLLM whose name says fewer than a billion parameters do",
+    )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"
     )

@@ -13,7 +13,7 @@ from quackllm.engine.providers.base import Capabilities, Reply, Request, Usage
 from quackllm.errors import CallError, InvalidAnswer, ProviderError
 from quackllm.testing.documents import document
 from quackllm.testing.rules import ArmedRule, Rule, question_hash
-from quackllm.udfs.base import Choice, FreeText, JsonAnswer
+from quackllm.udfs.base import Choice, FreeText, JsonAnswer, Number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +42,8 @@ class FakeProvider:
 
     Without `answer`, the text is drawn from a hash of the seed, the instruction and
     the fields (whose order does not matter), in the form that the request asks for:
-    one of the labels, a JSON document valid for the schema, or a few words.
+    one of the labels, a number of the range, a JSON document valid for the schema, or a few
+    words.
 
     seed: another seed gives other answers.
     answer: a function of the request that gives the text instead, or a whole `Reply`;
@@ -132,6 +133,8 @@ def deterministic_answer(request: Request, seed: int = 0) -> str:
     form = request.answer
     if isinstance(form, Choice):
         return form.labels[number % len(form.labels)]
+    if isinstance(form, Number):
+        return json.dumps(random.Random(number).uniform(form.low, form.high))
     if isinstance(form, JsonAnswer):
         return json.dumps(document(form.as_dict(), random.Random(number)), ensure_ascii=False)
     return f"answer {number:016x}"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Flavor = Literal["openai", "vllm", "llama.cpp", "ollama", "unconstrained"]
 
 _OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp", "ollama": "library", "openai": "openai"}
+_LISTED_NUMBER = re.compile(r"(?<![\[\d{,-])-?\d+(?![\d,}\]-])")
 _GRAMMAR_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -208,7 +209,10 @@ class FakeServer:
         if tokens > self.context_window:
             text = context_exceeded_body(self.flavor, tokens, self.context_window)
             return HttpResponse(400, text.encode())
-        answer = json.dumps(_completion(name, reply)).encode()
+        completion = _completion(name, reply)
+        if body.get("logprobs"):
+            completion["choices"][0]["logprobs"] = _logprobs(request, reply.text)
+        answer = json.dumps(completion).encode()
         for fault in self._faults:
             if fault.hits(request, self.calls):
                 return fault.rule.response(answer, self.base_url)
@@ -263,6 +267,22 @@ def _completion(model: str, reply: Reply) -> dict[str, Any]:
     }
 
 
+def _logprobs(request: Request, text: str) -> dict[str, Any]:
+    """Return the log-probabilities of first tokens: the answer's is the highest.
+
+    Of a row without content all labels are as likely, so that the answer is also the one
+    that rises most above it.
+    """
+    labels = request.answer.labels if isinstance(request.answer, Choice) else (text,)
+    says_nothing = not any(json.loads(request.fields).values())
+    top = [
+        {"token": label, "logprob": -0.1 if label == text and not says_nothing else -2.0}
+        for label in labels
+    ]
+    first = next(entry for entry in top if entry["token"] == text)
+    return {"content": [{**first, "top_logprobs": top}]}
+
+
 def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
     """Read a chat completion back into the request that a provider would have seen."""
     said: dict[str, str] = {}
@@ -288,6 +308,10 @@ def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
         return Choice(tuple(structured["choice"]))
     if flavor == "vllm" and "json" in structured:
         return JsonAnswer(json.dumps(structured["json"]))
+    if flavor == "vllm" and "regex" in structured:
+        return _listed_numbers(structured["regex"])
+    if flavor == "llama.cpp" and "[0-9]" in body.get("grammar", ""):
+        return _listed_numbers(body["grammar"])
     if flavor == "llama.cpp" and "grammar" in body:
         return Choice(tuple(_grammar_texts(body["grammar"])))
     if flavor == "llama.cpp" and "json_schema" in body:
@@ -301,3 +325,8 @@ def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
 def _grammar_texts(grammar: str) -> list[str]:
     """Return the quoted texts of a GBNF grammar that is one alternative of texts."""
     return [json.loads(f'"{text}"') for text in _GRAMMAR_TEXT.findall(grammar)]
+
+
+def _listed_numbers(pattern: str) -> Choice:
+    """Return the whole numbers that a pattern of numbers lists, which are some of its texts."""
+    return Choice(tuple(_LISTED_NUMBER.findall(pattern)) or ("0",))

@@ -154,13 +154,9 @@ def canonical_text(type_: SqlType, value: Any) -> str:
     return value
 
 
-def json_answer(type_: SqlType, *, null: bool = False, **limits: float) -> JsonAnswer:
-    """Return the answer form of a type.
-
-    null: whether the model may answer null. limits: further keywords of the JSON schema
-    for a plain type, such as minimum.
-    """
-    schema = {**type_.json_schema(), **limits}
+def json_answer(type_: SqlType, *, null: bool = False) -> JsonAnswer:
+    """Return the answer form of a type. null: whether the model may answer null."""
+    schema = type_.json_schema()
     if not isinstance(type_, StructType):
         schema = _wrapped(nullable(schema) if null else schema)
     return _json_form(schema)

@@ -76,11 +76,19 @@ class JsonAnswer:
 
 
 @dataclass(frozen=True)
+class Number:
+    """The answer is a bare number from `low` to `high`, as JSON writes it."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class FreeText:
     """The answer is any text."""
 
 
-AnswerForm = Choice | JsonAnswer | FreeText
+AnswerForm = Choice | Number | JsonAnswer | FreeText
 
 
 @dataclass(frozen=True)

@@ -148,5 +148,6 @@ CLASSIFY = Function(
         Option("examples", "a list of {'input': text, 'answer': label}", examples, ()),
     ),
     declare=declare,
+    version=2,
     example="SELECT LLM_CLASSIFY(body, ['bug', 'question', 'praise']) FROM tickets",
 )

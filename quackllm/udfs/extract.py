@@ -91,5 +91,6 @@ EXTRACT = Function(
         Parameter("fields", Kind.CONSTANT, "a struct of field name to type"),
     ),
     declare=declare,
+    version=2,
     example="SELECT LLM_EXTRACT(body, {'price': 'DOUBLE', 'brand': 'VARCHAR: the maker'}) FROM ads",
 )

@@ -37,5 +37,6 @@ FILTER = Function(
         Parameter("arguments", Kind.VALUES, "the data of the row"),
     ),
     declare=declare,
+    version=2,
     example="SELECT title FROM films WHERE LLM_FILTER('Is it suitable for children?', synopsis)",
 )

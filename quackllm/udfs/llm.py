@@ -99,5 +99,6 @@ LLM = Function(
     ),
     options=(Option("return_type", "the DuckDB type of the answer", type_text, "VARCHAR"),),
     declare=declare,
+    version=2,
     example="SELECT LLM('Why did critics like it?', title, review) FROM reviews",
 )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from quackllm.errors import BindError, InvalidAnswer
-from quackllm.udfs.answers import json_answer, read_typed
-from quackllm.udfs.base import Binding, Declaration, Function, Kind, Option, Parameter
+from quackllm.udfs.answers import read_typed
+from quackllm.udfs.base import Binding, Declaration, Function, Kind, Number, Option, Parameter
 from quackllm.udfs.options import number
 from quackllm.udfs.prompt import ask
 from quackllm.udfs.types import Float
@@ -17,16 +17,15 @@ def declare(binding: Binding) -> Declaration:
     low, high = binding.options["min"], binding.options["max"]
     if not low < high:
         raise BindError(f"min ({low:g}) must be less than max ({high:g})")
-    opening = f"Score the data from {low:g} (lowest) to {high:g} (highest)."
     return Declaration(
         instruction=ask(
-            f'{opening} Reply in JSON: {{"answer": number}}.',
+            f"Score the data from {low:g} (lowest) to {high:g} (highest): reply with a number.",
             binding.constants.get("prompt"),
             binding.fields,
             "Criterion",
         ),
         returns="DOUBLE",
-        answer=json_answer(Float("DOUBLE"), minimum=low, maximum=high),
+        answer=Number(low, high),
         parse=partial(read_score, low=low, high=high),
         max_tokens=32,
         bounds=(low, high),
@@ -36,7 +35,8 @@ def declare(binding: Binding) -> Declaration:
 def read_score(text: str, low: float, high: float) -> str:
     """Return the number. Raises `InvalidAnswer`, also for one outside the range.
 
-    The range stands in the schema too, but not every server's decoding keeps to it.
+    Where decoding is constrained it keeps to a range of whole numbers; elsewhere, and for
+    other bounds, what is outside is found out here.
     """
     read = read_typed(text, Float("DOUBLE"))
     if read is None or not low <= float(read) <= high:
@@ -57,5 +57,6 @@ SCORE = Function(
         Option("max", "the highest score", number(), 1.0),
     ),
     declare=declare,
+    version=2,
     example="SELECT * FROM tickets ORDER BY LLM_SCORE('How urgent is this?', body) DESC LIMIT 10",
 )

@@ -31,5 +31,6 @@ SENTIMENT = Function(
     summary="positive, negative or neutral",
     parameters=(Parameter("input", Kind.VALUE, "the text to judge"),),
     declare=declare,
+    version=2,
     example="SELECT LLM_SENTIMENT(review), count(*) FROM reviews GROUP BY 1",
 )

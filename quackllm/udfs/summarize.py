@@ -34,5 +34,6 @@ SUMMARIZE = Function(
         Option("max_words", "words that the model is asked to keep to", whole(1, 10_000), 60),
     ),
     declare=declare,
+    version=2,
     example="SELECT LLM_SUMMARIZE(body, max_words := 20) FROM articles",
 )

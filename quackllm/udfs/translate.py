@@ -34,5 +34,6 @@ TRANSLATE = Function(
         Parameter("language", Kind.PROMPT, "the language to translate into"),
     ),
     declare=declare,
+    version=2,
     example="SELECT LLM_TRANSLATE(body, 'English') FROM tickets",
 )

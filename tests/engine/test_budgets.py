@@ -225,7 +225,7 @@ def test_partial_gives_what_is_decided_and_records_the_rest(
         assert len(left) == 70
         assert {(cause, attempts) for cause, attempts, _ in left} == {("budget", 0)}
         undecided = [i for i, answer in rows.items() if answer is None]
-        assert sorted(p for *_, p in left) == sorted(f'{{"v": "row {i}"}}' for i in undecided)
+        assert sorted(p for *_, p in left) == sorted(f'{{"v":"row {i}"}}' for i in undecided)
         assert con.execute("SELECT failures, undecided, error FROM llm_queries()").fetchall() == [
             (0, 70, None)
         ]

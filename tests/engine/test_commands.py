@@ -243,7 +243,7 @@ def test_failures_are_rows_joined_to_their_statement() -> None:
             "SELECT q.calls, q.failures, e.function, e.cause, e.preview, length(e.fields_hash) "
             "FROM llm_errors() e JOIN llm_queries() q USING (statement)"
         ).fetchone()
-        assert row == (2, 1, "llm", "server error", '{"v": "boom \\"1\\" é"}', 16)
+        assert row == (2, 1, "llm", "server error", '{"v":"boom \\"1\\" é"}', 16)
 
 
 def test_introspection_of_nothing_has_its_types(con: Connection) -> None:

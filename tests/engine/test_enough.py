@@ -18,7 +18,7 @@ from quackllm.errors import InvalidAnswer
 from quackllm.testing import Fault
 from quackllm.testing.fake_provider import FakeProvider, deterministic_answer
 from quackllm.testing.rules import question_hash
-from quackllm.udfs.base import JsonAnswer
+from quackllm.udfs.base import Number
 from tests.engine.conftest import Pair, close_pair, open_pair
 
 TABLES = """
@@ -108,10 +108,9 @@ AS_MANY = [
 
 def answer(request: Request) -> str:
     """Scores are the lowest, the middle or the highest; filters as the fake answers them."""
-    if isinstance(request.answer, JsonAnswer) and "Score the data" in request.instruction:
-        low, high = (1, 5) if "from 1" in request.instruction else (0, 1)
-        value = [low, (low + high) / 2, high][question_hash(request, "score") % 3]
-        return json.dumps({"answer": value})
+    if isinstance(form := request.answer, Number):
+        value = [form.low, (form.low + form.high) / 2, form.high]
+        return json.dumps(value[question_hash(request, "score") % 3])
     return deterministic_answer(request)
 
 

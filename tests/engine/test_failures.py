@@ -59,7 +59,7 @@ def test_a_failed_call_is_null_with_its_cause(
         rows = dict(con.execute(f"SELECT v, {call} FROM {ROWS}").fetchall())
         assert [v for v, answer in rows.items() if answer is None] == ["row 3"]
         failures = con.execute("SELECT cause, preview, function FROM llm_errors()").fetchall()
-        assert [(c, preview) for c, preview, _ in failures] == [(cause, '{"v": "row 3"}')]
+        assert [(c, preview) for c, preview, _ in failures] == [(cause, '{"v":"row 3"}')]
         assert failures[0][2] in call.lower()
         # What cannot be read is shown to the model, which is asked once more.
         calls = 21 if error is InvalidAnswer else 20
@@ -176,7 +176,7 @@ def test_a_failed_call_has_the_default_that_it_names_and_is_recorded(call: str, 
         assert rows["row 3"] == value
         assert sum(answer == value for answer in rows.values()) < 20
         assert con.execute("SELECT cause, preview FROM llm_errors()").fetchall() == [
-            ("server error", '{"v": "row 3"}')
+            ("server error", '{"v":"row 3"}')
         ]
 
 
@@ -278,5 +278,5 @@ def test_a_failure_tells_enough_to_act_on() -> None:
         ).fetchall()
         assert row == (
             1, 1, "llm", "fake", "server error", "injected by quackllm.testing: ServerFailed", 16,
-            '{"v": "row 1"}', 1, None, True,
+            '{"v":"row 1"}', 1, None, True,
         )  # fmt: skip

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from quackllm.errors import BindError, InvalidAnswer
-from quackllm.udfs.base import Call, Choice, FreeText, JsonAnswer
+from quackllm.udfs.base import Call, Choice, FreeText, JsonAnswer, Number
 from quackllm.udfs.registry import Functions
 from quackllm.udfs.type_parser import parse_type
 
@@ -65,7 +65,7 @@ GOLDEN: list[tuple[Call, str]] = [
      '"seen": date YYYY-MM-DD (day of the visit), "items": list of {"name": text}}\n'
      f"Write null for what the data does not say.\n{NOTE}"),
     (bound("llm_score", prompt="How urgent?", options={"max": 10}),
-     'Score the data from 0 (lowest) to 10 (highest). Reply in JSON: {"answer": number}.\n'
+     "Score the data from 0 (lowest) to 10 (highest): reply with a number.\n"
      f"Criterion: How urgent?\n{NOTE}"),
     (bound("llm_summarize", options={"max_words": 12}),
      f"Summarize the data in at most 12 words.\n{NOTE}\nReply with the summary only."),
@@ -120,8 +120,7 @@ FORMS: list[tuple[Call, str, Any]] = [
          seen={"type": ["string", "null"], "format": "date"},
          items={"type": ["array", "null"], "items": closed(name=nullable("string"))},
      )),
-    (bound("llm_score", prompt="p"), "DOUBLE",
-     closed(answer={"type": "number", "minimum": 0.0, "maximum": 1.0})),
+    (bound("llm_score", prompt="p"), "DOUBLE", Number(0.0, 1.0)),
     (bound("llm_summarize"), "VARCHAR", FreeText()),
     (bound("llm_translate", language="French"), "VARCHAR", FreeText()),
     (bound("llm_sentiment"), "VARCHAR", Choice(("positive", "negative", "neutral"))),

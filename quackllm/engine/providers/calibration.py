@@ -16,6 +16,8 @@ import json
 import math
 from typing import TYPE_CHECKING
 
+from quackllm.udfs.prompt import neutral_fields
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,7 +41,7 @@ def without_content(neutral: str) -> str:
 
     The word of a placeholder such as "N/A" would itself make some labels likelier.
     """
-    return json.dumps(dict.fromkeys(json.loads(neutral), ""), ensure_ascii=False)
+    return neutral_fields(list(json.loads(neutral)))
 
 
 def label_scores(tokens: Distribution, labels: Sequence[str]) -> list[float] | None:
@@ -49,6 +51,20 @@ def label_scores(tokens: Distribution, labels: Sequence[str]) -> list[float] | N
     at most. Case and quotes around a label do not matter. A single letter counts only
     for a label that is no longer: it begins too much else.
     """
+    found = _beginnings(tokens, labels)
+    if not any(found):
+        return None
+    floor = min(logprob for _, logprob in tokens)
+    return [_log_sum_exp(logprobs) if logprobs else floor for logprobs in found]
+
+
+def unseen(tokens: Distribution, labels: Sequence[str]) -> bool:
+    """Tell whether some label has no token that begins it and no other."""
+    return not all(_beginnings(tokens, labels))
+
+
+def _beginnings(tokens: Distribution, labels: Sequence[str]) -> list[list[float]]:
+    """Return for each label the log-probabilities of the tokens that begin only it."""
     plain = [_plain(label) for label in labels]
     found: list[list[float]] = [[] for _ in labels]
     for token, logprob in tokens:
@@ -60,10 +76,7 @@ def label_scores(tokens: Distribution, labels: Sequence[str]) -> list[float] | N
         ]
         if len(begun) == 1:
             found[begun[0]].append(logprob)
-    if not any(found):
-        return None
-    floor = min(logprob for _, logprob in tokens)
-    return [_log_sum_exp(logprobs) if logprobs else floor for logprobs in found]
+    return found
 
 
 def likeliest(scores: Sequence[float], baseline: Sequence[float], labels: Sequence[str]) -> str:

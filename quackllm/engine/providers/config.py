@@ -122,6 +122,8 @@ class ProviderConfig:
         moved here.
     timeout: seconds that one try of a call may take.
     concurrency: calls in flight; the provider's own choice when None.
+    calibrate: whether labels are chosen by calibrated log-probabilities; None: where that is
+        known to be better.
     follow_redirects: go where a response points to. No setting sets it: texts would go to
         an address that nobody named. Faults of TLS and DNS are injected by it in tests.
     notify: takes one line for the person, such as which model is used.
@@ -134,6 +136,7 @@ class ProviderConfig:
     credentials: Secret | None = None
     timeout: float = 120.0
     concurrency: int | None = None
+    calibrate: bool | None = None
     follow_redirects: bool = False
     notify: Callable[[str], None] = field(default=_ignore, compare=False, repr=False)
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from quackllm.udfs.base import AnswerForm, Choice, FreeText, JsonAnswer
+from quackllm.engine.providers.numbers import number_grammar, number_regex
+from quackllm.udfs.base import AnswerForm, Choice, FreeText, JsonAnswer, Number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,21 +74,28 @@ def constraint(form: AnswerForm, kind: ServerKind) -> Constraint:
     if kind is ServerKind.VLLM:
         if isinstance(form, Choice):
             return Constraint({"structured_outputs": {"choice": list(form.labels)}})
+        if isinstance(form, Number):
+            return Constraint({"structured_outputs": {"regex": number_regex(form)}})
         return Constraint({"structured_outputs": {"json": form.as_dict()}})
     if kind is ServerKind.LLAMA_CPP:
         if isinstance(form, Choice):
             return Constraint({"grammar": choice_grammar(form.labels)})
+        if isinstance(form, Number):
+            return Constraint({"grammar": number_grammar(form)})
         return Constraint({"json_schema": form.as_dict()})
     return _response_format(form, strict=kind in (ServerKind.OPENAI, ServerKind.OTHER))
 
 
-def _response_format(form: Choice | JsonAnswer, *, strict: bool) -> Constraint:
+def _response_format(form: Choice | Number | JsonAnswer, *, strict: bool) -> Constraint:
     """Constrain as OpenAI does, where the document has to be an object."""
+    schema: dict[str, Any]
     if isinstance(form, Choice):
-        schema = _wrap({"type": "string", "enum": list(form.labels)})
+        schema = {"type": "string", "enum": list(form.labels)}
+    elif isinstance(form, Number):
+        schema = {"type": "number", "minimum": form.low, "maximum": form.high}
     else:
         schema = form.as_dict()
-    wrapped = isinstance(form, Choice)
+    wrapped = False
     if schema.get("type") != "object":
         definitions = {"$defs": schema.pop("$defs")} if "$defs" in schema else {}
         schema, wrapped = _wrap(schema) | definitions, True

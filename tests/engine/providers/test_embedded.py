@@ -62,7 +62,7 @@ def test_calibrated_labels_follow_the_row(model: Embedded) -> None:
     for label, text in ROWS.items():
         reply = answer(model, request(form, text, neutral='{"text": "N/A"}'))
         assert reply.text == label
-        assert reply.usage.completion_tokens == 1
+        assert reply.usage.completion_tokens <= 2, "one token, and one of no row before the first"
 
 
 @pytest.mark.local_model
