@@ -99,7 +99,8 @@ def measure(query: Query, url: str, model: str, share: float) -> Result:
         took = runs[variant]
         print(
             f"{query.name:22} {variant:9} {took.seconds:7.1f} s {took.calls:5} calls "
-            f"{took.prompt_tokens:8,} tokens {took.cached_tokens:8,} cached",
+            f"{took.prompt_tokens:8,} tokens {took.cached_tokens:8,} cached"
+            + (f" of {took.predicted:8,} predicted" if took.predicted else ""),
             flush=True,
         )
     right = {variant: accuracy(query, table, took) for variant, took in runs.items()}
@@ -133,9 +134,9 @@ def lines(results: Sequence[Result]) -> list[str]:
         text.append(f"| {result.query.name} | {result.rows} | {times} | {ratios} |")
     text += [
         "",
-        "| query | way | calls | prompt tokens | cached | answer tokens | dollars | failed "
-        "| right | as original |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| query | way | calls | prompt tokens | cached | of the predicted | answer tokens "
+        "| dollars | failed | right | as original |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for result in results:
         for variant, took in result.runs.items():
@@ -144,6 +145,7 @@ def lines(results: Sequence[Result]) -> list[str]:
             text.append(
                 f"| {result.query.name} | {variant} | {took.calls:,} | {took.prompt_tokens:,} "
                 f"| {took.cached_tokens / max(1, took.prompt_tokens):.0%} "
+                f"| {f'{took.cached_tokens / took.predicted:.0%}' if took.predicted else ''} "
                 f"| {took.output_tokens:,} | {dollars(took):.4f} | {took.failures} "
                 f"| {'' if right is None else f'{right:.2f}'} | {same:.2f} |"
             )

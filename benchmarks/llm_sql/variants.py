@@ -6,7 +6,7 @@ original: quackllm with rows and fields in the order of the table.
 ggr: quackllm with the published greedy order (see `quackllm.kvcache_reorder.baselines`).
 ours: quackllm.
 
-All send the same instruction and the same fields to the same model.
+All ask the same model in the same way: the same instruction, fields and form of the answer.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import duckdb
-import openai
 import pyarrow as pa
 
 from benchmarks.llm_sql.queries import Ask, Query
 from quackllm.engine.connection import Connection
 from quackllm.engine.engine import Engine
-from quackllm.engine.providers.base import Capabilities, Request, Usage
-from quackllm.engine.providers.constraints import ServerKind, constraint
-from quackllm.engine.providers.openai_reply import read_reply
-from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.history import StageStats
+from quackllm.engine.loop import LoopThread
+from quackllm.engine.providers.base import Capabilities, Provider, Request, Usage
+from quackllm.engine.providers.config import ProviderConfig
+from quackllm.engine.providers.openai_compatible import open_openai_compatible
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import settings_from
 from quackllm.errors import CallError
 from quackllm.kvcache_reorder import Field, Server, order_fields
 from quackllm.udfs.base import Binding, Call, Declaration
+from quackllm.udfs.prompt import FIELD_TAIL, field_head, neutral_fields
 
 Rows = list[tuple[Any, ...]]
 
@@ -71,15 +72,17 @@ def declared(ask: Ask) -> Declaration:
 def per_row(query: Query, table: pa.Table, url: str, model: str) -> Measured:
     """Run the statement in plain DuckDB with a function that asks row by row."""
     meter = _Meter()
-    client = openai.OpenAI(base_url=url, api_key="none")
+    loop = LoopThread()
+    provider = loop.run(open_openai_compatible(ProviderConfig(base_url=url, model=model)))
     with duckdb.connect() as con:
+        con.execute("SET enable_progress_bar = false")
         con.register("t", table)
         calls = []
         for number, ask in enumerate(query.asks):
             name, declaration = f"ask_{number}", declared(ask)
             cast(Any, con).create_function(
                 name,
-                _row_function(client, model, declaration, ask, meter),
+                _row_function(loop, provider, declaration, ask, meter),
                 ["VARCHAR"],
                 "VARCHAR",
                 null_handling="special",
@@ -91,30 +94,30 @@ def per_row(query: Query, table: pa.Table, url: str, model: str) -> Measured:
         started = time.monotonic()
         rows = con.execute(statement).fetchall()
         seconds = time.monotonic() - started
+    loop.run(provider.aclose())
+    loop.close()
     return _measured(seconds, meter, rows)
 
 
 def _row_function(
-    client: openai.OpenAI, model: str, declaration: Declaration, ask: Ask, meter: _Meter
+    loop: LoopThread, provider: Provider, declaration: Declaration, ask: Ask, meter: _Meter
 ) -> Callable[[str], str | None]:
-    limits = constraint(declaration.answer, ServerKind.VLLM)
     most = ask.options.get("max_tokens", declaration.max_tokens)
+    names = tuple(name.strip('"') for name in ask.fields)
 
     def answer(fields: str) -> str | None:
-        request = Request(declaration.instruction, fields, declaration.answer, 0.0, most)
-        body = {
-            "model": model,
-            "messages": chat_messages(request),
-            "temperature": 0.0,
-            "max_tokens": most,
-            **limits.body,
-        }
-        meter.calls += 1
-        reply = read_reply(
-            client.post("/chat/completions", cast_to=object, body=body), request, limits
+        request = Request(
+            declaration.instruction,
+            fields,
+            declaration.answer,
+            0.0,
+            most,
+            neutral=neutral_fields(names),
         )
-        meter.usage.append(reply.usage)
+        meter.calls += 1
         try:
+            reply = loop.run(provider.complete(request))
+            meter.usage.append(reply.usage)
             return declaration.parse(reply.text)
         except CallError:
             meter.failures += 1
@@ -149,6 +152,8 @@ def planned(query: Query, table: pa.Table, url: str, model: str, orderer: Ordere
     [cost] = (
         con.sql("FROM llm_queries() ORDER BY statement DESC LIMIT 1").to_arrow_table().to_pylist()
     )
+    stages = con.llm_engine.history[-1].stages.values()
+    predicted = sum(map(_predicted, stages)) if orderer is by_prefix else None
     con.close()
     return Measured(
         seconds,
@@ -158,7 +163,15 @@ def planned(query: Query, table: pa.Table, url: str, model: str, orderer: Ordere
         cost["completion_tokens"],
         cost["failures"],
         rows,
+        predicted,
     )
+
+
+def _predicted(stage: StageStats) -> int:
+    """Return what an order was to find cached, in tokens as long as those of the run."""
+    if not stage.expected_tokens:
+        return 0
+    return round(stage.expected_reuse * stage.prompt_tokens / stage.expected_tokens)
 
 
 def by_ggr(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
@@ -166,7 +179,7 @@ def by_ggr(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) 
     if not columns or len(columns[0]) < 2:
         return as_given(call, columns, capabilities)
     fields = [
-        Field(name, column, head=f'"{name}": ', tail=", ")
+        Field(name, column, head=field_head(name), tail=FIELD_TAIL)
         for name, column in zip(call.fields, columns, strict=True)
     ]
     found = order_fields(fields, "blocks", server=Server(), algorithm="ggr")
