@@ -36,23 +36,26 @@ def best(work: Callable[[], object], rounds: int = 3) -> float:
     return min(found)
 
 
-def started() -> tuple[subprocess.Popen[str], int]:
-    """Start a server; return its process and its port."""
+def started() -> tuple[subprocess.Popen[str], int, int]:
+    """Start a server; return its process, its port and that of Flight SQL."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "quackllm", "serve", "--port", "0"],
+        [sys.executable, "-m", "quackllm", "serve", "--port", "0", "--flight", "0"],
         stderr=subprocess.PIPE,
         text=True,
     )
     assert process.stderr is not None
-    return process, int(process.stderr.readline().rsplit(":", 1)[1])
+    ports = [int(process.stderr.readline().rsplit(":", 1)[1]) for _ in range(2)]
+    return process, ports[0], ports[1]
 
 
 def main() -> None:
     """Measure and print."""
-    process, port = started()
+    process, port, flight_port = started()
     try:
         print(f"load average {os.getloadavg()[0]:.1f}; best of 3")
         measure(port)
+        if importlib.util.find_spec("adbc_driver_flightsql"):
+            adbc(flight_port)
     finally:
         process.terminate()
         process.wait()
@@ -88,6 +91,16 @@ def odbc(port: int) -> None:
     cursor = connection.cursor()
     print(f"1M x 5, pyodbc: {best(lambda: cursor.execute(QUERY).fetchall()):.2f} s")
     connection.close()
+
+
+def adbc(port: int) -> None:
+    """Measure ADBC over Flight SQL."""
+    import adbc_driver_flightsql.dbapi as flightsql
+
+    address = f"grpc+tcp://127.0.0.1:{port}"
+    with flightsql.connect(address, autocommit=True) as connection, connection.cursor() as cursor:
+        seconds = best(lambda: cursor.execute(QUERY).fetch_arrow_table())
+        print(f"1M x 5, ADBC: {seconds:.2f} s")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
@@ -18,6 +19,7 @@ from quackllm.server.pgwire.portals import Portal
 if TYPE_CHECKING:
     from quackllm.server.pgwire.activity import Activity
     from quackllm.server.pgwire.faults import Faults
+    from quackllm.server.pgwire.results import Chunk, Rows
 
 _T = TypeVar("_T")
 
@@ -195,23 +197,41 @@ class Session:
             return
         if not described:
             self._send(backend.row_description(rows.columns, rows.formats))
-        left = limit
-        while True:
-            chunk = await self._in_thread(lambda most=left: rows.take(most))  # type: ignore[misc]
-            portal.sent_rows += chunk.rows
-            for data in chunk.data:
-                self._send(data)
+        send = self._send_part(portal, rows, limit) if limit else self._send_all(portal, rows)
+        if not await send:
+            return
+        counted = f" {portal.sent_rows}" if outcome.counted else ""
+        self._send(backend.command_complete(f"{outcome.tag}{counted}".strip()))
+
+    async def _send_all(self, portal: Portal, rows: Rows) -> bool:
+        """Send what is left of a result; the next rows are made while the last are sent."""
+        upcoming = asyncio.ensure_future(self._in_thread(rows.take))
+        try:
+            while not (chunk := await upcoming).done:
+                upcoming = asyncio.ensure_future(self._in_thread(rows.take))
+                self._send_chunk(portal, chunk)
+                await self._flush_if_much()
+        finally:
+            upcoming.cancel()
+        return True
+
+    async def _send_part(self, portal: Portal, rows: Rows, limit: int) -> bool:
+        """Send at most so many rows; False if there may be more, for a later Execute."""
+        while limit:
+            chunk = await self._in_thread(functools.partial(rows.take, limit))
             if chunk.done:
-                break
+                return True
+            self._send_chunk(portal, chunk)
+            limit -= chunk.rows
             await self._flush_if_much()
-            if limit:
-                left -= chunk.rows
-                if left == 0:
-                    await self._in_thread(rows.hold)
-                    self._send(backend.PORTAL_SUSPENDED)
-                    return
-        self._send(backend.command_complete(f"{outcome.tag} {portal.sent_rows}".strip()
-                   if outcome.counted else outcome.tag))  # fmt: skip
+        await self._in_thread(rows.hold)
+        self._send(backend.PORTAL_SUSPENDED)
+        return False
+
+    def _send_chunk(self, portal: Portal, chunk: Chunk) -> None:
+        portal.sent_rows += chunk.rows
+        for data in chunk.data:
+            self._send(data)
 
     async def _copy_out(self, copy: CopyOut) -> None:
         self._send(backend.copy_response(b"H", copy.form, copy.columns))

@@ -75,8 +75,13 @@ def _as_text(value: str) -> str:
 
 
 def _with_bc(value: str) -> str:
-    """DuckDB writes '0044-03-15 (BC) 12:00:00', PostgreSQL '0044-03-15 12:00:00 BC'."""
-    return rf"regexp_replace(CAST({value} AS VARCHAR), '^(.*) \(BC\)(.*)$', '\1\2 BC')"
+    """DuckDB writes '0044-03-15 (BC) 12:00:00', PostgreSQL '0044-03-15 12:00:00 BC'.
+
+    The pattern is for the few that are so old; a year's margin is for time zones.
+    """
+    text = f"CAST({value} AS VARCHAR)"
+    written = rf"regexp_replace({text}, '^(.*) \(BC\)(.*)$', '\1\2 BC')"
+    return f"CASE WHEN {value} < DATE '0002-01-01' THEN {written} ELSE {text} END"
 
 
 def _timestamp(value: str) -> str:
