@@ -40,7 +40,14 @@ from quackllm.optimizer.program import Program
 from quackllm.optimizer.rules import RULES, Rule
 from quackllm.optimizer.rules.order_predicates import cheapest_order, order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
-from quackllm.optimizer.sql import cross_unnest, fold_long_lists, join_at_select, parse, text
+from quackllm.optimizer.sql import (
+    cross_unnest,
+    fold_long_lists,
+    join_at_select,
+    nest_behind_commas,
+    parse,
+    text,
+)
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
@@ -282,6 +289,7 @@ class Planner:
     def _bound_tree(self, root: exp.Expr, binder: Binder, calls: dict[str, Call]) -> exp.Expr:
         """Bind the calls of a tree, which is changed."""
         join_at_select(root)
+        nest_behind_commas(root)
         fold_long_lists(root)
         name_items(root, lambda name: self._functions.get(name) is not None)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)

@@ -20,6 +20,9 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.settings import Settings
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.naive import BINDING, FUNCTION
+from quackllm.udfs.answers import canonical_text
+from quackllm.udfs.base import Call
+from quackllm.udfs.type_parser import parse_type
 
 LENT_CHUNKS = 256
 """Answers of so many chunks are kept alive behind DuckDB's back: version 1.5 lets go of a
@@ -83,9 +86,9 @@ def _answer(
     rows: int,
 ) -> pa.Array:
     number, spec = runs[0].as_py(), specs[0].as_py()
-    if number == BINDING:
-        return pa.nulls(rows, pa.string())
     call = engine.functions.from_spec(spec)
+    if number == BINDING:
+        return pa.repeat(pa.scalar(_stand_in(call), pa.string()), rows)
     filled = [pc.fill_null(field, "null") for field in fields]
     run = engine.running(number)
     if run is not None:
@@ -97,6 +100,17 @@ def _answer(
         return own.answer(call, filled, rows)
     finally:
         engine.end(own, time.monotonic() - started)
+
+
+def _stand_in(call: Call) -> str | None:
+    """What a call gives where it is only bound: NULL, or a document whose parts are NULL.
+
+    DuckDB 2.0 evaluates a constant as it binds, and a field of a STRUCT that is NULL then
+    has the type "NULL" instead of the field's.
+    """
+    returns = parse_type(call.declaration.returns)
+    hollow = returns.hollow()
+    return None if hollow is None else canonical_text(returns, hollow)
 
 
 def _flat(column: Texts) -> pa.Array:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import exp
 
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE
 from quackllm.optimizer.scope import rows_of
-from quackllm.optimizer.sql import conjunction, has_calls, raw, text
+from quackllm.optimizer.sql import conjunction, has_calls, raw
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,18 @@ class RowsSoFar:
         leaves out rows that are not decided.
     decided: SQL, whether a row's first call is answered or never to be asked.
     counts: conditions beside WHERE that a row has to fulfil to be one of those wanted.
+    write: writes a condition as SQL, also one with calls that are not staged.
     """
 
     answered: exp.Select
     decided: str
     counts: Sequence[exp.Expr]
+    write: Callable[[exp.Expr], str]
 
     def _passes(self) -> str:
         where = self.answered.args.get("where")
         whole = conjunction([*([where.this] if where else []), *self.counts])
-        return text(whole or exp.true())
+        return self.write(whole or exp.true())
 
     def count(self, enough: int) -> exp.Select:
         """Count the rows that are certain to be among those wanted, up to enough.

@@ -21,12 +21,12 @@ from quackllm.optimizer.program import (
     Program,
 )
 from quackllm.optimizer.readable import kept_rows, simplified
-from quackllm.optimizer.rules.stage_calls import is_comma
 from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, queries, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
     held,
+    is_comma,
     json_fragment,
     key,
     needs_parens,
@@ -201,7 +201,7 @@ class _Lowering:
         if block.stop_after is None:
             return BlockStage(tuple(stages))
         counts = [raw(self._resolved_text(part)) for part in block.counts]
-        so_far = RowsSoFar(answered, self._decided(block.sites), counts)
+        so_far = RowsSoFar(answered, self._decided(block.sites), counts, self.text)
         count = None
         if block.keys:
             stages = [
@@ -385,12 +385,11 @@ class _Lowering:
         between: dict[str, Site] = {}
         joins: list[exp.Expr] = []
         for position, join in enumerate(select.args.get("joins", [])):
-            for site in block.sites:
-                named = _columns_named(join, site.column) if site.join == position else []
-                if named and site.left and site.column not in between:
+            for site in _read_by(join, [s for s in block.sites if s.join == position]):
+                if site.left:
                     between[site.column] = site
                     joins.append(self._join(block, site))
-                for node in [] if site.left else named:
+                for node in [] if site.left else _columns_named(join, site.column):
                     node.replace(raw(self._lookup(block, site)))
             joins.append(join)
         if between:
@@ -398,10 +397,25 @@ class _Lowering:
         return between
 
     def _lookup(self, block: Block, site: Site) -> str:
-        return (
-            f"(SELECT {quote(site.column)} FROM {self._answer_rows(block, site)} AS t "
-            f"WHERE {self._key_equals(site)})"
+        """Write a subquery that finds the answer of a site; it may hold further ones."""
+        found = replace(
+            site,
+            args=tuple(self._looked_up(block, site, arg) for arg in site.args),
+            guards=tuple(self._looked_up(block, site, guard) for guard in site.guards),
         )
+        return (
+            f"(SELECT {quote(site.column)} FROM {self._answer_rows(block, site)} "
+            f"AS {quote(site.column + '_answers')} WHERE {self._key_equals(found)})"
+        )
+
+    def _looked_up(self, block: Block, site: Site, part: exp.Expr) -> exp.Expr:
+        """Copy a part of a site of a join's condition, earlier answers as subqueries."""
+        holder = held(part.copy())
+        for other in _before(block, site):
+            if other.join == site.join and not other.left:
+                for node in _columns_named(holder, other.column):
+                    node.replace(raw(self._lookup(block, other)))
+        return released(holder)
 
     def _answer_rows(self, block: Block, site: Site) -> str:
         running = self.purpose is Purpose.RUN
@@ -458,6 +472,17 @@ def _needed(block: Block, site: Site) -> list[Site]:
 def _some_value(fragments: list[str]) -> str:
     """Not all fields are NULL: such a row gets NULL without a call."""
     return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)
+
+
+def _read_by(join: exp.Join, sites: list[Site]) -> list[Site]:
+    """Those of a join's sites whose answers its condition reads, also through later sites."""
+    trees: list[exp.Expr] = [join]
+    found: list[Site] = []
+    for site in reversed(sites):
+        if any(uses(tree, {site.column}) for tree in trees):
+            found.append(site)
+            trees += [*site.args, *site.guards]
+    return found[::-1]
 
 
 def _columns_named(tree: exp.Expr, name: str) -> list[exp.Column]:

@@ -19,7 +19,7 @@ FUNCTION = "llm_call"
 
 BINDING = "bind"
 """In the place of a statement's number: DuckDB only binds; it may evaluate a call whose
-arguments are constants all the same, and then gets NULL without a call of the model."""
+arguments are constants all the same, and then gets a value without a call of the model."""
 
 
 def naive_call(run: str, spec: str, call: Call, fragments: Sequence[str]) -> str:

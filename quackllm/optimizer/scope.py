@@ -12,6 +12,9 @@ from quackllm.optimizer.sql import ModelCall, conjunction, conjuncts, has_calls,
 ANSWER = "__llm_"
 """Prefix of the names that the planner adds to a statement."""
 
+EARLY = ("with_", "from_", "joins", "laterals")
+"""Parts of a block that its other parts may read, in order of evaluation."""
+
 CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "order", "windows")
 """Where a call may stand in a block that can be staged, in order of evaluation."""
 
@@ -19,7 +22,8 @@ CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "or
 def selects(root: exp.Expr) -> list[exp.Select]:
     """List every SELECT of a tree, inner ones before the one that contains them.
 
-    CTEs come before the body that uses them, in the order in which they are written.
+    CTEs come before the body that uses them, in the order in which they are written, and
+    those in FROM before those of other clauses, which may read its columns.
     """
     return [query for query in queries(root) if isinstance(query, exp.Select)]
 
@@ -32,13 +36,13 @@ def queries(root: exp.Expr) -> list[exp.Query]:
         node = open_.pop()
         if isinstance(node, exp.Query):
             outer_first.append(node)
-            with_ = node.args.get("with_")
-            if isinstance(with_, exp.Expr):
-                open_.append(with_)
-            open_.extend(child for child in node.iter_expressions() if child is not with_)
-        else:
-            open_.extend(node.iter_expressions())
+        open_.extend(sorted(node.iter_expressions(), key=_is_evaluated_late))
     return outer_first[::-1]
+
+
+def _is_evaluated_late(part: exp.Expr) -> int:
+    """Sorts the parts of a query: the others may read what CTEs and FROM give."""
+    return EARLY.index(part.arg_key) if part.arg_key in EARLY else len(EARLY)
 
 
 def has_nested_calls(root: exp.Expr) -> bool:

@@ -179,6 +179,52 @@ def cross_unnest(root: exp.Expr) -> None:
             join.set("kind", "CROSS")
 
 
+def is_comma(join: exp.Join) -> bool:
+    """Whether a join is written as a comma."""
+    written = ("kind", "side", "method", "on", "using")
+    return not any(join.args.get(name) for name in written)
+
+
+def nest_behind_commas(root: exp.Expr) -> None:
+    """Set the joins behind a comma in parentheses, in place, where that is another FROM.
+
+    A comma binds weaker than JOIN, and sqlglot lists both alike: in `FROM a, b FULL JOIN c`
+    the join adds rows to b, not to the pairs of a and b, and USING means a column of b.
+    Its condition may name a all the same: DuckDB joins laterally.
+    """
+    for select in list(root.find_all(exp.Select)):
+        groups: list[list[exp.Join]] = []
+        for join in select.args.get("joins", []):
+            if not groups or is_comma(join):
+                groups.append([])
+            groups[-1].append(join)
+        for first, *later in groups:
+            if is_comma(first) and any(map(_differs_flat, later)):
+                first.this.replace(_parenthesised(first.this, later))
+                for join in later:
+                    select.args["joins"].remove(join)
+
+
+def _differs_flat(join: exp.Join) -> bool:
+    outer = (join.side or "").upper() in ("RIGHT", "FULL")
+    return outer or bool(join.args.get("using")) or join.method in ("NATURAL", "POSITIONAL")
+
+
+def _parenthesised(source: exp.Expr, joins: list[exp.Join]) -> exp.Subquery:
+    if not isinstance(source, exp.Table | exp.Subquery):
+        query = exp.Select(expressions=[exp.Star()]).from_(source.copy())
+        alias = exp.TableAlias(this=exp.to_identifier(source.alias_or_name, quoted=True))
+        source = exp.Subquery(this=query, alias=alias)
+    held_joins = source.copy()
+    held_joins.set("joins", [*held_joins.args.get("joins", []), *(join.copy() for join in joins)])
+    return exp.Subquery(this=held_joins)
+
+
+def is_parenthesised_join(node: exp.Expr) -> bool:
+    """Whether a node is joins in parentheses, which sqlglot takes for a query."""
+    return isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table | exp.Subquery)
+
+
 LONG_LIST = 100
 """Literals in a list above which it is one piece of text to the planner."""
 
@@ -220,7 +266,7 @@ def own_nodes(node: exp.Expr) -> Iterator[exp.Expr]:
     """Walk a tree in evaluation order of its parts, not entering nested queries."""
     yield node
     for child in node.iter_expressions():
-        if not isinstance(child, exp.Query):
+        if not isinstance(child, exp.Query) or is_parenthesised_join(child):
             yield from own_nodes(child)
 
 
@@ -231,7 +277,7 @@ def has_calls(node: exp.Expr | None) -> bool:
 
 def own_calls(node: exp.Expr | None) -> list[ModelCall]:
     """List the calls of a tree outside nested queries, arguments before what takes them."""
-    if node is None or isinstance(node, exp.Query):
+    if node is None or (isinstance(node, exp.Query) and not is_parenthesised_join(node)):
         return []
     found = [call for child in node.iter_expressions() for call in own_calls(child)]
     return [*found, node] if isinstance(node, ModelCall) else found

@@ -80,6 +80,9 @@ class ListType(SqlType):
             reject(path, value, "a list")
         return [self.item.canonical(each, f"{path}[{at}]") for at, each in enumerate(value)]
 
+    def hollow(self) -> list[Any]:
+        return [self.item.hollow()]
+
 
 @dataclass(frozen=True)
 class StructField:
@@ -131,6 +134,9 @@ class StructType(SqlType):
             each.name: each.type.canonical_or_null(value[each.name], f"{path}.{each.name}")
             for each in self.fields
         }
+
+    def hollow(self) -> dict[str, Any]:
+        return {each.name: each.type.hollow() for each in self.fields}
 
 
 @dataclass(frozen=True)

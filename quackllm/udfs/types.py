@@ -138,6 +138,10 @@ class SqlType:
         """Return `canonical`, null being a value."""
         return None if value is None else self.canonical(value, path)
 
+    def hollow(self) -> Any:
+        """Return a JSON-able value whose parts are there and null; null for a plain type."""
+        return None
+
     def cast_sql(self, expression: str) -> str:
         """Return the SQL that makes a value of a VARCHAR expression of canonical text."""
         inner = f"CAST({expression} AS JSON)" if self.nested else expression

@@ -128,4 +128,53 @@ REGRESSIONS: tuple[Case, ...] = (
         "CREATE OR REPLACE TABLE made AS VALUES (LLM('p', 1), 2)",
         effect="SELECT * FROM made",
     ),
+    _case("SELECT LLM('p', 1) AS g, LLM_FILTER('q', NULL) AS f FROM t1 GROUP BY ALL"),
+    _case("SELECT LLM('p') AS g, count(*) OVER () AS n FROM t1 GROUP BY ALL"),
+    _case("SELECT LLM('p') AS g, count(*) AS n FROM t1 WHERE b > 99 GROUP BY ALL"),
+    _case("SELECT LLM('p') AS g, a FROM t1 GROUP BY ALL"),
+    _case(
+        "SELECT a, (SELECT list(x) FROM (SELECT LLM('p', t1.a) AS x FROM t2 GROUP BY ALL)) FROM t1"
+    ),
+    _case("SELECT LLM('p', a) AS g, upper(g) AS h, 1 AS o, o + 1 FROM t1"),
+    _case(
+        "SELECT s1.a, s2.a, s3.a FROM t1 s1, t2 s2 FULL JOIN t2 s3 ON s1.a = s3.a AND "
+        "LLM_FILTER('q', s2.b) WHERE s1.b IN (s3.b, 2)"
+    ),
+    _case(
+        "SELECT s1.a, s2.a, LLM('p', s3.a) FROM t1 s1, t2 s2 FULL JOIN t1 s3 ON s1.a = s3.a "
+        "WHERE s1.b IN (s3.b, 2) AND LLM_FILTER('q', s1.c)"
+    ),
+    _case("SELECT s1.a, LLM('p', b) FROM t2 s1, (VALUES (1), (7)) s2(b) LEFT JOIN t1 s3 USING (b)"),
+    _case("SELECT s1.a, s3.a FROM t1 s1 FULL JOIN t2 s3 ON LLM_FILTER('q', LLM('r', s1.c), s3.b)"),
+    _case("SELECT s1.a, s3.a FROM t1 s1 FULL JOIN t2 s3 ON LLM_FILTER('q', s1.b, LLM('r', s3.b))"),
+    _case("SELECT t.a, s3.a FROM t1 t FULL JOIN t2 s3 ON LLM('q', t, s3.a) > '' AND t.b = s3.b"),
+    _case(
+        "SELECT t.a, s3.a FROM t1 t LEFT JOIN t2 s3 ON t.b = s3.b AND s3.d AND "
+        "LLM_FILTER('q', CAST(t.b AS TINYINT), s3.a)"
+    ),
+    _case(
+        "SELECT t.a, s3.a FROM t1 t LEFT JOIN t2 s3 ON t.b = s3.b AND LLM_FILTER('p', s3.a) AND "
+        "LLM_FILTER('q', CAST(t.b AS TINYINT))"
+    ),
+    _case(
+        "SELECT (EXISTS (SELECT 1 FROM t2 s6 WHERE LLM_FILTER('p', s1.r, s6.a))) AS x, "
+        "LLM('q', s1.r) FROM (SELECT DISTINCT ON (LLM('q', b)) LLM('p', a) AS r FROM t1 s3 "
+        "ORDER BY b) s1"
+    ),
+    _case(
+        "SELECT DISTINCT b FROM t1 WHERE LLM_FILTER('p', a) OR (SELECT max(v) FROM (SELECT "
+        "list_transform(['x'], lambda e: LLM_SENTIMENT(e))[1] AS v FROM t2)) IS NULL"
+    ),
+    Case(
+        (T1, T2),
+        "CREATE OR REPLACE TABLE made AS VALUES ('y', (LLM_EXTRACT(1, {'n': 'DATE'})).n) LIMIT 0",
+        effect="SELECT * FROM made",
+    ),
+    _case("SELECT b, (LLM_EXTRACT('x', {'m': 'STRUCT(n DATE)'})).m.n AS d FROM t1"),
+    Case(
+        (T1, T2),
+        "CREATE OR REPLACE TABLE made AS WITH w AS (SELECT a, b FROM t1) SELECT a FROM w s WHERE "
+        "LLM('r', s.*, return_type := 'DATE') IS DISTINCT FROM DATE '2020-02-29'",
+        effect="SELECT * FROM made",
+    ),
 )

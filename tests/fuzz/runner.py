@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import duckdb
@@ -13,11 +15,13 @@ import pyarrow as pa
 
 import quackllm
 from quackllm.engine.cache import MemoryCache
+from quackllm.engine.definitions import defined_query
 from quackllm.engine.engine import Engine
 from quackllm.engine.providers.base import Request
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
+from quackllm.engine.statement import inner_query, split
 from quackllm.errors import ServerFailed
 from quackllm.testing import FakeProvider, Fault
 from tests.fuzz.cases import QUERY_WORDS, Case
@@ -30,7 +34,10 @@ CRASHES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement gave: rows, names and types, or an error; and what it asked."""
+    """What a statement gave: rows, names and types, or an error; and what it asked.
+
+    left_out: the planner's warning that a rule broke its contract and was left out.
+    """
 
     rows: tuple[Row, ...] = ()
     names: tuple[str, ...] = ()
@@ -38,6 +45,7 @@ class Result:
     error: BaseException | None = None
     questions: Counter[tuple[Any, ...]] = field(default_factory=Counter)
     rows_evaluated: int = 0
+    left_out: str = ""
 
     @property
     def calls(self) -> int:
@@ -127,15 +135,17 @@ class Runner:
         effect = case.effect
         fake = self._fakes["planned"]
         fake.requests.clear()
-        try:
-            cursor = self._planned.execute(sql, list(values) or None)
-            rows, described = cursor.fetchall(), cursor.description
-            if effect is not None:
-                cursor = self._planned.execute(effect)
+        with _rules_left_out() as warnings:
+            try:
+                cursor = self._planned.execute(sql, list(values) or None)
                 rows, described = cursor.fetchall(), cursor.description
-        except (duckdb.Error, *CRASHES) as error:
-            return Result(error=error, questions=_questions(fake))
-        return _result(rows, described, _questions(fake))
+                if effect is not None:
+                    cursor = self._planned.execute(effect)
+                    rows, described = cursor.fetchall(), cursor.description
+            except (duckdb.Error, *CRASHES) as error:
+                return Result(error=error, questions=_questions(fake))
+        result = _result(rows, described, _questions(fake))
+        return replace(result, left_out=next(iter(warnings), ""))
 
     def naive(self, sql: str, effect: str | None = None, without: str = "") -> Result:
         """Run a statement in plain DuckDB, its calls by the registered function.
@@ -160,12 +170,17 @@ class Runner:
     def naive_text(self, sql: str) -> str:
         """Write the calls as the registered function.
 
-        A query is bound as a whole, as t.* needs; of other statements only the text of
-        the calls is changed.
+        A query is bound as a whole, as t.* needs, also that of a view or a table; of other
+        statements only the text of the calls is changed.
         """
         if sql.startswith(QUERY_WORDS):
             return self._session.naive_query(sql)
-        return self._session.naive_expression(sql)
+        [statement] = split(sql)
+        span = defined_query(statement) or inner_query(statement)
+        if span is None:
+            return self._session.naive_expression(sql)
+        start, end = span
+        return sql[:start] + self._session.naive_query(sql[start:end]) + sql[end:]
 
     def explained(self, sql: str) -> list[dict[str, Any]]:
         """What EXPLAIN (FORMAT JSON) says of a query, one entry per stage."""
@@ -182,6 +197,33 @@ class Runner:
         self._planned.close()
         self._engine.close()
         self._naive.close()
+
+
+@contextmanager
+def _rules_left_out() -> Iterator[list[str]]:
+    """Collect the planner's warnings about its own rules; others are not shown."""
+    logger, found = logging.getLogger("quackllm"), _Collector()
+    level, propagate = logger.level, logger.propagate
+    logger.setLevel(logging.WARNING)
+    logger.propagate = False
+    logger.addHandler(found)
+    try:
+        yield found.messages
+    finally:
+        logger.removeHandler(found)
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+class _Collector(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.messages: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message.startswith("Optimizer rule"):
+            self.messages.append(message)
 
 
 def _result(

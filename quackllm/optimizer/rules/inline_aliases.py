@@ -18,6 +18,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import calls_of, in_scope, rows_of, selects
+from quackllm.optimizer.split import is_columns, is_star, names_of
 from quackllm.optimizer.sql import own_nodes
 
 USES = ("where", "having", "qualify", "expressions", "order")
@@ -37,14 +38,33 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
         return False
     rows = in_scope(select, rows_of(select, [exp.Star()]))
     columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
+    names = names_of(select, catalog)
     changed = False
     for _ in select.expressions:  # an alias may stand for others, those before it
         aliases = _aliases(select)
         inlined = [use for use in _uses(select) if use.name.lower() not in columns]
+        if inlined and not changed:
+            _name_items(select, names or [])
         for use in inlined:
             use.replace(exp.paren(aliases[use.name.lower()].copy(), copy=False))
         changed |= bool(inlined)
     return changed
+
+
+def _name_items(select: exp.Select, names: list[str]) -> None:
+    """Give items the names that they have by their text, which is about to change."""
+    items = list(select.expressions)
+    stars = [at for at, item in enumerate(items) if _spreads(item)]
+    for at, item in enumerate(items):
+        known = len(names) >= len(items) and (not stars or not stars[0] <= at <= stars[-1])
+        if known and not isinstance(item, exp.Alias | exp.Column):
+            name = names[at if not stars or at < stars[0] else at - len(items)]
+            alias = exp.to_identifier(name, quoted=True)
+            item.replace(exp.Alias(this=item.copy(), alias=alias))
+
+
+def _spreads(item: exp.Expr) -> bool:
+    return is_star(item.unalias()) or any(map(is_columns, item.walk()))
 
 
 def _aliases(select: exp.Select) -> dict[str, exp.Expr]:

@@ -14,9 +14,16 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import beside, enclosing, has_nested_calls, in_scope, selects
+from quackllm.optimizer.scope import (
+    beside,
+    enclosing,
+    has_nested_calls,
+    in_scope,
+    selects,
+    source_parts,
+)
 from quackllm.optimizer.split import is_columns, is_star
-from quackllm.optimizer.sql import has_calls, raw
+from quackllm.optimizer.sql import has_calls, own_nodes, raw
 
 DECIDING = ("distinct", "qualify")
 """Clauses through which a select item decides which rows there are."""
@@ -158,7 +165,9 @@ def _names_its_columns(reader: exp.Select) -> bool:
             return False  # the alias as a value is the whole row
         if is_star(node) and not isinstance(node.parent, exp.Anonymous):
             return False
-    return not any(join.args.get("using") or join.method for join in reader.args.get("joins", []))
+    own = (node for part in source_parts(reader) for node in own_nodes(part))
+    joins = (node for node in own if isinstance(node, exp.Join))
+    return not any(join.args.get("using") or join.method for join in joins)
 
 
 def _is_read(name: str, readers: list[exp.Expr]) -> bool:

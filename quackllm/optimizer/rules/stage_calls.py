@@ -37,12 +37,13 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
-from quackllm.optimizer.split import is_columns
+from quackllm.optimizer.split import is_columns, is_star
 from quackllm.optimizer.sql import (
     ModelCall,
     column,
     conjuncts,
     has_calls,
+    never_fails,
     own_calls,
     own_nodes,
 )
@@ -84,11 +85,18 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
     asked_left = {
         id(select): _asked_left(select, catalog) for select, reason in obstacles if not reason
     }
+    ungrouped = {
+        id(select)
+        for select, reason in obstacles
+        if not reason and select.args.get("group") and not is_grouped(select, catalog)
+    }
     blocks: list[Block] = []
     sites = 0
     for select, reason in obstacles:
         if reason is not None:
             continue
+        if id(select) in ungrouped:  # GROUP BY ALL would group by the answers' columns
+            select.set("group", None)
         number = len(blocks) + 1
         select.meta[BLOCK] = number
         found = tuple(_sites(select, plan, sites, catalog, asked_left[id(select)]))
@@ -110,15 +118,33 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _asked_left(select: exp.Select, catalog: Catalog) -> set[tuple[int, exp.Expr]]:
-    """Calls in conditions of joins, by the join's position, that only read what is left of it."""
+    """Calls in conditions of joins, by the join's position, that are asked of what is left of it.
+
+    They read nothing else, nor does a condition before them where an argument may fail
+    without it.
+    """
     found: set[tuple[int, exp.Expr]] = set()
     for position, join in enumerate(select.args.get("joins", [])):
-        for call in own_calls(join.args.get("on")):
-            rows = rows_of(select, [call.copy()])
-            rows.set("joins", rows.args["joins"][:position])
-            if catalog.columns(in_scope(select, rows)) is not None:
-                found.add((position, call.copy()))
+        left = rows_of(select, [])
+        left.set("joins", left.args["joins"][:position])
+        parts = _in_order(join.args.get("on"))
+        for at, part in enumerate(parts):
+            for call in own_calls(part):
+                before = [] if all(map(never_fails, call.expressions)) else parts[:at]
+                if all(_binds_over(left, value, select, catalog) for value in (call, *before)):
+                    found.add((position, call.copy()))
     return found
+
+
+def _binds_over(rows: exp.Select, value: exp.Expr, select: exp.Select, catalog: Catalog) -> bool:
+    query = rows.copy()
+    query.set("expressions", [value.copy()])
+    return catalog.columns(in_scope(select, query)) is not None
+
+
+def _in_order(condition: exp.Expr | None) -> list[exp.Expr]:
+    """The conjuncts of a join's condition in the order in which they are asked."""
+    return sorted(conjuncts(condition), key=has_calls)
 
 
 def _sites(
@@ -162,7 +188,7 @@ def _join_sites(
     asked_left: set[exp.Expr],
 ) -> Iterator[Site]:
     """Take the calls out of a join's condition; they are asked of pairs that it may join."""
-    for part in sorted(conjuncts(join.args.get("on")), key=has_calls):
+    for part in _in_order(join.args.get("on")):
         for node in own_calls(part):
             name = names.setdefault(node.copy(), f"{ANSWER}{start + len(names) + 1}")
             yield Site(
@@ -197,8 +223,7 @@ def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[e
     for part in conjuncts(where.this):
         if has_calls(part) or part.find(exp.Query) is not None:
             continue
-        left.set("expressions", [part.copy()])
-        if catalog.columns(in_scope(select, left)) is not None:
+        if _binds_over(left, part, select, catalog):
             found.append(part.copy())
     return found
 
@@ -218,8 +243,6 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a recursive CTE"
     if select.args.get("sample") or any(map(_is_sampled, source_parts(select))):
         yield "the rows are a sample"
-    if _has_comma_before_outer_join(select):
-        yield "a comma join stands beside a RIGHT or FULL join"
     if any(_in_lambda(call) for call in calls):
         yield "the call is inside a lambda"
     if any(is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
@@ -382,26 +405,21 @@ def _in_lambda(call: ModelCall) -> bool:
     return False
 
 
-def _has_comma_before_outer_join(select: exp.Select) -> bool:
-    joins = select.args.get("joins", [])
-    comma = any(is_comma(join) for join in joins)
-    return comma and any((join.side or "").upper() in ("RIGHT", "FULL") for join in joins)
-
-
-def is_comma(join: exp.Join) -> bool:
-    """Whether a join is written as a comma."""
-    written = ("kind", "side", "method", "on", "using")
-    return not any(join.args.get(name) for name in written)
-
-
 def is_grouped(select: exp.Select, catalog: Catalog) -> bool:
     """Whether a block forms groups, one group without keys included."""
-    if select.args.get("group") or select.args.get("having"):
+    if select.args.get("having") or _groups_by_keys(select, catalog):
         return True
     return any(
         clause in ("expressions", "order", "qualify") and _aggregates(part, catalog)
         for clause, part in clause_parts(select)
     )
+
+
+def _groups_by_keys(select: exp.Select, catalog: Catalog) -> bool:
+    group = select.args.get("group")
+    if group is None:
+        return False
+    return bool(group_keys(select, catalog)) if group.args.get("all") else True
 
 
 def _aggregates(tree: exp.Expr, catalog: Catalog) -> bool:
@@ -427,11 +445,19 @@ def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
 
 
 def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
-    """List the expressions that a block groups by; positions and aliases resolved."""
+    """List the expressions that a block groups by; positions and aliases resolved.
+
+    GROUP BY ALL means the items that read columns. Without any it does not group at all.
+    """
     group = select.args["group"]
     items = [item.unalias() for item in select.expressions]
     if group.args.get("all"):
-        return [item for item in items if not _aggregates(item, catalog)]
+        constants = _constants(select, catalog)
+        return [
+            item
+            for item, constant in zip(items, constants, strict=True)
+            if not constant and not _aggregates(item, catalog)
+        ]
     aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
     keys = []
     for key in group.expressions:
@@ -441,6 +467,38 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
             key = aliases.get(key.name.lower(), key)
         keys.append(key)
     return keys
+
+
+def _constants(select: exp.Select, catalog: Catalog) -> list[bool]:
+    """Say of each item of a block whether it reads no column of the block's FROM."""
+    constants: list[exp.Expr] = []
+    found = []
+    for item in select.expressions:
+        found.append(_is_constant([*constants, item], select, catalog))
+        if found[-1]:
+            constants.append(item)  # a later item may name its alias
+    return found
+
+
+def _is_constant(items: list[exp.Expr], select: exp.Select, catalog: Catalog) -> bool:
+    """Whether items bind without the FROM of their block: alone, or over that around it."""
+    outer = enclosing(select)
+    if is_star(items[-1].unalias()):
+        return False
+    if outer is None and isinstance(items[-1].unalias(), exp.Column):
+        return False
+
+    def binds(query: exp.Select, place: exp.Select) -> bool:
+        query.set("expressions", [item.copy() for item in items])
+        return catalog.columns(in_scope(place, query)) is not None
+
+    if binds(exp.Select(), select):
+        return True
+    return (
+        outer is not None
+        and not binds(rows_of(select, []), select)
+        and binds(rows_of(outer, []), outer)
+    )
 
 
 def groups_by_having(select: exp.Select, catalog: Catalog) -> bool:
