@@ -177,4 +177,8 @@ REGRESSIONS: tuple[Case, ...] = (
         "LLM('r', s.*, return_type := 'DATE') IS DISTINCT FROM DATE '2020-02-29'",
         effect="SELECT * FROM made",
     ),
+    _case(
+        "SELECT 2 AS g, 'x' AS h, count(*) AS n FROM t1 GROUP BY g, h ORDER BY "
+        "LLM_CLASSIFY(g, ['x', 'y']), LLM('p', h), LLM('q', n)"
+    ),
 )

@@ -108,6 +108,13 @@ def _clauses_after(select: exp.Select, split: Split, leaf: Leaf) -> dict[str, ex
     return after
 
 
+def _as_key(value: exp.Expr) -> exp.Expr:
+    """Copy a value for GROUP BY, where a number would be a position."""
+    if not isinstance(value, exp.Literal):
+        return value.copy()
+    return exp.Case(ifs=[exp.If(this=exp.true(), true=value.copy())])
+
+
 def _assemble(
     select: exp.Select,
     split: Split,
@@ -124,7 +131,7 @@ def _assemble(
     if stay:
         inner.set("having", exp.Having(this=conjunction(stay)))
     if keys:
-        inner.set("group", exp.Group(expressions=[key.copy() for key in keys]))
+        inner.set("group", exp.Group(expressions=list(map(_as_key, keys))))
     elif select.args.get("group") is not None:
         inner.set("group", None)
     if inner.args.get("with_") is not None:
