@@ -130,7 +130,8 @@ class _Draw:
 
     def _number(self, schema: Mapping[str, Any]) -> float:
         low, high = _bounds(schema, step=0.01)
-        return round(min(max(low + (high - low) * self._rng.random(), low), high), 2)
+        drawn = round(low + (high - low) * self._rng.random(), 2)
+        return min(max(drawn, low), high)
 
 
 def _bounds(schema: Mapping[str, Any], step: float) -> tuple[float, float]:

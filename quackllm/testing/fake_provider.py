@@ -134,7 +134,8 @@ def deterministic_answer(request: Request, seed: int = 0) -> str:
     if isinstance(form, Choice):
         return form.labels[number % len(form.labels)]
     if isinstance(form, Number):
-        return json.dumps(random.Random(number).uniform(form.low, form.high))
+        scores = {"type": "number", "minimum": form.low, "maximum": form.high}
+        return json.dumps(document(scores, random.Random(number)))
     if isinstance(form, JsonAnswer):
         return json.dumps(document(form.as_dict(), random.Random(number)), ensure_ascii=False)
     return f"answer {number:016x}"
