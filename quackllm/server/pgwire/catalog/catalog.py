@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 
 def _spaced(value: str) -> str:
-    return f"array_to_string({value}, ' ')"
+    # DuckDB 1.x takes a bare `#1` given to a macro, as array_to_string is one, for a named argument
+    return f"array_to_string(CAST({value} AS VARCHAR[]), ' ')"
 
 
 _INT2VECTOR = types.WireType(22, "int2vector", -1, types.Form.TEXT, _spaced, _spaced)
