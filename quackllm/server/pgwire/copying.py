@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from quackllm.server.pgwire import calls, statements, types
+from quackllm.server.pgwire import backend, calls, statements, types
 from quackllm.server.pgwire.copy_in import CopyIn
 from quackllm.server.pgwire.copy_options import CopyOptions, copy_options
-from quackllm.server.pgwire.encoding import BINARY, TEXT, encode_rows, encode_values, join_lines
+from quackllm.server.pgwire.encoding import (
+    BINARY,
+    COPY_DATA,
+    TEXT,
+    encode_rows,
+    encode_values,
+    join_lines,
+)
 from quackllm.server.pgwire.results import Rows, columns_of
 from quackllm.server.pgwire.types import Column
 
@@ -26,7 +33,7 @@ _TRAILER = b"\xff\xff"
 
 @dataclass
 class CopyOut:
-    """Rows on their way to the client; rows counts those taken."""
+    """Rows on their way to the client, each a CopyData message; rows counts those taken."""
 
     form: int
     columns: int
@@ -34,7 +41,7 @@ class CopyOut:
     rows: int = 0
 
     def take(self) -> list[bytes] | None:
-        """Return the next pieces of the stream, None at its end."""
+        """Return the next messages of the stream, None at its end."""
         found = next(self.pieces, None)
         if found is None:
             return None
@@ -64,13 +71,22 @@ def copy_statement(parsed: Parsed, worker: Worker) -> CopyOut | CopyIn:
 
 
 def _binary(rows: Rows) -> Iterator[tuple[list[bytes], int]]:
-    """The head of the stream and the first rows are one piece: DuckDB's reader expects that."""
+    """The head of the stream is in the message of the first row, or else of the trailer."""
     head = _SIGNATURE
     for batch in rows.batches():
-        [first, *others] = encode_rows(batch, rows.columns, rows.formats, framed=False)
-        yield [head + first, *others], batch.num_rows
-        head = b""
-    yield [head + _TRAILER], 0
+        encoded = encode_rows(batch, rows.columns, rows.formats, COPY_DATA)
+        if head:
+            first, encoded[0] = _split(encoded[0])
+            encoded.insert(0, backend.copy_data(head + first))
+            head = b""
+        yield encoded, batch.num_rows
+    yield [backend.copy_data(head + _TRAILER)], 0
+
+
+def _split(messages: bytes) -> tuple[bytes, bytes]:
+    """Return the inside of the first message, and the others."""
+    end = 1 + int.from_bytes(messages[1:5], "big")
+    return messages[5:end], messages[end:]
 
 
 def _lines(rows: Rows, options: CopyOptions) -> Iterator[tuple[list[bytes], int]]:

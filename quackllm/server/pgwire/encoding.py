@@ -20,6 +20,8 @@ TEXT, BINARY = 0, 1
 ARROW = 2
 """Not PostgreSQL's: the column as it is, for clients that take Arrow."""
 
+DATA_ROW, COPY_DATA = b"D", b"d"
+
 _EPOCH_DAYS = 10_957
 """Days from 1970 to 2000, where PostgreSQL's calendar begins."""
 _EPOCH_MICROSECONDS = _EPOCH_DAYS * 86_400_000_000
@@ -38,12 +40,15 @@ def encode_values(column: pa.Array, kind: WireType, form: int) -> pa.Array:
 
 
 def encode_rows(
-    batch: pa.RecordBatch, columns: Sequence[Column], formats: Sequence[int], *, framed: bool
+    batch: pa.RecordBatch,
+    columns: Sequence[Column],
+    formats: Sequence[int],
+    message: bytes = DATA_ROW,
 ) -> list[bytes]:
     """Write rows one after the other.
 
-    framed: as DataRow messages; otherwise as tuples of COPY's binary format, which are the
-        same without type and length of a message.
+    message: the type of the message that each is: DATA_ROW, or COPY_DATA for the tuples of
+        COPY's binary format, which are laid out the same.
     """
     if batch.num_rows == 0:
         return []
@@ -59,10 +64,10 @@ def encode_rows(
     if total > _LARGEST_JOIN and batch.num_rows > 1:
         half = batch.num_rows // 2
         return [
-            *encode_rows(batch.slice(0, half), columns, formats, framed=framed),
-            *encode_rows(batch.slice(half), columns, formats, framed=framed),
+            *encode_rows(batch.slice(0, half), columns, formats, message),
+            *encode_rows(batch.slice(half), columns, formats, message),
         ]
-    parts: list[pa.Array] = [_heads(sizes, len(columns), framed)]
+    parts: list[pa.Array] = [_heads(sizes, len(columns), message)]
     for value, length in zip(values, lengths, strict=True):
         parts.append(_fixed(_big_endian(length, ">i4")))
         parts.append(value.fill_null(b"") if value.null_count else value)
@@ -71,10 +76,16 @@ def encode_rows(
 
 
 def join_lines(values: Sequence[pa.Array], separator: bytes) -> bytes:
-    """Write text columns as lines, the fields with a separator between them."""
-    joined = pc.binary_join_element_wise(*values, pa.scalar(separator, pa.binary()))
-    newline = pa.scalar(b"\n", pa.binary())
-    return _bytes_of(pc.binary_join_element_wise(joined, pa.scalar(b"", pa.binary()), newline))
+    """Write text columns as lines, the fields with a separator between them.
+
+    Each line is a CopyData message, as PostgreSQL sends them: drivers take it for a row.
+    """
+    line = pc.binary_join_element_wise(*values, pa.scalar(separator, pa.binary()))
+    nothing, newline = pa.scalar(b"", pa.binary()), pa.scalar(b"\n", pa.binary())
+    heads = np.empty((len(line), 5), np.uint8)
+    heads[:, 0] = ord(COPY_DATA)
+    heads[:, 1:] = _big_endian(_lengths(line) + 5, ">i4")  # the length itself, and the newline
+    return _bytes_of(pc.binary_join_element_wise(_fixed(heads), line, newline, nothing))
 
 
 def _bytes_of(joined: pa.Array) -> bytes:
@@ -85,14 +96,12 @@ def _bytes_of(joined: pa.Array) -> bytes:
     return data
 
 
-def _heads(sizes: npt.NDArray[np.int64], columns: int, framed: bool) -> pa.Array:
+def _heads(sizes: npt.NDArray[np.int64], columns: int, message: bytes) -> pa.Array:
     """Return what stands before the values of each row."""
-    count = np.frombuffer(columns.to_bytes(2, "big"), np.uint8)
-    heads = np.empty((len(sizes), 7 if framed else 2), np.uint8)
-    heads[:, -2:] = count
-    if framed:
-        heads[:, 0] = ord("D")
-        heads[:, 1:5] = _big_endian(sizes + 4, ">i4")
+    heads = np.empty((len(sizes), 7), np.uint8)
+    heads[:, 0] = ord(message)
+    heads[:, 1:5] = _big_endian(sizes + 4, ">i4")
+    heads[:, 5:] = np.frombuffer(columns.to_bytes(2, "big"), np.uint8)
     return _fixed(heads)
 
 

@@ -122,7 +122,7 @@ _BY_WORDS: tuple[tuple[str, SqlState], ...] = (
     (r"out of range|Overflow", SqlState.NUMERIC_OUT_OF_RANGE),
     (r"invalid (?:date|time|timestamp) field", SqlState.INVALID_DATETIME),
     (r"NOT NULL constraint", SqlState.NOT_NULL),
-    (r"Duplicate key", SqlState.UNIQUE),
+    (r"[Dd]uplicate key|UNIQUE constraint", SqlState.UNIQUE),
     (r"CHECK constraint", SqlState.CHECK),
     (r"foreign key constraint", SqlState.FOREIGN_KEY),
     (r"[Cc]onflict", SqlState.SERIALIZATION),

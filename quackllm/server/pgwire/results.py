@@ -67,7 +67,7 @@ class Rows:
             return Chunk([], 0, True)
         if limit and batch.num_rows > limit:
             self._rest, batch = batch.slice(limit), batch.slice(0, limit)
-        data = encode_rows(batch, self.columns, self.formats, framed=True)
+        data = encode_rows(batch, self.columns, self.formats)
         return Chunk(data, batch.num_rows, False)
 
     def part(self, count: int, formats: Sequence[int]) -> Rows:

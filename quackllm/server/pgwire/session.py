@@ -237,7 +237,7 @@ class Session:
         self._send(backend.copy_response(b"H", copy.form, copy.columns))
         while (pieces := await self._in_thread(copy.take)) is not None:
             for piece in pieces:
-                self._send(backend.copy_data(piece))
+                self._send(piece)
             await self._flush_if_much()
         self._send(backend.COPY_DONE)
         self._send(backend.command_complete(f"COPY {copy.rows}"))

@@ -310,3 +310,13 @@ def test_settings_are_set_shown_and_told(pg: psycopg.Connection) -> None:
     assert pg.execute("SHOW llm_model").fetchone() == ("fast",)
     with pytest.raises(psycopg.errors.InvalidParameterValue):
         pg.execute("SET client_encoding = 'LATIN1'")
+
+
+@pytest.mark.parametrize("options", ["", "(FORMAT csv, HEADER)", "(FORMAT binary)"])
+def test_a_row_of_copy_is_a_message(wire: Wire, options: str) -> None:
+    """Drivers take a CopyData message for a row, and lose rows where one holds several."""
+    answers = wire.query(f"COPY (SELECT i, 'x' FROM range(50) r(i)) TO STDOUT {options}")
+    extra = {"": 0, "(FORMAT csv, HEADER)": 1, "(FORMAT binary)": 1}[options]
+    assert kinds(answers) == "H" + "d" * (50 + extra) + "cCZ"
+    nothing = wire.query(f"COPY (SELECT 1 WHERE false) TO STDOUT {options}")
+    assert kinds(nothing) == "H" + "d" * extra + "cCZ"
