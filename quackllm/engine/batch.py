@@ -181,7 +181,7 @@ class Batch:
                         endpoint=endpoint,
                         deliver=self._deliver,
                         parse=self._call.declaration.parse,
-                        may_ask_again=self._may_ask_again,
+                        may_send_another=self._may_send_another,
                         limits=self._asker.settings.limits,
                     )
                     # Two statements that are out of budget would wait for each other's claims.
@@ -217,8 +217,8 @@ class Batch:
         if error is not None:
             self._fail(index, error)
 
-    def _may_ask_again(self) -> bool:
-        """Whether the budget has room for the second call of a row; if so, count it."""
+    def _may_send_another(self) -> bool:
+        """Whether the budget has room for another call of a row; if so, count it."""
         if self._asker.budget.reached() is not None:
             return False
         self._asker.budget.send()

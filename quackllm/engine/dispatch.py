@@ -35,7 +35,8 @@ class Outcome:
 
     answer: what `parse` made of the reply's text, None for an SQL NULL.
     usage: tokens of all replies, also of one that was rejected.
-    calls: replies asked of the model: 2 when the first could not be parsed.
+    calls: replies asked of the model: 2 when the first could not be parsed, or when a second
+        request was sent because the first one took long.
     retries: further tries because the server failed.
     seconds: from the first turn to the end, pauses and retries included.
     """
@@ -55,7 +56,7 @@ async def dispatch(
     endpoint: Endpoint,
     deliver: Callable[[int, Outcome], None],
     parse: Callable[[str], str | None] = str,
-    may_ask_again: Callable[[], bool] = lambda: True,
+    may_send_another: Callable[[], bool] = lambda: True,
     limits: Limits | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
@@ -63,7 +64,7 @@ async def dispatch(
 
     requests: (index, request) pairs, taken from the iterable when they are sent.
     parse: reads the text of a reply; an `InvalidAnswer` that it raises is shown to the
-        model, which is asked once more if `may_ask_again` says so.
+        model, which is asked once more if `may_send_another` says so; it counts a call.
     deliver: called in the event loop with the index and the outcome, as calls end.
 
     Raises what stops a statement: a `ProviderError`, or whatever the iterable,
@@ -71,7 +72,9 @@ async def dispatch(
     cancelled, nothing more is sent, and the calls in flight are cancelled and awaited
     before this returns. A `CallError` is the outcome of its row and stops nothing.
     """
-    sender = _Sender(provider, endpoint, parse, may_ask_again, deliver, limits or Limits(), clock)
+    sender = _Sender(
+        provider, endpoint, parse, may_send_another, deliver, limits or Limits(), clock
+    )
     try:
         async with asyncio.TaskGroup() as group:
             await sender.send_all(iter(requests), group)
@@ -91,7 +94,7 @@ class _Sender:
         provider: Provider,
         endpoint: Endpoint,
         parse: Callable[[str], str | None],
-        may_ask_again: Callable[[], bool],
+        may_send_another: Callable[[], bool],
         deliver: Callable[[int, Outcome], None],
         limits: Limits,
         clock: Callable[[], float],
@@ -99,7 +102,7 @@ class _Sender:
         self._provider = provider
         self._endpoint = endpoint
         self._parse = parse
-        self._may_ask_again = may_ask_again
+        self._may_send_another = may_send_another
         self._deliver = deliver
         self._limits = limits
         self._clock = clock
@@ -154,16 +157,25 @@ class _Sender:
         try:
             return self._parse(reply.text)
         except InvalidAnswer as error:
-            if self._limits.max_retries == 0 or not self._may_ask_again():
+            if self._limits.max_retries == 0 or not self._may_send_another():
                 raise
             rejected = Rejected(reply.text, str(error))
         reply = await self._complete(replace(request, rejected=rejected), turn, account)
         return self._parse(reply.text)
 
+    def _may_hedge(self, account: _Account) -> bool:
+        """Whether a request may be sent a second time; if so, count it."""
+        if not self._may_send_another():
+            return False
+        account.calls += 1
+        return True
+
     async def _complete(self, request: Request, turn: Turn, account: _Account) -> Reply:
         account.calls += 1
         try:
-            reply = await self._endpoint.complete(self._provider, request, self._limits, turn)
+            reply = await self._endpoint.complete(
+                self._provider, request, self._limits, turn, lambda: self._may_hedge(account)
+            )
         except CallError as error:
             account.retries += error.attempts - 1
             raise

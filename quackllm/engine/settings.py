@@ -230,6 +230,11 @@ class Settings:
         _seconds_or_none_at_all,
         "seconds that a server which was there may be away before the statement is stopped",
     )
+    hedge: bool = _setting(
+        False,
+        _boolean,
+        "send a call that takes longer than 95 of 100 did a second time, where a place is free",
+    )
     requests_per_minute: int | None = _setting(
         None, _whole(1), "requests per minute to one endpoint, those of all cursors together"
     )
@@ -285,6 +290,7 @@ class Settings:
             requests_per_minute=self.requests_per_minute,
             tokens_per_minute=self.tokens_per_minute,
             reconnect_timeout=self.reconnect_timeout,
+            hedge=self.hedge,
         )
 
     def set(self, name: str, value: Any) -> Settings:

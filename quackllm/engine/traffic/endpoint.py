@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from quackllm.engine.traffic.breaker import FIRST_PAUSE, Breaker, State
 from quackllm.engine.traffic.concurrency import AdaptiveConcurrency
+from quackllm.engine.traffic.hedge import Latencies, first_answer
 from quackllm.engine.traffic.rate import Pace
 from quackllm.engine.traffic.retry import LONGEST_WAIT, may_try_again, pause_before_next
 from quackllm.engine.traffic.slots import Slots, Turn
@@ -37,12 +38,14 @@ class Limits:
 
     max_retries: further tries of one call.
     reconnect_timeout: seconds that a server which was there may be away.
+    hedge: send a call that takes unusually long a second time.
     """
 
     max_retries: int = 4
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     reconnect_timeout: float = 30.0
+    hedge: bool = False
 
 
 class Endpoint:
@@ -72,6 +75,7 @@ class Endpoint:
         self._requests = Pace(clock=clock)
         self._tokens = Pace(clock=clock)
         self._reply_tokens = self._call_tokens = 0.0
+        self._latencies = Latencies()
         self._silent_in_a_row = 0
         self._most_silent = max(_FEWEST_SILENT, _SILENT_ROUNDS * concurrency)
         self._outage_told = False
@@ -89,10 +93,17 @@ class Endpoint:
         return await self._slots.acquire()
 
     async def complete(
-        self, provider: Provider, request: Request, limits: Limits, turn: Turn
+        self,
+        provider: Provider,
+        request: Request,
+        limits: Limits,
+        turn: Turn,
+        may_hedge: Callable[[], bool] = lambda: True,
     ) -> Reply:
         """Make a call in its turn, again where that helps.
 
+        may_hedge: asked before a second request is sent for a try that takes long; it
+            counts that as a call when it says yes.
         Returns the reply with the number of tries in `attempts`. Raises the `CallError` of
         the last try, its `attempts` set, and a `ProviderError` that stops the statement:
         `ServerUnreachable` when the server is away for longer than
@@ -103,7 +114,7 @@ class Endpoint:
         while True:
             tries += 1
             try:
-                reply = await self._reach(provider, request, limits)
+                reply = await self._reach(provider, request, limits, may_hedge)
             except CallError as error:
                 silences += error.trouble is Trouble.SILENT
                 error.attempts = tries
@@ -117,14 +128,24 @@ class Endpoint:
             await asyncio.sleep(pause)
             await turn.resume()
 
-    async def _reach(self, provider: Provider, request: Request, limits: Limits) -> Reply:
+    async def _reach(
+        self, provider: Provider, request: Request, limits: Limits, may_hedge: Callable[[], bool]
+    ) -> Reply:
         """Make one try; a server to which there is no connection is waited for meanwhile."""
         while True:
             await self._until_reachable(provider, limits)
             is_probe = self.breaker.state is State.HALF_OPEN
             try:
                 tokens = await self._until_allowed(provider, request, limits)
-                return await self._try(provider, request, limits, tokens)
+                trying = self._try(provider, request, limits, tokens)
+                delay = self._latencies.unusual() if limits.hedge else None
+                if delay is None or is_probe:
+                    return await trying
+                return await first_answer(
+                    trying,
+                    delay,
+                    lambda: self._twin(provider, request, limits, may_hedge),
+                )
             except CallError as error:
                 if error.trouble is not Trouble.UNREACHABLE:
                     raise
@@ -133,6 +154,25 @@ class Endpoint:
                     self.breaker.abandoned()
             await asyncio.sleep(FIRST_PAUSE)
 
+    def _twin(
+        self, provider: Provider, request: Request, limits: Limits, may_hedge: Callable[[], bool]
+    ) -> asyncio.Task[Reply] | None:
+        """Send a request a second time, if there is room that no other call waits for."""
+        counted = limits.requests_per_minute or limits.tokens_per_minute
+        held = max(self._requests.held(), self._tokens.held())
+        if counted or held or self.breaker.state is not State.CLOSED:
+            return None
+        turn = self._slots.try_acquire()
+        if turn is None:
+            return None
+        if not may_hedge():
+            turn.release()
+            return None
+        task = asyncio.create_task(self._try(provider, request, limits, 0.0))
+        # Not in a `finally` of the task: one cancelled before its first step has none.
+        task.add_done_callback(lambda _: turn.release())
+        return task
+
     async def _try(
         self, provider: Provider, request: Request, limits: Limits, tokens: float
     ) -> Reply:
@@ -140,14 +180,17 @@ class Endpoint:
         began = self._clock()
         try:
             reply = await provider.complete(request)
+        except asyncio.CancelledError:
+            self._latencies.add(self._clock() - began)
+            raise
         except CallError as error:
             self._remember_failure(error, request, self._clock() - began)
             self._stop_if_gone(provider, error, limits)
             raise
         self._responded()
-        self.concurrency.finished(
-            self._clock() - began, overloaded=False, waited=self._slots.wanted
-        )
+        seconds = self._clock() - began
+        self._latencies.add(seconds)
+        self.concurrency.finished(seconds, overloaded=False, waited=self._slots.wanted)
         self._remember_tokens(reply, limits, tokens)
         if reply.allowance is not None:
             self._keep_to(reply.allowance)

@@ -34,6 +34,13 @@ class Slots:
         await turn.resume()
         return turn
 
+    def try_acquire(self) -> Turn | None:
+        """Take a slot that is free and that nobody waits for, None without one."""
+        if self._queue or self._taken >= self._limit():
+            return None
+        self._taken += 1
+        return Turn(self, held=True)
+
     async def take(self) -> None:
         """Wait for a slot, in the order of asking."""
         if not self._queue and self._taken < self._limit():
@@ -65,9 +72,9 @@ class Turn:
 
     __slots__ = ("_held", "_slots")
 
-    def __init__(self, slots: Slots) -> None:
+    def __init__(self, slots: Slots, *, held: bool = False) -> None:
         self._slots = slots
-        self._held = False
+        self._held = held
 
     async def resume(self) -> None:
         """Wait for a slot, if none is held."""
