@@ -34,7 +34,8 @@ class Outcome:
     """How one request ended: an answer or an error, never both.
 
     answer: what `parse` made of the reply's text, None for an SQL NULL.
-    usage: tokens of all replies, also of one that was rejected.
+    usage: tokens of all replies, also of one that was rejected; a second request that was
+        given up counts as one that took as many as the first.
     calls: replies asked of the model: 2 when the first could not be parsed, or when a second
         request was sent because the first one took long.
     retries: further tries because the server failed.

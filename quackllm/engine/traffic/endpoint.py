@@ -141,11 +141,12 @@ class Endpoint:
                 delay = self._latencies.unusual() if limits.hedge else None
                 if delay is None or is_probe:
                     return await trying
-                return await first_answer(
+                reply, beside = await first_answer(
                     trying,
                     delay,
                     lambda: self._twin(provider, request, limits, may_hedge),
                 )
+                return _with_the_other(reply) if beside else reply
             except CallError as error:
                 if error.trouble is not Trouble.UNREACHABLE:
                     raise
@@ -285,6 +286,11 @@ class Endpoint:
         left, reset = allowance.tokens_left, allowance.tokens_reset
         if left is not None and reset is not None and left < self._call_tokens:
             self._tokens.hold(reset)
+
+
+def _with_the_other(reply: Reply) -> Reply:
+    """Count the tokens of a second request that was given up: nobody tells how many they were."""
+    return replace(reply, usage=reply.usage + reply.usage)
 
 
 def _refuse_long_pause(provider: Provider, seconds: float, error: CallError | None = None) -> None:
