@@ -19,6 +19,7 @@ from quackllm.engine.events import AnswersFound, CallFinished
 from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider, Request
+from quackllm.engine.row_first import RowsInFront
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
 from quackllm.engine.shared_calls import POLL_SECONDS, SharedCalls
@@ -67,6 +68,7 @@ class Asker:
     budget: Budget
     statement: StatementStats
     interruption: Interruption
+    rows_in_front: RowsInFront = field(default_factory=RowsInFront)
 
     def on_error(self, call: Call) -> str:
         """'null' or 'error': what a failure of the call does to the statement."""
@@ -102,6 +104,7 @@ class Batch:
         self._keeps = not isinstance(cache, NoCache)
         self._keys: list[str] = []
         self._values: list[list[str]] = []
+        self._rows_in_front: frozenset[str] = frozenset()
         self._limit: Limit | None = None
         self._sent = 0
 
@@ -120,6 +123,10 @@ class Batch:
         self._keys = [key for key, _ in wanted]
         self._values = [column.to_pylist() for column in columns]
         order = self._engine.order(self._asker.settings, call, columns, provider)
+        if self._asker.settings.row_first:
+            order, self._rows_in_front = self._asker.rows_in_front.arrange(
+                call, self._keys, order, provider.capabilities
+            )
         try:
             with closing(self._shared):
                 self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
@@ -163,6 +170,7 @@ class Batch:
                     max_tokens=call.max_tokens,
                     neutral=neutral,
                     seed=call.seed,
+                    row_first=self._keys[row] in self._rows_in_front,
                 ),
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,14 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery
+from quackllm.engine.providers.base import Capabilities, Provider
+from quackllm.engine.row_first import (
+    later_questions,
+    reused_by_first,
+    reused_by_later,
+    saved_tokens,
+    shown,
+)
 from quackllm.engine.run import answer_keys
 from quackllm.engine.sending_order import estimated_tokens
 from quackllm.engine.settings import Settings
@@ -35,7 +43,7 @@ from quackllm.optimizer.cost import (
 )
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.lower import ceilings
-from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.plan import Plan, Site
 from quackllm.optimizer.program import Ceiling
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE
@@ -50,6 +58,7 @@ class StageEstimate:
     share: part of the calls that is expected to be made; answers: how many answers that
         rests on, 0 when it is assumed, None when nothing had to be known.
     certain: whether the calls of `demand` are made whatever is answered.
+    row_first: whether the row goes before the question, for several questions to share it.
     unordered: `expected`, with the rows sent as they come. per_row: with a call for
         every row, equal ones too. None where that is not known.
     """
@@ -61,6 +70,7 @@ class StageEstimate:
     answers: int | None = None
     certain: bool = False
     measured: Measured = field(default_factory=Measured)
+    row_first: bool = False
     unordered: Cost | None = None
     per_row: Cost | None = None
 
@@ -99,7 +109,9 @@ class Estimator:
         asked: dict[tuple[str, str | None], set[str]] = {}
         estimates: dict[int, StageEstimate] = {}
         stops: dict[int, float] = {}
-        for ceiling in ceilings(plan):
+        all_of_them = ceilings(plan)
+        in_front = _InFront(self._settings, [each.site for each in all_of_them])
+        for ceiling in all_of_them:
             block, call = ceiling.block, ceiling.site.call
             question = call.identity, call.model
             share, answers = self._reach(ceiling)
@@ -115,8 +127,10 @@ class Estimator:
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
             certain = counted and answers is None and block.stop_after is None
+            provider = self._engine.opened_provider(self._settings, call.model)
+            demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
-            estimates[ceiling.number] = replace(estimate, certain=certain)
+            estimates[ceiling.number] = replace(estimate, certain=certain, row_first=row_first)
         return estimates
 
     def _experience(self, call: Call) -> Experience:
@@ -274,6 +288,32 @@ class Estimator:
                 output = self._experience(site.call).measured(site.call).output
                 tokens += site.call.max_tokens if output is None else output
         return round(tokens)
+
+
+class _InFront:
+    """Which questions of a statement show the row first, as `row_first.RowsInFront` decides it."""
+
+    def __init__(self, settings: Settings, sites: Sequence[Site]) -> None:
+        self._asked = [(site.call, bool(site.guards)) for site in sites]
+        self._wanted = settings.row_first
+        self._shown: set[object] = set()
+
+    def demand(
+        self, call: Call, demand: Demand | None, provider: Provider | None
+    ) -> tuple[Demand | None, bool]:
+        """Return the demand of a call with what is then reused, and whether its row is first."""
+        if not self._wanted or demand is None or demand.tokens is None or demand.reused is None:
+            return demand, False
+        can = provider.capabilities if provider else Capabilities()
+        calls, tokens = demand.tuples - demand.remembered, demand.tokens
+        if shown(call) in self._shown:
+            reused = max(demand.reused, reused_by_later(call, calls, tokens, can))
+            return replace(demand, reused=reused), True
+        later = later_questions(call, self._asked)
+        if saved_tokens(call, later, calls, tokens, demand.reused, can) <= 0:
+            return demand, False
+        self._shown.add(shown(call))
+        return replace(demand, reused=reused_by_first(call, calls, demand.reused)), True
 
 
 def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -> bool:

@@ -34,6 +34,7 @@ class Executor:
         All stages see one snapshot of the database.
         """
         run.number_stages({stage.call.spec: stage.number for stage in program.model_stages})
+        run.asker.rows_in_front.plan(program.model_stages)
         made: list[str] = []
         registered: list[str] = []
         try:

@@ -101,6 +101,7 @@ def _estimated(estimate: StageEstimate | None) -> Entry:
     return {
         "tuples": estimate.demand.tuples,
         "remembered": estimate.demand.remembered,
+        **({"row_first": True} if estimate.row_first else {}),
         "at_most": asdict(estimate.at_most),
         "expected": asdict(estimate.expected),
         "basis": {
@@ -224,6 +225,8 @@ def _details(entry: Entry) -> list[str]:
     lines.extend(_detail("fields", ", ".join(entry.get("fields", []))))
     lines.extend(_detail("model", entry.get("model")))
     lines.extend(_detail("rows where", entry.get("rows_where")))
+    if entry.get("row_first"):
+        lines.extend(_detail("row first", "the questions about these fields share its prompt"))
     if "stop_after_rows" in entry:
         lines.extend(_detail("stops after", _enough(entry)))
         lines.extend(_detail("in batches", _batches(entry)))

@@ -262,6 +262,12 @@ class Settings:
         "choose labels by their log-probability, the bias of the prompt taken off; when not set, "
         "the embedded model and models on vLLM whose name says fewer than a billion parameters do",
     )
+    row_first: bool = _setting(
+        False,
+        _boolean,
+        "where several functions ask about the same fields, show the row before the question when "
+        "that saves tokens; small models answer worse so",
+    )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"
     )

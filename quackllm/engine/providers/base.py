@@ -67,6 +67,8 @@ class Request:
     neutral: the same JSON object without content, for calibration of labels.
     rejected: what the model answered before; it is told why that does not do.
     seed: what randomness starts from, None to leave that to the server.
+    row_first: show the row before the instruction; which of the two comes first is no part of
+        what is asked.
     """
 
     instruction: str
@@ -77,6 +79,7 @@ class Request:
     neutral: str | None = None
     rejected: Rejected | None = None
     seed: int | None = None
+    row_first: bool = False
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class CalibratedLabels:
         self, request: Request, form: Choice, empty: str
     ) -> tuple[Sequence[float] | None, Usage]:
         """Return the scores of the labels for a row without content, asked for once."""
-        key = (request.instruction, empty, *form.labels)
+        key = (str(request.row_first), request.instruction, empty, *form.labels)
         usage = Usage()
         if key not in self._baselines:
             async with self._asking[key]:

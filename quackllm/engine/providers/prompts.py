@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from quackllm.udfs.prompt import DATA_NOTE
+
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Rejected, Request
 
@@ -45,6 +47,7 @@ NO_FIELDS = "{}"
 def chat_messages(request: Request) -> list[dict[str, str]]:
     """Return the messages: the instruction, which all rows share, and then the row.
 
+    With the row first, what is in front of it is the same for all functions.
     A call without fields has only its instruction, as what the person asks. An answer
     that was rejected follows as the conversation went, so the prefix of the prompt, and
     with it the server's cache of it, is that of the first try.
@@ -53,6 +56,12 @@ def chat_messages(request: Request) -> list[dict[str, str]]:
     instruction = without_control_tokens(request.instruction)
     if request.fields == NO_FIELDS:
         messages = [{"role": "user", "content": instruction}]
+    elif request.row_first:
+        question = instruction.replace(f"\n{DATA_NOTE}", "")
+        messages = [
+            {"role": "system", "content": DATA_NOTE},
+            {"role": "user", "content": f"{without_control_tokens(request.fields)}\n{question}"},
+        ]
     else:
         messages = [
             {"role": "system", "content": instruction},
