@@ -1,9 +1,10 @@
 """Run the sixteen queries of the LLM-SQL paper in four ways on one vLLM server.
 
     make vllm
-    python -m benchmarks.llm_sql.report [--only WORD] [--share 0.5] [--write]
+    python -m benchmarks.llm_sql.report [--only WORD] [--share 0.5] [--ways original,ours] [--write]
 
-The server's prefix cache is emptied before each run. `--share` takes that part of the rows.
+The server's prefix cache is emptied before each run. `--share` takes that part of the rows,
+`--ways` runs these of the four ways; ours is always one.
 `--write` writes docs/benchmarks/llm_sql.md and its plots. Tables come from the folder that
 QUACKLLM_BENCH_DATA names, ../shared/data when it is not set.
 """
@@ -40,9 +41,10 @@ class Result:
     runs: dict[str, Measured]
     right: dict[str, float | None]
 
-    def ratio(self, variant: str) -> float:
-        """How much longer a way took than ours."""
-        return self.runs[variant].seconds / self.runs["ours"].seconds
+    def ratio(self, variant: str) -> float | None:
+        """How much longer a way took than ours, None when it was left out."""
+        took = self.runs.get(variant)
+        return None if took is None else took.seconds / self.runs["ours"].seconds
 
 
 class ServerLacking(Exception):
@@ -89,17 +91,18 @@ def accuracy(query: Query, table: pa.Table, measured: Measured) -> float | None:
     return None if share is None else float(share)
 
 
-def measure(query: Query, url: str, model: str, share: float) -> Result:
-    """Run a query in every way."""
+def measure(query: Query, url: str, model: str, share: float, ways: Sequence[str]) -> Result:
+    """Run a query in the ways named."""
     table = table_of(query, share)
     runs: dict[str, Measured] = {}
-    for variant in VARIANTS:
+    for variant in ways:
         empty_cache(url)
         runs[variant] = run(variant, query, table, url, model)
         took = runs[variant]
         print(
-            f"{query.name:22} {variant:9} {took.seconds:7.1f} s {took.calls:5} calls "
-            f"{took.prompt_tokens:8,} tokens {took.cached_tokens:8,} cached"
+            f"{query.name:22} {variant:9} {took.seconds:7.1f} s {took.client:6.2f} s client "
+            f"{took.calls:5} calls {took.output_tokens:6,} tokens out "
+            f"{took.prompt_tokens:8,} in {took.cached_tokens:8,} cached"
             + (f" of {took.predicted:8,} predicted" if took.predicted else ""),
             flush=True,
         )
@@ -125,13 +128,16 @@ def lines(results: Sequence[Result]) -> list[str]:
     """Write the tables in Markdown: job times and ratios, then tokens, money and answers."""
     text = [
         "| query | rows | per row s | original s | GGR s | ours s | per row / ours "
-        "| original / ours | GGR / ours |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| original / ours | GGR / ours | client |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for result in results:
-        times = " | ".join(f"{result.runs[variant].seconds:.1f}" for variant in VARIANTS)
-        ratios = " | ".join(f"{result.ratio(variant):.2f}" for variant in VARIANTS[:3])
-        text.append(f"| {result.query.name} | {result.rows} | {times} | {ratios} |")
+        runs, ours = result.runs, result.runs["ours"]
+        times = [runs[each].seconds if each in runs else None for each in VARIANTS]
+        cells = [_figure(seconds, 1) for seconds in times]
+        cells += [_figure(result.ratio(variant), 2) for variant in VARIANTS[:3]]
+        client = f"{ours.client / ours.seconds:.0%}"
+        text.append(f"| {result.query.name} | {result.rows} | {' | '.join(cells)} | {client} |")
     text += [
         "",
         "| query | way | calls | prompt tokens | cached | of the predicted | answer tokens "
@@ -141,15 +147,20 @@ def lines(results: Sequence[Result]) -> list[str]:
     for result in results:
         for variant, took in result.runs.items():
             right = result.right[variant]
-            same = agreement(took, result.runs["original"])
+            original = result.runs.get("original")
+            same = None if original is None else agreement(took, original)
             text.append(
                 f"| {result.query.name} | {variant} | {took.calls:,} | {took.prompt_tokens:,} "
                 f"| {took.cached_tokens / max(1, took.prompt_tokens):.0%} "
                 f"| {f'{took.cached_tokens / took.predicted:.0%}' if took.predicted else ''} "
                 f"| {took.output_tokens:,} | {dollars(took):.4f} | {took.failures} "
-                f"| {'' if right is None else f'{right:.2f}'} | {same:.2f} |"
+                f"| {_figure(right, 2)} | {_figure(same, 2)} |"
             )
     return text
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
@@ -160,7 +171,8 @@ def plot(results: Sequence[Result], path: Path) -> None:
     height = 0.8 / (len(VARIANTS) - 1)
     for place, variant in enumerate(VARIANTS[:3]):
         at = [row + place * height for row in range(len(results))]
-        axes.barh(at, [result.ratio(variant) for result in results], height, label=variant)
+        ratios = [result.ratio(variant) or 0.0 for result in results]
+        axes.barh(at, ratios, height, label=variant)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_yticks(
         [row + height for row in range(len(results))], [result.query.name for result in results]
@@ -180,11 +192,11 @@ def summary(results: Sequence[Result]) -> list[str]:
     text = ["| kind | per row / ours | original / ours | GGR / ours |", "|---|--:|--:|--:|"]
     for kind in dict.fromkeys(result.query.kind for result in results):
         of_kind = [result for result in results if result.query.kind == kind]
-        medians = " | ".join(
-            f"{statistics.median(result.ratio(variant) for result in of_kind):.2f}"
-            for variant in VARIANTS[:3]
-        )
-        text.append(f"| {kind} | {medians} |")
+        medians = []
+        for variant in VARIANTS[:3]:
+            ratios = [ratio for result in of_kind if (ratio := result.ratio(variant)) is not None]
+            medians.append(_figure(statistics.median(ratios) if ratios else None, 2))
+        text.append(f"| {kind} | {' | '.join(medians)} |")
     return text
 
 
@@ -197,7 +209,8 @@ def page(results: Sequence[Result], model: str, command: str) -> str:
             "",
             f"Measured with `{command}`: vLLM on two CPU cores, {model}, its prefix cache emptied "
             "before each run.",
-            "Job time is of the wall clock, in one process after the other. Dollars are what "
+            "Job time is of the wall clock, in one process after the other; client: the "
+            "processor time of quackllm's own process, as a share of it. Dollars are what "
             f"the tokens would cost at ${prompt}, ${cached} cached and ${answer} (answers) per "
             "million.",
             "",
@@ -219,6 +232,7 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--only", default="", help="run the queries whose name has this in it")
     parser.add_argument("--share", type=float, default=1.0, help="part of the rows that is taken")
+    parser.add_argument("--ways", default=",".join(VARIANTS), help="run these, and ours")
     parser.add_argument("--write", action="store_true", help="write the page and its plot")
     given = parser.parse_args()
     try:
@@ -227,7 +241,8 @@ def main() -> None:
     except (httpx.HTTPError, ServerLacking) as problem:
         sys.exit(f"{problem}\nStart a server with: make vllm")
     chosen = [query for query in QUERIES if given.only in query.name]
-    results = [measure(query, given.url, model, given.share) for query in chosen]
+    ways = [variant for variant in VARIANTS if variant in (*given.ways.split(","), "ours")]
+    results = [measure(query, given.url, model, given.share, ways) for query in chosen]
     if given.write:
         plot(results, PAGE.with_suffix(".svg"))
         PAGE.write_text(page(results, model, "python -m benchmarks.llm_sql.report --write"))

@@ -41,11 +41,13 @@ Rows = list[tuple[Any, ...]]
 class Measured:
     """One run. Tokens are counts as the server reported them; seconds are of the wall clock.
 
+    client: processor seconds of this process, which asks and runs DuckDB.
     predicted: prompt tokens that the order was to find cached, in the server's tokens as far
         as the run itself tells how long one is; None where nothing predicts.
     """
 
     seconds: float
+    client: float
     calls: int
     prompt_tokens: int
     cached_tokens: int
@@ -60,6 +62,16 @@ class _Meter:
     calls: int = 0
     failures: int = 0
     usage: list[Usage] = field(default_factory=list)
+
+
+class _Clock:
+    """Seconds since it was made: of the wall clock, and of this process on a processor."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.monotonic(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        return time.monotonic() - self._wall, time.process_time() - self._processor
 
 
 def declared(ask: Ask) -> Declaration:
@@ -91,12 +103,12 @@ def per_row(query: Query, table: pa.Table, url: str, model: str) -> Measured:
             document = ", ".join(f"'{n.strip(chr(34))}': {n}" for n in ask.fields)
             calls.append(f"{name}(to_json({{{document}}})::VARCHAR)::{declaration.returns}")
         statement = query.statement.format(*calls)
-        started = time.monotonic()
+        clock = _Clock()
         rows = con.execute(statement).fetchall()
-        seconds = time.monotonic() - started
+        took = clock.read()
     loop.run(provider.aclose())
     loop.close()
-    return _measured(seconds, meter, rows)
+    return _measured(took, meter, rows)
 
 
 def _row_function(
@@ -126,9 +138,9 @@ def _row_function(
     return answer
 
 
-def _measured(seconds: float, meter: _Meter, rows: Rows) -> Measured:
+def _measured(took: tuple[float, float], meter: _Meter, rows: Rows) -> Measured:
     return Measured(
-        seconds,
+        *took,
         meter.calls,
         sum(usage.prompt_tokens for usage in meter.usage),
         sum(usage.cached_tokens or 0 for usage in meter.usage),
@@ -146,9 +158,9 @@ def planned(query: Query, table: pa.Table, url: str, model: str, orderer: Ordere
     # The first question opens the connection to the server, which no statement is to pay.
     con.execute("SELECT LLM('Say yes', 1, max_tokens := 1)").fetchall()
     statement = query.statement.format(*(ask.sql() for ask in query.asks))
-    started = time.monotonic()
+    clock = _Clock()
     rows = con.execute(statement).fetchall()
-    seconds = time.monotonic() - started
+    took = clock.read()
     [cost] = (
         con.sql("FROM llm_queries() ORDER BY statement DESC LIMIT 1").to_arrow_table().to_pylist()
     )
@@ -156,7 +168,7 @@ def planned(query: Query, table: pa.Table, url: str, model: str, orderer: Ordere
     predicted = sum(map(_predicted, stages)) if orderer is by_prefix else None
     con.close()
     return Measured(
-        seconds,
+        *took,
         cost["calls"],
         cost["prompt_tokens"],
         cost["cached_tokens"] or 0,

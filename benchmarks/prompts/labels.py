@@ -33,7 +33,7 @@ from quackllm.engine.providers.short_labels import begun
 from quackllm.udfs.base import Binding, Choice, Declaration
 from quackllm.udfs.classify import CLASSIFY
 from quackllm.udfs.filter import FILTER
-from quackllm.udfs.prompt import DATA_NOTE, neutral_fields, quoted, render_fields
+from quackllm.udfs.prompt import neutral_fields, quoted, render_fields
 
 WAYS = ("generated", "generated, spaced", "generated, last", "calibrated", "calibrated, last")
 IN_FLIGHT = 32
@@ -114,23 +114,12 @@ class Server:
         await self._client.aclose()
 
 
-def messages(request: Request, *, last: bool) -> list[dict[str, str]]:
-    """Return the messages, with the question before the row or behind it."""
-    if not last:
-        return chat_messages(request)
-    question = request.instruction.replace(f"\n{DATA_NOTE}", "")
-    return [
-        {"role": "system", "content": DATA_NOTE},
-        {"role": "user", "content": f"{request.fields}\n{question}"},
-    ]
-
-
 async def generated(
     server: Server, request: Request, form: Choice, *, last: bool
 ) -> tuple[str, int]:
     """Return the label that the first token decides, and the tokens of the prompt."""
     body = {
-        "messages": messages(request, last=last),
+        "messages": chat_messages(replace(request, row_first=last)),
         "temperature": 0.0,
         "max_tokens": request.max_tokens,
         **constraint(form, ServerKind.VLLM).body,
@@ -146,7 +135,7 @@ def calibrated(server: Server, *, last: bool) -> CalibratedLabels:
     async def first_tokens(request: Request, form: Choice) -> tuple[Distribution, Usage]:
         spaced = Choice(tuple(f" {label}" for label in form.labels))
         body = {
-            "messages": messages(request, last=last),
+            "messages": chat_messages(replace(request, row_first=last)),
             "temperature": 0.0,
             "max_tokens": 1,
             **constraint(spaced, ServerKind.VLLM).body,

@@ -19,7 +19,7 @@ from quackllm.engine.events import AnswersFound, CallFinished
 from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider, Request
-from quackllm.engine.row_first import RowsInFront
+from quackllm.engine.row_first import RowsInFront, is_wanted
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
 from quackllm.engine.shared_calls import POLL_SECONDS, SharedCalls
@@ -123,7 +123,7 @@ class Batch:
         self._keys = [key for key, _ in wanted]
         self._values = [column.to_pylist() for column in columns]
         order = self._engine.order(self._asker.settings, call, columns, provider)
-        if self._asker.settings.row_first:
+        if is_wanted(self._asker.settings, provider.capabilities):
             order, self._rows_in_front = self._asker.rows_in_front.arrange(
                 call, self._keys, order, provider.capabilities
             )

@@ -19,9 +19,9 @@ from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.row_first import (
-    later_questions,
-    reused_by_first,
-    reused_by_later,
+    Sending,
+    instruction_tokens,
+    is_wanted,
     saved_tokens,
     shown,
 )
@@ -295,25 +295,26 @@ class _InFront:
 
     def __init__(self, settings: Settings, sites: Sequence[Site]) -> None:
         self._asked = [(site.call, bool(site.guards)) for site in sites]
-        self._wanted = settings.row_first
+        self._settings = settings
         self._shown: set[object] = set()
 
     def demand(
         self, call: Call, demand: Demand | None, provider: Provider | None
     ) -> tuple[Demand | None, bool]:
         """Return the demand of a call with what is then reused, and whether its row is first."""
-        if not self._wanted or demand is None or demand.tokens is None or demand.reused is None:
-            return demand, False
         can = provider.capabilities if provider else Capabilities()
-        calls, tokens = demand.tuples - demand.remembered, demand.tokens
+        if demand is None or demand.tokens is None or demand.reused is None:
+            return demand, False
+        if not is_wanted(self._settings, can):
+            return demand, False
+        calls, own = demand.tuples - demand.remembered, instruction_tokens(call)
+        sending = Sending(calls, demand.tokens, demand.reused, can)
         if shown(call) in self._shown:
-            reused = max(demand.reused, reused_by_later(call, calls, tokens, can))
-            return replace(demand, reused=reused), True
-        later = later_questions(call, self._asked)
-        if saved_tokens(call, later, calls, tokens, demand.reused, can) <= 0:
+            return replace(demand, reused=max(demand.reused, sending.reused_by_later(own))), True
+        if saved_tokens(call, self._asked, sending) <= 0:
             return demand, False
         self._shown.add(shown(call))
-        return replace(demand, reused=reused_by_first(call, calls, demand.reused)), True
+        return replace(demand, reused=sending.reused_by_first(own)), True
 
 
 def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -> bool:

@@ -20,6 +20,7 @@ from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Capabilities
     from quackllm.engine.sending_order import SendingOrder
+    from quackllm.engine.settings import Settings
     from quackllm.optimizer.program import ModelStage
     from quackllm.udfs.base import Call
 
@@ -28,11 +29,45 @@ ASSUMED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
-class Later:
-    """A question that shows the same fields. share: part of the rows that reaches it."""
+class Sending:
+    """What one question sends with the instruction in front, in estimated tokens.
 
-    instruction: int
-    share: float
+    calls: prompts. total: their tokens. reused: of them, what its order lets the server
+        reuse. can: the provider that is asked.
+    """
+
+    calls: int
+    total: int
+    reused: int
+    can: Capabilities
+
+    @property
+    def unfinished(self) -> float:
+        """Tokens of a row in one block with what follows it, on average: never reused."""
+        return (self.can.prefix_granularity or DEFAULT_BLOCK) / 2
+
+    def keeps_rows(self, instruction: int) -> bool:
+        """Whether the server still has every row when the next question comes to it."""
+        can = self.can
+        if can.kept_prompts is not None and self.calls > can.kept_prompts:
+            return False
+        if self.total - self.calls * instruction < self.calls * can.prefix_minimum:
+            return False
+        fresh = self.total - self.reused + self.calls * instruction
+        return can.cache_tokens is None or fresh <= can.cache_tokens
+
+    def reused_by_first(self, instruction: int) -> int:
+        """Return what the first question reuses with the row in front: no instruction."""
+        return max(0, self.reused - self.calls * instruction)
+
+    def reused_by_later(self, instruction: int) -> int:
+        """Return what a later question reuses: whole rows, up to their last block."""
+        return max(0, self.total - round(self.calls * (instruction + self.unfinished)))
+
+
+def is_wanted(settings: Settings, can: Capabilities) -> bool:
+    """Whether rows may go in front: the setting, else what is known of the model."""
+    return can.row_first if settings.row_first is None else settings.row_first
 
 
 def instruction_tokens(call: Call) -> int:
@@ -40,56 +75,41 @@ def instruction_tokens(call: Call) -> int:
     return int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
 
 
-def later_questions(call: Call, asked: Sequence[tuple[Call, bool]]) -> list[Later]:
-    """Return the questions after a call that show the same fields.
-
-    asked: every call of the statement in the order in which they are made, and whether its
-        rows have to fulfil a condition.
-    """
-    specs = [each.spec for each, _ in asked]
-    if not call.fields or call.pin or call.spec not in specs:
-        return []
-    return [
-        Later(instruction_tokens(each), ASSUMED_SHARE if guarded else 1.0)
-        for each, guarded in asked[specs.index(call.spec) + 1 :]
-        if shown(each) == shown(call) and each.identity != call.identity and not each.pin
-    ]
-
-
-def saved_tokens(
-    call: Call, later: Sequence[Later], calls: int, total: int, reused: int, can: Capabilities
-) -> float:
-    """Estimate the prompt tokens that need not be computed with the row in front.
-
-    calls: of the first question. total, reused: tokens of its prompts, and of them those
-        that its order lets the server reuse with the instruction in front.
-    Negative where the other layout is cheaper, and 0 where the cache does not hold the rows.
-    """
-    fresh = total - reused
-    if can.cache_tokens is not None and fresh + calls * instruction_tokens(call) > can.cache_tokens:
-        return 0.0
-    gain = sum(one.share * (fresh - calls * (one.instruction + _unfinished(can))) for one in later)
-    return gain - calls * instruction_tokens(call)
-
-
 def shown(call: Call) -> tuple[str | None, frozenset[str]]:
     """Return what two calls have in common whose prompts can begin alike."""
     return call.model, frozenset(call.fields)
 
 
-def reused_by_first(call: Call, calls: int, reused: int) -> int:
-    """Return the tokens that the first question reuses: the instruction is no longer of them."""
-    return max(0, reused - calls * instruction_tokens(call))
+def saved_tokens(call: Call, asked: Sequence[tuple[Call, bool]], sending: Sending) -> float:
+    """Estimate the prompt tokens that need not be computed with the row of a call in front.
+
+    asked: every call of the statement in the order in which they are made, and whether its
+        rows have to fulfil a condition.
+    Negative where the other layout is cheaper; 0 where no question follows about the same
+    fields, or where the server will have forgotten the rows.
+    """
+    own = instruction_tokens(call)
+    later = _later_questions(call, asked)
+    if not later or not sending.keeps_rows(own):
+        return 0.0
+    fresh = sending.total - sending.reused
+    lost = sending.reused - sending.reused_by_first(own)
+    return -lost + sum(
+        share * (fresh - sending.calls * (instruction_tokens(one) + sending.unfinished))
+        for one, share in later
+    )
 
 
-def reused_by_later(call: Call, calls: int, total: int, can: Capabilities) -> int:
-    """Return the tokens that a later question reuses: whole rows, up to their last block."""
-    return max(0, total - round(calls * (instruction_tokens(call) + _unfinished(can))))
-
-
-def _unfinished(can: Capabilities) -> float:
-    """Return the tokens of a row that stand in a block with what follows it, on average."""
-    return (can.prefix_granularity or DEFAULT_BLOCK) / 2
+def _later_questions(call: Call, asked: Sequence[tuple[Call, bool]]) -> list[tuple[Call, float]]:
+    """Return the other questions about the same fields, and the part of the rows they get."""
+    specs = [each.spec for each, _ in asked]
+    if not call.fields or call.pin or call.spec not in specs:
+        return []
+    return [
+        (each, ASSUMED_SHARE if guarded else 1.0)
+        for each, guarded in asked[specs.index(call.spec) + 1 :]
+        if shown(each) == shown(call) and each.identity != call.identity and not each.pin
+    ]
 
 
 @dataclass(frozen=True)
@@ -118,20 +138,20 @@ class RowsInFront:
 
         keys: of the rows, the same for every call that shows the same values.
         """
+        own = instruction_tokens(call)
         known = {} if call.pin else self._sent.get(shown(call), {})
-        following = [row for row, key in enumerate(keys) if key in known]
+        following = [key for key in keys if key in known]
         if following:
             followed = _followed(call, keys, order, known)
             part = len(following) / len(keys)
-            reused = reused_by_later(call, len(following), round(order.total * part), can)
-            followed = replace(followed, reused=max(order.reused, reused))
-            return followed, frozenset(keys[row] for row in following)
-        later = later_questions(call, self._asked)
-        if saved_tokens(call, later, len(keys), order.total, order.reused, can) <= 0:
+            sending = Sending(len(following), round(order.total * part), 0, can)
+            reused = max(order.reused, sending.reused_by_later(own))
+            return replace(followed, reused=reused), frozenset(following)
+        sending = Sending(len(keys), order.total, order.reused, can)
+        if saved_tokens(call, self._asked, sending) <= 0:
             return order, frozenset()
         self._remember(call, keys, order)
-        reused = reused_by_first(call, len(keys), order.reused)
-        return replace(order, reused=reused), frozenset(keys)
+        return replace(order, reused=sending.reused_by_first(own)), frozenset(keys)
 
     def _remember(self, call: Call, keys: Sequence[str], order: SendingOrder) -> None:
         sent = self._sent.setdefault(shown(call), {})

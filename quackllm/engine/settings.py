@@ -262,11 +262,12 @@ class Settings:
         "choose labels by their log-probability, the bias of the prompt taken off; when not set, "
         "the embedded model and models on vLLM whose name says fewer than a billion parameters do",
     )
-    row_first: bool = _setting(
-        False,
+    row_first: bool | None = _setting(
+        None,
         _boolean,
         "where several functions ask about the same fields, show the row before the question when "
-        "that saves tokens; small models answer worse so",
+        "that saves tokens; when not set, models on vLLM and hosted APIs whose name does not say "
+        "fewer than a billion parameters do",
     )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"

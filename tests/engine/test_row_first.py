@@ -15,8 +15,8 @@ from quackllm.testing import FakeProvider
 from quackllm.udfs.base import FreeText
 from quackllm.udfs.prompt import DATA_NOTE
 
-LONG = """CREATE TABLE t AS
-SELECT i, 'tag ' || i % 3 AS tag, repeat('text ' || hash(i) || ' ', 40) AS body FROM range(24) r(i)"""
+LONG = """CREATE TABLE t AS SELECT i, 'tag ' || i % 3 AS tag,
+    repeat('text ' || hash(i) || ' ', 40) AS body FROM range(24) r(i)"""
 SHORT = "CREATE TABLE t AS SELECT i, 'tag ' || i % 3 AS tag, 'b' || i AS body FROM range(24) r(i)"
 BOTH = "SELECT i, LLM_FILTER('Is it odd?', tag, body), LLM('Say it', body, tag) FROM t"
 FILTERED = "SELECT i, LLM('Say it', body, tag) FROM t WHERE LLM_FILTER('Is it odd?', tag, body)"
@@ -45,6 +45,17 @@ def test_the_instruction_stands_first_unless_it_is_asked_for() -> None:
     assert not any(request.row_first for request in requests)
 
 
+@pytest.mark.parametrize(
+    ("setting", "able", "first"),
+    [(None, True, True), (None, False, False), (False, True, False), (True, False, True)],
+)
+def test_the_setting_counts_before_what_is_known_of_the_model(
+    setting: bool | None, able: bool, first: bool
+) -> None:
+    _, requests = ask(BOTH, LONG, Capabilities(row_first=able), row_first=setting)
+    assert {request.row_first for request in requests} == {first}
+
+
 def test_a_second_question_shows_the_rows_as_the_first_one_did() -> None:
     rows, requests = ask(BOTH, row_first=True)
     first, second = by_question(requests)
@@ -68,12 +79,15 @@ def test_of_a_filter_the_rows_that_pass_are_shown_as_before() -> None:
     [
         (BOTH, SHORT, None),
         (BOTH, LONG, Capabilities(cache_tokens=1000)),
+        (BOTH, LONG, Capabilities(kept_prompts=8)),
+        (BOTH, LONG, Capabilities(prefix_minimum=1024)),
         ("SELECT LLM_FILTER('Is it odd?', body), LLM('Say it', tag, body) FROM t", LONG, None),
         ("SELECT LLM_FILTER('x', tag, body), LLM('y', tag, body, model := 'b') FROM t", LONG, None),
         ("SELECT LLM_FILTER('x', tag, body), LLM('y', tag, body, pin := 'tag') FROM t", LONG, None),
         ("SELECT LLM_FILTER('x', tag, body), LLM_FILTER('x', body, tag) FROM t", LONG, None),
     ],
-    ids=["rows shorter than questions", "a small cache", "other fields", "another model",
+    ids=["rows shorter than questions", "a small cache", "a prompt per slot", "rows too short",
+         "other fields", "another model",
          "a pinned field", "the same question twice"],
 )  # fmt: skip
 def test_where_nothing_is_saved_the_instruction_stays_in_front(

@@ -24,6 +24,9 @@ class Capabilities:
     prefix_minimum: tokens of the shortest prefix that is reused at all.
     cache_tokens: tokens that the prefix KV cache holds, 0 when there is none, None when
         it is unknown.
+    kept_prompts: prompts that it holds at most, of whatever length, such as one per slot of
+        llama.cpp; None for as many as `cache_tokens` has room for.
+    row_first: the model answers as well when the row stands before the question.
     context_window: tokens that prompt and answer may take together, None if unknown.
     concurrency: calls that the provider wants in flight.
     most_concurrency: up to how many it is worth trying when calls go well; None for no
@@ -43,6 +46,8 @@ class Capabilities:
     prefix_granularity: int | None = None
     prefix_minimum: int = 0
     cache_tokens: int | None = None
+    kept_prompts: int | None = None
+    row_first: bool = False
     context_window: int | None = None
     concurrency: int = 16
     most_concurrency: int | None = None

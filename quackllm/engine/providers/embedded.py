@@ -116,6 +116,7 @@ class Embedded:
             exact_token_counts=True,
             reports_cached_tokens=True,
             prefix_granularity=1,
+            kept_prompts=slots,
             context_window=_WINDOW,
             concurrency=slots,
             weights=weights,

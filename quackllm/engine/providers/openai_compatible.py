@@ -65,6 +65,8 @@ _CONNECTIONS_BEYOND_CALLS = 4
 _CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
 _GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
 _SHORTEST_PREFIX = {ServerKind.OPENAI: 1024}
+_ONE_PROMPT_PER_SLOT = frozenset({ServerKind.LLAMA_CPP, ServerKind.OLLAMA})
+_SHARES_ROWS = frozenset({ServerKind.VLLM, ServerKind.OPENAI})
 _COUNTS_CACHED_TOKENS = frozenset({ServerKind.OPENAI, ServerKind.LLAMA_CPP})
 _NAMES_CONSTRAINT = ("response_format", "json_schema", "structured_output", "grammar", "schema")
 
@@ -312,8 +314,9 @@ def _capabilities(served: Served, model: str, config: ProviderConfig) -> Capabil
     may_grow = config.concurrency is None and served.slots is None
     # Others take neither an opened answer nor a list of labels together with log-probabilities.
     can_calibrate = kind is ServerKind.VLLM and served.holds_choices
-    small = is_small(model, revision) if config.calibrate is None else config.calibrate
-    calibrated = can_calibrate and small
+    small = is_small(model, revision)
+    calibrated = can_calibrate and (small if config.calibrate is None else config.calibrate)
+    concurrency = config.concurrency or served.slots or usual
     if calibrated:  # whose answers are others
         revision = f"{revision or ''} {_WAY_OF_CALIBRATING}".strip()
     return Capabilities(
@@ -325,9 +328,11 @@ def _capabilities(served: Served, model: str, config: ProviderConfig) -> Capabil
         prefix_granularity=(cache.block_size if cache else None) or _GRANULARITY.get(kind),
         prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
         cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
+        kept_prompts=concurrency if kind in _ONE_PROMPT_PER_SLOT else None,
+        row_first=kind in _SHARES_ROWS and not small,
         context_window=served.window(model),
         revision=revision,
-        concurrency=config.concurrency or served.slots or usual,
+        concurrency=concurrency,
         most_concurrency=_GROWTH * usual if may_grow and kind is not ServerKind.OLLAMA else None,
     )
 

@@ -194,6 +194,28 @@ def test_a_model_that_only_reasoned_gave_no_answer() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flavor", "model", "row_first", "kept"),
+    [
+        ("vllm", "qwen3-8b", True, None),
+        ("vllm", "qwen3-0.6b", False, None),
+        ("openai", "gpt-mini", True, None),
+        ("llama.cpp", "qwen3-8b", False, 16),
+        ("ollama", "qwen3:8b", False, 4),
+        ("unconstrained", "qwen3-8b", False, None),
+    ],
+)
+def test_rows_go_first_where_the_model_is_not_small_and_the_server_keeps_them(
+    flavor: Any, model: str, row_first: bool, kept: int | None
+) -> None:
+    async def look(provider: OpenAICompatible) -> None:
+        assert provider.capabilities.row_first == row_first
+        assert provider.capabilities.kept_prompts == kept
+
+    with FakeServer(flavor=flavor, models=[model]) as server:
+        using(server, look)
+
+
+@pytest.mark.parametrize(
     ("flavor", "window", "granularity"),
     [("vllm", 4096, None), ("llama.cpp", 4096, 1), ("ollama", None, 1), ("openai", None, 128)],
 )
