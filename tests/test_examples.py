@@ -85,6 +85,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("ticket_id subject urgency", 6, 6),
         shape("function cause message preview attempts status recorded_at", 0, 6),
     ],
+    "19_search_by_meaning.sql": [
+        shape("similarity review", 3, 3),
+        shape("reviews type", 1, 1),
+        shape("review written", 3, 3),
+        shape("name name similarity"),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

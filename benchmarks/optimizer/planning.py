@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 
 import duckdb
 
@@ -149,7 +149,10 @@ class Bench:
         self._connection = duckdb.connect()
         register_scalar_function(self._connection, self._engine, Settings)
         self._connection.execute(planned.tables)
-        self._planner = Planner(self._connection, self._functions, self._facts, self._engine.stored)
+        self._dimensions = partial(self._engine.dimensions, Settings())
+        self._planner = Planner(
+            self._connection, self._functions, self._facts, self._engine.stored, self._dimensions
+        )
 
     def whole(self) -> tuple[float, float]:
         """Plan once by the planner itself; return seconds of the processor and on the clock."""
@@ -170,7 +173,7 @@ class Bench:
             join_at_select(root)
             fold_long_lists(root)
             name_items(root, lambda name: self._functions.get(name) is not None)
-            binder = Binder(self._functions, catalog.fold, catalog.columns)
+            binder = Binder(self._functions, catalog.fold, catalog.columns, self._dimensions)
             root = binder.bind_tree(root, calls)
         with clock.of("describe the statement"):
             schema = catalog.describe(naive_text(root, calls, BINDING))

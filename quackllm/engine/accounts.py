@@ -10,7 +10,7 @@ import duckdb
 
 from quackllm.engine.batch import on_budget
 from quackllm.engine.budget import Budget, Limit, Unit
-from quackllm.engine.engine import Engine
+from quackllm.engine.engine import Engine, wanted_model
 from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.history import money
 from quackllm.engine.planner import PlannedQuery
@@ -55,7 +55,7 @@ class Accounts:
         for call in _calls(planned).values():
             # Which answers are remembered is known of an opened provider only.
             provider = run.provider(call)
-            price = self._engine.price(self._settings, call.model)
+            price = self._engine.price(self._settings, call)
             run.budget.check_price(provider.model, price)
         excess = self._excess(run.budget, planned, self._estimator(run).stages(planned))
         if excess is not None:
@@ -72,8 +72,8 @@ class Accounts:
         budget = Budget(self._settings, self._engine.spent)
         try:
             for call in _calls(planned).values():
-                model = call.model or self._settings.model or "the model"
-                budget.check_price(model, self._engine.price(self._settings, call.model))
+                model = wanted_model(self._settings, call) or "the model"
+                budget.check_price(model, self._engine.price(self._settings, call))
         except SettingError as error:
             return str(error).removeprefix("Invalid Input Error: ")
         return self._excess(budget, planned, estimates)
@@ -136,7 +136,7 @@ class Accounts:
         tokens = (estimate.demand.tokens or 0) * (exact or 1 / MOST_CHARACTERS)
         if unit is Unit.TOKENS:
             return int(tokens)
-        price = self._engine.price(self._settings, call.model)
+        price = self._engine.price(self._settings, call)
         return 0.0 if price is None else price.dollars(tokens, tokens, 0)
 
     def _estimator(self, run: Run | None) -> Estimator:

@@ -13,14 +13,17 @@ from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import ModelCall, column, held, quote, released, text
-from quackllm.udfs.base import Call, Function, Kind, Parameter
+from quackllm.optimizer.sql import ModelCall, column, held, parse, quote, released, text
+from quackllm.udfs.base import Call, Embedding, Function, Kind, Parameter
 from quackllm.udfs.registry import Functions
-from quackllm.udfs.type_parser import parse_type
+from quackllm.udfs.type_parser import result_type
 from quackllm.udfs.types import SqlType
 
 Fold = Callable[[exp.Expr], Any]
 """Evaluates an expression without columns to a Python value."""
+
+Dimensions = Callable[[Call], int]
+"""How many numbers the model of a call gives for an embedding."""
 
 Columns = Callable[[exp.Query], tuple[tuple[str, str], ...] | None]
 """Names and types of a query's output, None when it does not bind."""
@@ -51,25 +54,33 @@ class BoundCall:
 class Binder:
     """Binds the calls of one statement."""
 
-    def __init__(self, functions: Functions, fold: Fold, columns: Columns) -> None:
+    def __init__(
+        self, functions: Functions, fold: Fold, columns: Columns, dimensions: Dimensions
+    ) -> None:
         self._functions = functions
         self._fold = fold
         self._columns = columns
+        self._dimensions = dimensions
 
     def bind_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace every call in a tree by a `ModelCall`; add the bound calls to `calls`."""
         holder = held(root)
-        nodes = [
-            node
-            for node in holder.find_all(exp.Anonymous)
-            if self._functions.get(node.name) is not None
-        ]
+        for node in self._nodes(holder):
+            formula = written_out(node, self._functions)
+            if formula is not None:
+                node.replace(parse(f"SELECT {formula}").expressions[0])
+        nodes = self._nodes(holder)
         for node in reversed(nodes):  # breadth first: calls among arguments come last
             bound = self.bind(node)
             calls[bound.call.spec] = bound.call
             fields = [field.node.copy() for field in bound.fields]
             node.replace(ModelCall(this=bound.call.spec, expressions=fields))
         return released(holder)
+
+    def _nodes(self, tree: exp.Expr) -> list[exp.Anonymous]:
+        """The calls of our functions, those among the arguments of others later."""
+        nodes = tree.find_all(exp.Anonymous)
+        return [node for node in nodes if self._functions.get(node.name) is not None]
 
     def restore_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace calls in naive form, as a relation's text holds them, by `ModelCall`s."""
@@ -79,7 +90,7 @@ class Binder:
             _, spec, *fragments = node.expressions
             call = self._functions.from_spec(spec.this)
             calls[call.spec] = call
-            casts = _casts(parse_type(call.declaration.returns))
+            casts = _casts(result_type(call.declaration))
             fields = [_unrendered(fragment) for fragment in fragments]
             _without_casts(node, casts).replace(ModelCall(this=call.spec, expressions=fields))
         return released(holder)
@@ -119,7 +130,11 @@ class Binder:
             else:
                 fields.extend(self._fields(argument, index, node))
         fields = _distinct_names(fields)
-        call = self._functions.bind(written, constants, options, [field.name for field in fields])
+        names = [field.name for field in fields]
+        call = self._functions.bind(written, constants, options, names)
+        if call.declaration.answer == Embedding():
+            known = {**options, "dimensions": self._dimensions(call)}
+            call = self._functions.bind(written, constants, known, names)
         return BoundCall(call, tuple(fields))
 
     def _constant(self, node: exp.Expr, function: str, what: str) -> Any:
@@ -159,6 +174,25 @@ class Binder:
             )
         for name, _ in columns:
             yield Field(name, column(name, table), index)
+
+
+def written_out(node: exp.Anonymous, functions: Functions) -> str | None:
+    """Return the SQL that a call of a formula stands for; None for another function.
+
+    Raises `BindError` for the wrong number of arguments.
+    """
+    function = functions.get(node.name)
+    if function is None or function.formula is None:
+        return None
+    options = [part for part in node.expressions if isinstance(part, exp.PropertyEQ | exp.Kwarg)]
+    given = [text(part.copy()) for part in node.expressions if part not in options]
+    if len(given) != len(function.parameters):
+        shown = function.signature()
+        raise BindError(f"Binder Error: wrong number of arguments: {shown}")
+    names = [parameter.name for parameter in function.parameters]
+    more = "".join(f", {text(option.copy())}" for option in options)
+    arguments = {name: part + more for name, part in zip(names, given, strict=True)}
+    return function.formula.format(**arguments)
 
 
 def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:

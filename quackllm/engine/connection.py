@@ -72,7 +72,7 @@ class Connection:
         self._raw = raw
         self._engine = engine
         self._settings = settings
-        self._session = Session(raw, engine)
+        self._session = Session(raw, engine, lambda: self._settings)
         self._leftovers = Leftovers(raw)
         self._one_shot: dict[str, Any] = {}
         self._is_first = household is None

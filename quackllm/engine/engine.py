@@ -37,7 +37,7 @@ from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_pr
 from quackllm.engine.settings import Settings, in_bytes
 from quackllm.engine.stored import StoredNames
 from quackllm.engine.traffic.endpoint import Endpoint
-from quackllm.errors import ModelNotAllowed, QuackLLMError
+from quackllm.errors import ModelNotAllowed, ModelNotFound, QuackLLMError
 from quackllm.optimizer.cost import Price
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -120,22 +120,22 @@ class Engine:
     def provider(
         self,
         settings: Settings,
-        model: str | None,
+        call: Call,
         interruption: Interruption | None = None,
         seconds: float | None = None,
     ) -> Provider:
-        """Return the provider that answers for a model, opened at its first use.
+        """Return the provider that answers a call, opened at its first use.
 
         Raises a `ProviderError` when it cannot be reached, and `SettingError`;
         `StatementCancelled` when the interruption is asked for meanwhile, and
         `TimeoutError` when that takes longer than `seconds`.
         """
-        refuse_unless_allowed(settings, model)
+        refuse_unless_allowed(settings, call)
         if self._given is not None:
             if settings.offline:
                 refuse_unless_here(self._given.endpoint)
             return self._given
-        config = self.provider_config(settings, model)
+        config = self.provider_config(settings, call)
         if settings.offline:
             refuse_unless_local(config, self._environ)
         found = self._opened.find(config)
@@ -150,21 +150,37 @@ class Engine:
     async def _open(self, config: ProviderConfig) -> Provider:
         return await self.providers.open(config, self._environ)
 
-    def provider_config(self, settings: Settings, model: str | None) -> ProviderConfig:
+    def dimensions(self, settings: Settings, call: Call) -> int:
+        """Return how many numbers the model of a call gives for an embedding.
+
+        Raises what opening its provider does, and `ModelNotFound` for one that gives none.
+        """
+        provider = self.provider(settings, call)
+        found = provider.capabilities.dimensions
+        if found is None:
+            raise ModelNotFound(
+                f"{provider.model} at {provider.endpoint} makes no embeddings: "
+                "SET llm_embedding_model = '...' for a model that does"
+            )
+        return found
+
+    def provider_config(self, settings: Settings, call: Call) -> ProviderConfig:
         """Put together what a provider is opened with.
 
         A named model counts before the settings, and a key of theirs before a secret.
         """
-        config = self._configured(settings, model)
+        config = self._configured(settings, call)
         if config.api_key or config.credentials or config.provider not in (None, "openai"):
             return config
         url = config.base_url or self._environ.get("OPENAI_BASE_URL") or OPENAI
         return replace(config, api_key=secret_for(self.secrets.values(), url))
 
-    def _configured(self, settings: Settings, model: str | None) -> ProviderConfig:
+    def _configured(self, settings: Settings, call: Call) -> ProviderConfig:
+        wanted = wanted_model(settings, call)
         config = ProviderConfig(
             provider=settings.provider,
-            model=settings.model,
+            model=wanted,
+            embeds=call.embeds,
             base_url=None if settings.base_url is None else settings.base_url.url,
             credentials=None if settings.base_url is None else settings.base_url.credentials,
             api_key=settings.api_key,
@@ -173,12 +189,9 @@ class Engine:
             calibrate=settings.calibrate,
             notify=self._notify,
         )
-        wanted = model or settings.model
-        if wanted is None:
-            return config
-        named = self.models.get(wanted.lower())
+        named = None if wanted is None else self.models.get(wanted.lower())
         if named is None:
-            return replace(config, model=wanted)
+            return config
         own_place = named.base_url is not None or named.provider is not None
         address = named.base_url
         if address is None and not own_place and config.base_url is not None:
@@ -195,8 +208,9 @@ class Engine:
     def endpoint(self, settings: Settings, provider: Provider) -> Endpoint:
         """Return the way to a provider's endpoint, which all statements share."""
         can = provider.capabilities
-        start = settings.concurrency or can.concurrency
-        most = settings.concurrency or can.most_concurrency or start
+        batch = can.texts_per_request
+        start = batch * settings.concurrency if settings.concurrency else can.concurrency
+        most = start if settings.concurrency else can.most_concurrency or start
         with self._lock:
             found = self._endpoints.get(provider.endpoint)
             if found is None:
@@ -240,20 +254,21 @@ class Engine:
             is_default=path == default_path(),
         )
 
-    def price(self, settings: Settings, model: str | None) -> Price | None:
-        """Return the price of a model's tokens, None unless that of input and output is given.
+    def price(self, settings: Settings, call: Call) -> Price | None:
+        """Return the price of a call's tokens, None unless that of input and output is given.
 
-        A named model has the prices that CREATE MODEL gave it, the model of the settings
-        those of the settings; of any other model no price is known.
+        A named model has the prices that CREATE MODEL gave it, llm_model those of the
+        settings; of any other model no price is known. Embeddings have no output to pay.
         """
-        wanted = model or settings.model
+        wanted = wanted_model(settings, call)
         named = None if wanted is None else self.models.get(wanted.lower())
-        if named is None and model is not None and model != settings.model:
+        if named is None and (call.embeds or call.model not in (None, settings.model)):
             return None
         given = settings if named is None else named
-        if given.input_price is None or given.output_price is None:
+        output = 0.0 if call.embeds else given.output_price
+        if given.input_price is None or output is None:
             return None
-        return Price(given.input_price, given.output_price, given.cached_input_price)
+        return Price(given.input_price, output, given.cached_input_price)
 
     def redacted(self, text: str, settings: Settings | None = None) -> str:
         """Return a text with '***' for every key that is known here, or in the settings."""
@@ -339,7 +354,7 @@ class Engine:
         self, settings: Settings, call: Call, columns: Sequence[pa.Array]
     ) -> SendingOrder:
         """Decide it for EXPLAIN: by what is known of the provider without opening it."""
-        provider = self.opened_provider(settings, call.model)
+        provider = self.opened_provider(settings, call)
         order = self._orderer(call, columns, provider.capabilities if provider else Capabilities())
         return order if settings.reorder else replace(order, reused=order.reused_unordered)
 
@@ -350,20 +365,20 @@ class Engine:
 
         Of a provider that was not used yet, it is what the same call asked the last time.
         """
-        provider = self.opened_provider(settings, call.model)
+        provider = self.opened_provider(settings, call)
         if provider is not None:
             return question_of(call, provider)
         try:
-            config = from_environment(self.provider_config(settings, call.model), self._environ)
+            config = from_environment(self.provider_config(settings, call), self._environ)
             name = choose(config, self._environ)
         except QuackLLMError:  # it will be told when the statement runs
             return None
         endpoint = name if name == EMBEDDED else config.base_url or ""
         return cache.similar(Question(call.identity, endpoint, config.model or ""))
 
-    def opened_provider(self, settings: Settings, model: str | None) -> Provider | None:
-        """Return the provider that answers for a model, if it has been used already."""
-        return self._given or self._opened.find(self.provider_config(settings, model))
+    def opened_provider(self, settings: Settings, call: Call) -> Provider | None:
+        """Return the provider that answers a call, if it has been used already."""
+        return self._given or self._opened.find(self.provider_config(settings, call))
 
     def close(self) -> None:
         """End statements that run; release providers, the background thread and the cache.
@@ -379,15 +394,17 @@ class Engine:
             cache.close()
 
 
-def refuse_unless_allowed(settings: Settings, model: str | None) -> None:
-    """Raise `ModelNotAllowed` unless `llm_allowed_models` lets the model of a call answer.
+def wanted_model(settings: Settings, call: Call) -> str | None:
+    """Return the model that a call names, else that of the settings for calls of its kind."""
+    return call.model or (settings.embedding_model if call.embeds else settings.model)
 
-    model: the one that the call names, None for that of the settings.
-    """
+
+def refuse_unless_allowed(settings: Settings, call: Call) -> None:
+    """Raise `ModelNotAllowed` unless `llm_allowed_models` lets the model of a call answer."""
     if settings.allowed_models is None:
         return
     allowed = [name.strip() for name in settings.allowed_models.split(",")]
-    wanted = model or settings.model
+    wanted = wanted_model(settings, call)
     if wanted is None or wanted.lower() not in [name.lower() for name in allowed]:
         shown = "the default model" if wanted is None else f"the model '{wanted}'"
         raise ModelNotAllowed(

@@ -127,14 +127,14 @@ class Estimator:
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
             certain = counted and answers is None and block.stop_after is None
-            provider = self._engine.opened_provider(self._settings, call.model)
+            provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
             estimates[ceiling.number] = replace(estimate, certain=certain, row_first=row_first)
         return estimates
 
     def _experience(self, call: Call) -> Experience:
-        provider = self._engine.opened_provider(self._settings, call.model)
+        provider = self._engine.opened_provider(self._settings, call)
         return experience(self._engine.history, provider)
 
     def _estimate(
@@ -143,7 +143,7 @@ class Estimator:
         if demand is None:
             return StageEstimate(share=share, answers=answers)
         measured = self._experience(call).measured(call)
-        price = self._engine.price(self._settings, call.model)
+        price = self._engine.price(self._settings, call)
         limit = call.max_tokens
         expected = cost_expected(demand, share, limit, measured, price)
         unordered = replace(demand, reused=demand.reused_unordered)

@@ -13,7 +13,7 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, name_items, name_items_as
+from quackllm.engine.binder import Binder, Dimensions, name_items, name_items_as
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
@@ -84,11 +84,13 @@ class Planner:
         functions: Functions,
         facts: DuckDBFacts,
         names: StoredNames,
+        dimensions: Dimensions,
     ) -> None:
         self._connection = connection
         self._functions = functions
         self._facts = facts
         self._names = names
+        self._dimensions = dimensions
 
     def query(
         self,
@@ -105,7 +107,7 @@ class Planner:
         """
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
-        binder = Binder(self._functions, catalog.fold, catalog.columns)
+        binder = self._binder(catalog)
         reason = DIFFERENT_READING
         try:
             root = self._read(sql)
@@ -234,7 +236,7 @@ class Planner:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._facts, calls, {})
-        binder = Binder(self._functions, catalog.fold, catalog.columns)
+        binder = self._binder(catalog)
         root = self._bound(sql, binder, calls)
         if root is None:
             return splice(sql, self._functions, binder, run)
@@ -250,7 +252,7 @@ class Planner:
             items = self.naive_query(f"SELECT {sql[at:]}", run).removeprefix("SELECT ")
             return self.other(sql[:at], parameters, run) + items
         catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
-        binder = Binder(self._functions, catalog.fold, catalog.columns)
+        binder = self._binder(catalog)
         return splice(sql, self._functions, binder, run)
 
     def binds(self, sql: str, parameters: Mapping[str, Any]) -> bool:
@@ -280,6 +282,9 @@ class Planner:
             query = self.naive_query(statement.sql[span[0] : span[1]], "")
             return statement.sql[: span[0]] + query
         return self.other(statement.sql, parameters, "")
+
+    def _binder(self, catalog: DuckCatalog) -> Binder:
+        return Binder(self._functions, catalog.fold, catalog.columns, self._dimensions)
 
     def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expr | None:
         """Read a SELECT and bind its calls; None when its reading cannot be trusted."""

@@ -80,6 +80,11 @@ def shown(call: Call) -> tuple[str | None, frozenset[str]]:
     return call.model, frozenset(call.fields)
 
 
+def _stands_alone(call: Call) -> bool:
+    """Whether the layout of a call is fixed: its fields are pinned, or it has no question."""
+    return bool(call.pin) or call.embeds
+
+
 def saved_tokens(call: Call, asked: Sequence[tuple[Call, bool]], sending: Sending) -> float:
     """Estimate the prompt tokens that need not be computed with the row of a call in front.
 
@@ -103,12 +108,12 @@ def saved_tokens(call: Call, asked: Sequence[tuple[Call, bool]], sending: Sendin
 def _later_questions(call: Call, asked: Sequence[tuple[Call, bool]]) -> list[tuple[Call, float]]:
     """Return the other questions about the same fields, and the part of the rows they get."""
     specs = [each.spec for each, _ in asked]
-    if not call.fields or call.pin or call.spec not in specs:
+    if not call.fields or _stands_alone(call) or call.spec not in specs:
         return []
     return [
         (each, ASSUMED_SHARE if guarded else 1.0)
         for each, guarded in asked[specs.index(call.spec) + 1 :]
-        if shown(each) == shown(call) and each.identity != call.identity and not each.pin
+        if shown(each) == shown(call) and each.identity != call.identity and not _stands_alone(each)
     ]
 
 
@@ -139,7 +144,7 @@ class RowsInFront:
         keys: of the rows, the same for every call that shows the same values.
         """
         own = instruction_tokens(call)
-        known = {} if call.pin else self._sent.get(shown(call), {})
+        known = {} if _stands_alone(call) else self._sent.get(shown(call), {})
         following = [key for key in keys if key in known]
         if following:
             followed = _followed(call, keys, order, known)

@@ -71,7 +71,7 @@ class Run:
         """
         seconds = self.budget.seconds_left()
         try:
-            return self._engine.provider(self._settings, call.model, self._interruption, seconds)
+            return self._engine.provider(self._settings, call, self._interruption, seconds)
         except TimeoutError:
             limit = self.budget.time_limit()
             if limit is None:
@@ -90,7 +90,7 @@ class Run:
                 call.function,
                 provider.model,
                 provider.endpoint,
-                price=self._engine.price(self._settings, call.model),
+                price=self._engine.price(self._settings, call),
             )
         return stages[call.spec]
 

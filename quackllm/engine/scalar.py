@@ -23,6 +23,7 @@ from quackllm.optimizer.naive import BINDING, FUNCTION
 from quackllm.udfs.answers import canonical_text
 from quackllm.udfs.base import Call
 from quackllm.udfs.type_parser import parse_type
+from quackllm.udfs.vectors import as_digits
 
 LENT_CHUNKS = 256
 """Answers of so many chunks are kept alive behind DuckDB's back: version 1.5 lets go of a
@@ -92,12 +93,12 @@ def _answer(
     filled = [pc.fill_null(field, "null") for field in fields]
     run = engine.running(number)
     if run is not None:
-        return run.answer(call, filled, rows)
+        return _castable(call, run.answer(call, filled, rows))
     engine.stored.outdated = True  # a view or a macro that was not known, perhaps
     own = engine.begin(settings(), f"{call.function} (evaluated by DuckDB)")
     started = time.monotonic()
     try:
-        return own.answer(call, filled, rows)
+        return _castable(call, own.answer(call, filled, rows))
     finally:
         engine.end(own, time.monotonic() - started)
 
@@ -111,6 +112,13 @@ def _stand_in(call: Call) -> str | None:
     returns = parse_type(call.declaration.returns)
     hollow = returns.hollow()
     return None if hollow is None else canonical_text(returns, hollow)
+
+
+def _castable(call: Call, answers: pa.Array) -> pa.Array:
+    """Return the texts that DuckDB casts to the type of the call."""
+    if call.embeds:
+        return as_digits(answers.to_pylist())
+    return answers
 
 
 def _flat(column: Texts) -> pa.Array:

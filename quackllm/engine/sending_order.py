@@ -70,7 +70,7 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
 
     columns: one string array (n,) of rendered values per field of the call.
     """
-    if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0:
+    if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0 or call.embeds:
         return as_given(call, columns, capabilities)
     fields = [
         Field(name, column, head=field_head(name), tail=FIELD_TAIL)

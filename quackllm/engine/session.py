@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,10 +50,22 @@ class StoredResult:
 class Session:
     """One connection's way of running statements that hold LLM functions."""
 
-    def __init__(self, raw: duckdb.DuckDBPyConnection, engine: Engine) -> None:
+    def __init__(
+        self,
+        raw: duckdb.DuckDBPyConnection,
+        engine: Engine,
+        current_settings: Callable[[], Settings] = Settings,
+    ) -> None:
+        """Make one; `current_settings` says which model has to be asked while planning."""
         self._raw = raw
         self._engine = engine
-        self._planner = Planner(raw, engine.functions, DuckDBFacts(), engine.stored)
+        self._planner = Planner(
+            raw,
+            engine.functions,
+            DuckDBFacts(),
+            engine.stored,
+            lambda call: engine.dimensions(current_settings(), call),
+        )
         self._executor = Executor(raw)
         self._run: Run | None = None
 

@@ -148,6 +148,12 @@ class Settings:
     model: str | None = _setting(
         None, _text, "model that answers: a name that the server knows, or the path of a .gguf file"
     )
+    embedding_model: str | None = _setting(
+        None,
+        _text,
+        "model that makes embeddings: a name that CREATE MODEL gave or the server knows, or the "
+        "path of a .gguf file",
+    )
     base_url: Address | None = field(
         default=None,
         metadata={

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, BoundCall
+from quackllm.engine.binder import Binder, BoundCall, written_out
 from quackllm.engine.statement import CallText, Statement, calls_in, split
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import naive_call
@@ -45,7 +45,11 @@ def _spliced(
     run: str,
     seen: Callable[[Call], None],
 ) -> str:
-    bound = binder.bind(_parsed(statement.sql[found.start : found.end]))
+    node = _parsed(statement.sql[found.start : found.end])
+    formula = written_out(node, functions)
+    if formula is not None:
+        return splice(formula, functions, binder, run, seen)
+    bound = binder.bind(node)
     seen(bound.call)
     fragments = [
         json_fragment(splice(source, functions, binder, run, seen))

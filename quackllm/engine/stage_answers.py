@@ -8,6 +8,8 @@ import pyarrow.compute as pc
 
 from quackllm.engine.run import SEPARATOR, Run
 from quackllm.optimizer.program import ModelStage
+from quackllm.udfs.base import Embedding
+from quackllm.udfs.vectors import as_lists
 
 MOST_LOOKED_UP = 10_000
 """Argument tuples of which it is found out beforehand whether they are answered."""
@@ -20,7 +22,7 @@ class StageAnswers:
         self._connection = connection
         self._stage = stage
         self._run = run
-        self._table = pa.table({"k": pa.array([], pa.string()), "v": pa.array([], pa.string())})
+        self._table = self._answered(pa.array([], pa.string()), pa.array([], pa.string()))
 
     @property
     def name(self) -> str:
@@ -37,12 +39,20 @@ class StageAnswers:
         call = self._stage.call
         fields = string_columns(tuples, len(call.fields))
         answers = self._run.answer(call, fields, tuples.num_rows)
-        found = pa.table({"k": _keys(fields, tuples.num_rows), "v": answers})
+        found = self._answered(_keys(fields, tuples.num_rows), answers)
         # A later round finds the tuples of earlier ones again; a key that stood twice
         # would double the rows that it is joined to.
         found = found.filter(pc.invert(pc.is_in(found["k"], self._table["k"])))
         self._table = pa.concat_tables([self._table, found]) if self._table.num_rows else found
         self.register()
+
+    def _answered(self, keys: pa.Array, answers: pa.Array) -> pa.Table:
+        """The table of some answers: of texts that DuckDB casts, vectors as they are."""
+        form = self._stage.call.declaration.answer
+        if isinstance(form, Embedding):
+            assert form.dimensions is not None
+            answers = as_lists(answers.to_pylist(), form.dimensions)
+        return pa.table({"k": keys, "v": answers})
 
     def register(self) -> None:
         """Make the answers so far visible to DuckDB."""

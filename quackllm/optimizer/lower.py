@@ -8,6 +8,7 @@ from enum import Enum
 
 from sqlglot import exp
 
+from quackllm.optimizer.answers import joined_value
 from quackllm.optimizer.bounds import arguments_asked, row_ceiling
 from quackllm.optimizer.certain import RowsSoFar
 from quackllm.optimizer.guards import uses
@@ -37,7 +38,6 @@ from quackllm.optimizer.sql import (
     text,
 )
 from quackllm.udfs.base import Call
-from quackllm.udfs.type_parser import parse_type
 
 STUB = "(SELECT '' AS k, NULL::VARCHAR AS v)"
 """Stands for a table of answers where a plan is only bound, not run."""
@@ -420,9 +420,9 @@ class _Lowering:
     def _answer_rows(self, block: Block, site: Site) -> str:
         running = self.purpose is Purpose.RUN
         source = quote(self._answers(block, site)) if running else STUB
-        value = parse_type(site.call.declaration.returns).cast_sql("v")
         return (
-            f"(SELECT k AS {quote(_key_name(site))}, {value} AS {quote(site.column)} FROM {source})"
+            f"(SELECT k AS {quote(_key_name(site))}, {joined_value(site.call)} "
+            f"AS {quote(site.column)} FROM {source})"
         )
 
     def _key_equals(self, site: Site) -> str:

@@ -13,7 +13,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.sql import ModelCall, held, json_fragment, literal, raw, text
 from quackllm.udfs.base import Call
-from quackllm.udfs.type_parser import parse_type
+from quackllm.udfs.type_parser import result_type
 
 FUNCTION = "llm_call"
 
@@ -25,7 +25,7 @@ arguments are constants all the same, and then gets a value without a call of th
 def naive_call(run: str, spec: str, call: Call, fragments: Sequence[str]) -> str:
     """Write a call as SQL text; `fragments` are SQL texts of rendered fields."""
     arguments = ", ".join([literal(run), literal(spec), *fragments])
-    return "(" + parse_type(call.declaration.returns).cast_sql(f"{FUNCTION}({arguments})") + ")"
+    return "(" + result_type(call.declaration).cast_sql(f"{FUNCTION}({arguments})") + ")"
 
 
 def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str, *, copy: bool = True) -> str:

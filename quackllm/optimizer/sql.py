@@ -29,6 +29,10 @@ SPECIAL_SYNTAX = ("CAST", "TRY_CAST", "EXTRACT", "TRIM", "POSITION", "OVERLAY", 
 class Verbatim(DuckDB):
     """DuckDB's dialect with no function known, so that none is renamed."""
 
+    INDEX_OFFSET = 0
+    """Subscripts stay as written: sqlglot would count them from 0, and back from 1 only
+    where it still knows the type of what is subscripted, which a call's answer loses."""
+
     class Parser(DuckDBParser):
         """DuckDB's grammar; calls stay `Anonymous` with their arguments as written."""
 

@@ -6,19 +6,28 @@ import asyncio
 import json
 import random
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from quackllm.engine.providers.base import Capabilities, Reply, Request, Usage
+from quackllm.engine.providers.text_batches import text_of
 from quackllm.errors import CallError, InvalidAnswer, ProviderError
 from quackllm.testing.documents import document
 from quackllm.testing.rules import ArmedRule, Rule, question_hash
-from quackllm.udfs.base import Choice, FreeText, JsonAnswer, Number
+from quackllm.udfs.base import Choice, Embedding, FreeText, JsonAnswer, Number
+from quackllm.udfs.vectors import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from numpy.typing import NDArray
+
     from quackllm.engine.providers.config import ProviderConfig
+
+DIMENSIONS = 16
+"""Numbers in the embeddings that the fakes make."""
 
 NONSENSE = "%% not an answer %%"
 """What an injected `InvalidAnswer` makes the fake say: no label, and no JSON."""
@@ -42,7 +51,8 @@ class FakeProvider:
 
     Without `answer`, the text is drawn from a hash of the seed, the instruction and
     the fields (whose order does not matter), in the form that the request asks for:
-    one of the labels, a number of the range, a JSON document valid for the schema, or a few
+    one of the labels, a number of the range, a JSON document valid for the schema, a vector
+    of length 1, or a few
     words.
 
     seed: another seed gives other answers.
@@ -74,7 +84,7 @@ class FakeProvider:
         )
         self._latency = latency
         self._capabilities = capabilities or Capabilities(
-            constrained=frozenset({"choice", "json_schema"})
+            constrained=frozenset({"choice", "json_schema"}), dimensions=DIMENSIONS
         )
         self._model = model
         self.calls = 0
@@ -129,8 +139,12 @@ class FakeProvider:
 
 def deterministic_answer(request: Request, seed: int = 0) -> str:
     """Return the text that `FakeProvider(seed=seed)` answers to a request."""
-    number = question_hash(request, f"answer {seed}")
     form = request.answer
+    if isinstance(form, Embedding):  # the text alone counts, not what it is called
+        named = replace(request, fields=json.dumps({"text": text_of(request.fields)}))
+        number = question_hash(named, f"answer {seed}")
+        return packed(_direction(number, form.dimensions or DIMENSIONS))
+    number = question_hash(request, f"answer {seed}")
     if isinstance(form, Choice):
         return form.labels[number % len(form.labels)]
     if isinstance(form, Number):
@@ -139,6 +153,12 @@ def deterministic_answer(request: Request, seed: int = 0) -> str:
     if isinstance(form, JsonAnswer):
         return json.dumps(document(form.as_dict(), random.Random(number)), ensure_ascii=False)
     return f"answer {number:016x}"
+
+
+def _direction(number: int, dimensions: int) -> NDArray[np.float32]:
+    """Return a vector (dimensions,) of length 1, evenly spread over all directions."""
+    vector = np.random.Generator(np.random.PCG64(number)).standard_normal(dimensions, np.float32)
+    return vector / np.linalg.norm(vector)
 
 
 def _fail(rule: Fault, request: Request) -> str:
@@ -150,6 +170,8 @@ def _fail(rule: Fault, request: Request) -> str:
 def estimated_usage(request: Request, text: str) -> Usage:
     """Estimate tokens at four characters each."""
     prompt = (len(request.instruction) + len(request.fields)) // 4 + 1
+    if isinstance(request.answer, Embedding):
+        return Usage(prompt_tokens=prompt)
     return Usage(prompt_tokens=prompt, completion_tokens=len(text) // 4 + 1)
 
 

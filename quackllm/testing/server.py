@@ -1,4 +1,4 @@
-"""A local HTTP server that speaks the OpenAI chat completions API, without a model."""
+"""A local HTTP server that speaks OpenAI's chat completions and embeddings, without a model."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import json
 import re
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from quackllm.engine.loop import LoopThread
 from quackllm.engine.providers.base import Reply, Request
+from quackllm.testing.embeddings import embedding_requests, embeddings_body, tokens_of
 from quackllm.testing.fake_provider import deterministic_answer, estimated_usage
 from quackllm.testing.http_faults import context_exceeded_body, error_body
 from quackllm.testing.http_protocol import HttpProtocol, HttpRequest, HttpResponse
@@ -61,15 +62,15 @@ class FakeServer:
     context_window: tokens (four characters each) that a prompt may take.
     api_key: when given, requests without it get 401.
     answer: a function of the request in place of the deterministic answers.
-    faults: rules, tried in order on every chat completion.
+    faults: rules, tried in order on every completion and request for embeddings.
     latency: seconds before each completion is answered.
     metrics: what `/metrics` answers, for the flavor 'vllm'; 404 without.
     keep: number of latest requests kept in `received`.
     rate_limit: (requests, seconds): completions answered in any window of so many seconds;
         more get 429. What is left is told in x-ratelimit headers.
 
-    `calls` counts completions asked for, `abandoned` connections that a client closed
-    while it was owed a response, `connections` those that are open.
+    `calls` counts completions and requests for embeddings, `abandoned` connections that a
+    client closed while it was owed a response, `connections` those that are open.
     """
 
     def __init__(
@@ -169,6 +170,8 @@ class FakeServer:
         route = (request.method, request.path.partition("?")[0])
         if route == ("POST", "/v1/chat/completions"):
             return self._chat(body)
+        if route == ("POST", "/v1/embeddings"):
+            return self._embed(body)
         if route == ("GET", "/v1/models"):
             return HttpResponse(200, json.dumps(self._model_list()).encode())
         if route == ("GET", "/props") and self.flavor == "llama.cpp":
@@ -190,16 +193,25 @@ class FakeServer:
             cards.append(card)
         return {"object": "list", "data": cards}
 
+    def _embed(self, body: Mapping[str, Any]) -> HttpResponse:
+        refusal, told = self._admitted(body)
+        if refusal is not None:
+            return refusal
+        requests = embedding_requests(body)
+        longest = max(map(tokens_of, requests), default=0)
+        if longest > self.context_window:
+            text = context_exceeded_body(self.flavor, longest, self.context_window)
+            return HttpResponse(400, text.encode())
+        # Ollama sent lists of numbers, whatever was asked for, for a long time.
+        in_base64 = body.get("encoding_format") == "base64" and self.flavor != "ollama"
+        said = embeddings_body(body["model"], requests, self._seed, in_base64=in_base64)
+        return self._or_fault(_together(requests), json.dumps(said).encode(), told)
+
     def _chat(self, body: Mapping[str, Any]) -> HttpResponse:
-        self.calls += 1
-        allowed, told = self._allowed()
-        if not allowed:
-            text = error_body("Rate limit reached", "requests", "rate_limit_exceeded")
-            return HttpResponse(429, text.encode(), told)
+        refusal, told = self._admitted(body)
+        if refusal is not None:
+            return refusal
         name = body.get("model", "")
-        if name not in self.models and self.flavor != "llama.cpp":
-            message = f"The model `{name}` does not exist."
-            return _refuse(404, message, "NotFoundError", "model_not_found")
         if self.flavor == "unconstrained" and "response_format" in body:
             message = "Unrecognized request argument supplied: response_format"
             return _refuse(400, message, "invalid_request_error", None)
@@ -212,7 +224,22 @@ class FakeServer:
         completion = _completion(name, reply)
         if body.get("logprobs"):
             completion["choices"][0]["logprobs"] = _logprobs(request, reply.text)
-        answer = json.dumps(completion).encode()
+        return self._or_fault(request, json.dumps(completion).encode(), told)
+
+    def _admitted(self, body: Mapping[str, Any]) -> tuple[HttpResponse | None, dict[str, str]]:
+        """Count a call; return why it is not answered, if it is not, and what headers tell."""
+        self.calls += 1
+        allowed, told = self._allowed()
+        if not allowed:
+            text = error_body("Rate limit reached", "requests", "rate_limit_exceeded")
+            return HttpResponse(429, text.encode(), told), told
+        name = body.get("model", "")
+        if name not in self.models and self.flavor != "llama.cpp":
+            message = f"The model `{name}` does not exist."
+            return _refuse(404, message, "NotFoundError", "model_not_found"), told
+        return None, told
+
+    def _or_fault(self, request: Request, answer: bytes, told: dict[str, str]) -> HttpResponse:
         for fault in self._faults:
             if fault.hits(request, self.calls):
                 return fault.rule.response(answer, self.base_url)
@@ -237,6 +264,12 @@ class FakeServer:
         if isinstance(said, Reply):
             return said
         return Reply(said, estimated_usage(request, said))
+
+
+def _together(requests: Sequence[Request]) -> Request:
+    """Put the texts of one request for embeddings together, for faults to look at."""
+    texts = [json.loads(request.fields)["text"] for request in requests]
+    return replace(requests[0], fields=json.dumps({"texts": texts}))
 
 
 def _refuse(status: int, message: str, kind: str, code: str | int | None) -> HttpResponse:

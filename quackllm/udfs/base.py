@@ -88,7 +88,18 @@ class FreeText:
     """The answer is any text."""
 
 
-AnswerForm = Choice | Number | JsonAnswer | FreeText
+@dataclass(frozen=True)
+class Embedding:
+    """The answer is a vector of `dimensions` 32-bit numbers, as `vectors.packed` writes it.
+
+    dimensions is None in a call of which only the model is known that it asks: how many
+    numbers that model gives is found out when the call is bound.
+    """
+
+    dimensions: int | None = None
+
+
+AnswerForm = Choice | Number | JsonAnswer | FreeText | Embedding
 
 
 @dataclass(frozen=True)
@@ -99,10 +110,10 @@ class Declaration:
     returns: the DuckDB type of the SQL value, as DuckDB writes it.
     answer: what the model may say; providers constrain decoding to it where they can.
     parse: the model's text to the canonical text of the value: plain text for scalar
-        types, a JSON document for JSON, lists, STRUCT and MAP; None for an SQL NULL
-        that the model may legitimately answer. Raises `InvalidAnswer`. What it
-        returns always casts to `returns` in DuckDB, by the expression that
-        `types.SqlType.cast_sql` writes.
+        types, a JSON document for JSON, lists, STRUCT and MAP, `vectors.packed` for a
+        vector; None for an SQL NULL that the model may legitimately answer. Raises
+        `InvalidAnswer`. What it returns always casts to `returns` in DuckDB, by the
+        expression that `types.SqlType.cast_sql` writes (a vector: once it is unpacked).
     max_tokens: tokens that the longest sensible answer needs.
     bounds: of a number that `parse` holds to a range, its lowest and highest value.
     """
@@ -131,12 +142,21 @@ class Binding:
     fields: tuple[str, ...]
 
 
+def no_declaration(binding: Binding) -> Declaration:
+    """Stand in for the declaration of a function that is a formula of others."""
+    raise TypeError(f"a formula makes no calls: {binding}")
+
+
 @dataclass(frozen=True)
 class Function:
     """One SQL function.
 
     version is part of the identity of an answer: raise it when the prompt or the
     parser changes, so that remembered answers of the older form are not used.
+
+    formula: SQL that the call stands for, of other functions, with `{name}` for each
+    argument; its options go to every function of ours in it. Such a function makes no
+    calls of its own, and its `declare` is `no_declaration`.
     """
 
     name: str
@@ -147,6 +167,7 @@ class Function:
     aliases: tuple[str, ...] = ()
     options: tuple[Option, ...] = ()
     version: int = 1
+    formula: str | None = None
 
     def signature(self) -> str:
         """Return the call as a person would write it, for errors and for listings."""
@@ -187,3 +208,8 @@ class Call:
     identity: str
     """JSON text of what is asked: `spec` without the model and without options like
     on_error, with max_tokens as it is used, and the fields in alphabetical order."""
+
+    @property
+    def embeds(self) -> bool:
+        """Whether the answer is an embedding: a text goes alone, without an instruction."""
+        return isinstance(self.declaration.answer, Embedding)

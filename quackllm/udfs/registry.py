@@ -19,9 +19,18 @@ from uuid import UUID
 
 from quackllm.errors import BindError, InvalidAnswer, QuackLLMError
 from quackllm.udfs.answers import canonical_text
-from quackllm.udfs.base import Binding, Call, Declaration, Function, Kind, Option, Parameter
+from quackllm.udfs.base import (
+    Binding,
+    Call,
+    Declaration,
+    Embedding,
+    Function,
+    Kind,
+    Option,
+    Parameter,
+)
 from quackllm.udfs.options import SHARED_OPTIONS, check_options, shown
-from quackllm.udfs.type_parser import parse_type
+from quackllm.udfs.type_parser import result_type
 
 ENTRY_POINTS = "quackllm.functions"
 
@@ -170,7 +179,7 @@ def _call(
         **head,
         "constants": fixed,
         "options": dict(sorted({**asked, "max_tokens": max_tokens}.items())),
-        "fields": sorted(binding.fields),
+        "fields": _names_that_count(declaration, binding.fields),
     }
     return Call(
         function=function.name,
@@ -191,6 +200,17 @@ def _call(
     )
 
 
+def _names_that_count(declaration: Declaration, fields: tuple[str, ...]) -> list[str]:
+    """Return the names of fields as far as the model is shown them.
+
+    Of a single text to be embedded it sees no name: the same text is the same question,
+    whatever column it stands in.
+    """
+    if isinstance(declaration.answer, Embedding) and len(fields) == 1:
+        return ["text"]
+    return sorted(fields)
+
+
 def _default(declaration: Declaration, options: Mapping[str, Any]) -> str | None:
     """Return the canonical text of the option `default_value`.
 
@@ -198,11 +218,11 @@ def _default(declaration: Declaration, options: Mapping[str, Any]) -> str | None
     to stop the statement.
     """
     value = options["default_value"]
-    if value is None:
+    if value is None or declaration.answer == Embedding():  # bound again, its length known
         return None
     if options["on_error"] == "error":
         raise BindError("options default_value and on_error := 'error' contradict each other")
-    type_ = parse_type(declaration.returns)
+    type_ = result_type(declaration)
     try:
         return canonical_text(type_, type_.canonical(value, "default_value"))
     except InvalidAnswer as error:

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import NoReturn
 
 from quackllm.errors import BindError
+from quackllm.udfs.base import Declaration, Embedding
 from quackllm.udfs.nested_types import Json, ListType, MapType, StructField, StructType
 from quackllm.udfs.types import (
     Boolean,
@@ -35,6 +36,7 @@ from quackllm.udfs.types import (
     Uuid,
     Varchar,
 )
+from quackllm.udfs.vectors import Vector
 
 SUPPORTED = (
     "BOOLEAN, TINYINT, SMALLINT, INTEGER, BIGINT, HUGEINT and their unsigned forms, FLOAT, "
@@ -235,6 +237,14 @@ def parse_type(text: str) -> SqlType:
     if parser.token:
         parser.fail(f"unexpected {parser.token!r}")
     return found
+
+
+def result_type(declaration: Declaration) -> SqlType:
+    """Return the type of a function's value."""
+    form = declaration.answer
+    if isinstance(form, Embedding):
+        return Vector(form.dimensions or 1)
+    return parse_type(declaration.returns)
 
 
 def parse_described_type(text: str) -> tuple[SqlType, str]:

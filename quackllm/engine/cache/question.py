@@ -31,6 +31,7 @@ class Question:
     revision: what the server says of the model behind the name; None when nothing.
     weights: names the weights exactly; then endpoint, name and revision do not count.
     function, version: parts of the identity, for people to look at.
+    vectors: whether the answers are texts of vectors, which a database keeps as bytes.
     """
 
     identity: str
@@ -40,6 +41,7 @@ class Question:
     weights: str | None = None
     function: str = field(default="", compare=False)
     version: int = field(default=1, compare=False)
+    vectors: bool = field(default=False, compare=False)
 
     @cached_property
     def digest(self) -> bytes:
@@ -83,6 +85,7 @@ def question_of(call: Call, provider: Provider) -> Question:
         weights=can.weights,
         function=call.function,
         version=call.version,
+        vectors=call.embeds,
     )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import binascii
 import os
 import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -56,6 +58,9 @@ _SIZE = f"{ROW_BYTES} + coalesce(length(CAST(answer AS BLOB)), 0)"
 
 Answer = tuple[bytes, int, str | None, int]
 """Key, number of the question, answer, and when it came (Unix seconds)."""
+
+Kept = str | bytes | None
+"""An answer as SQLite has it: the numbers of a vector as bytes, everything else as its text."""
 
 
 class NotOurs(Exception):
@@ -109,7 +114,7 @@ class Store:
                 marks = ",".join("?" * len(some))
                 sql = f"SELECT key, answer, used FROM answers WHERE key IN ({marks})"
                 for key, answer, used in self._reader.execute(sql, some):
-                    found[key] = answer
+                    found[key] = _shown(answer)
                     if used < stale_before:
                         stale.append(key)
         return found, stale
@@ -117,19 +122,21 @@ class Store:
     def write(self, questions: Iterable[Question], answers: Sequence[Answer]) -> None:
         """Add answers and what they answer, all or nothing."""
         now = int(time.time())
+        questions = list(questions)
+        vectors = {question.number for question in questions if question.vectors}
         sizes: Counter[int] = Counter()
-        for _, question, answer, _ in answers:
-            sizes[question] += ROW_BYTES + len((answer or "").encode())
+        rows: list[tuple[bytes, int, Kept, int, int]] = []
+        for key, question, answer, created in answers:
+            kept = _kept(answer) if question in vectors else answer
+            sizes[question] += ROW_BYTES + _bytes_of(kept)
+            rows.append((key, question, kept, created, created))
         with self._transaction() as writer:
             writer.executemany(
                 "INSERT INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
                 "ON CONFLICT DO UPDATE SET used = excluded.used, bytes = bytes + excluded.bytes",
                 [(*_described(each), now, sizes[each.number]) for each in questions],
             )
-            writer.executemany(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                [(*answer, answer[-1]) for answer in answers],
-            )
+            writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", rows)
 
     def touch(self, keys: Sequence[bytes]) -> None:
         """Write down that answers were used."""
@@ -160,7 +167,8 @@ class Store:
         )
         with closing(_connect(self.path)) as connection:
             for row in connection.execute(sql):
-                yield Entry(*row)
+                entry = Entry(*row)
+                yield replace(entry, answer=_shown(entry.answer))
 
     def clear(self, selection: Selection) -> int:
         """Delete answers and give their space back; return how many they were."""
@@ -318,6 +326,20 @@ def use_wal(connection: sqlite3.Connection) -> None:
             if not is_busy(error) or time.monotonic() > ends:
                 raise
         time.sleep(0.01)
+
+
+def _kept(answer: str | None) -> bytes | None:
+    """Return the numbers behind the text of a vector."""
+    return None if answer is None else binascii.a2b_base64(answer)
+
+
+def _shown(kept: Kept) -> str | None:
+    """Return the text of an answer as it was written."""
+    return binascii.b2a_base64(kept, newline=False).decode() if isinstance(kept, bytes) else kept
+
+
+def _bytes_of(kept: Kept) -> int:
+    return len(kept.encode() if isinstance(kept, str) else kept or b"")
 
 
 def _described(question: Question) -> tuple[int | str | None, ...]:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 class Capabilities:
     """What the engine may count on.
 
+    dimensions: numbers in an embedding of the model, None for a model that makes none.
+    texts_per_request: how many texts to be embedded go into one request; calls that are in
+        flight together are put together by the provider.
     constrained: answer forms that decoding is held to: 'choice', 'json_schema'.
     logprobs: answers can carry log-probabilities of the labels.
     calibrated: a choice is made from log-probabilities with the bias of the prompt
@@ -38,6 +41,8 @@ class Capabilities:
         another model is put there; None when nothing.
     """
 
+    dimensions: int | None = None
+    texts_per_request: int = 1
     constrained: frozenset[str] = frozenset()
     logprobs: bool = False
     calibrated: bool = False

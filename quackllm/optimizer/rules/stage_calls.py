@@ -17,6 +17,7 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from quackllm.optimizer.answers import read_value
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.scope import (
@@ -40,7 +41,6 @@ from quackllm.optimizer.scope import (
 from quackllm.optimizer.split import is_columns, is_star
 from quackllm.optimizer.sql import (
     ModelCall,
-    column,
     conjuncts,
     has_calls,
     never_fails,
@@ -175,7 +175,7 @@ def _sites(
                     guards=(),
                     clause=clause,
                 )
-            node.replace(column(name))
+            node.replace(read_value(plan.calls[node.spec], name))
 
 
 def _join_sites(
@@ -200,7 +200,7 @@ def _join_sites(
                 join=position,
                 left=node in asked_left,
             )
-            replacement = column(name)
+            replacement = read_value(plan.calls[node.spec], name)
             if node is part:
                 part = replacement
             node.replace(replacement)

@@ -7,13 +7,16 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from quackllm.engine.cache import Question, Selection
 from quackllm.engine.cache import store as store_module
 from quackllm.engine.cache.store import NotOurs, Store, is_damage, looks_like_ours
+from quackllm.udfs.vectors import packed
 
 FILTER = Question("i1", "http://a/v1", "m1", function="llm_filter")
 SCORE = Question("i2", "http://a/v1", "m2", function="llm_score")
@@ -52,6 +55,23 @@ def test_what_is_written_is_found_by_another_process_of_the_file(store: Store, p
     assert found(other, FILTER, ["a", "b", "c", "d", "e"]) == answers
     assert found(other, SCORE, ["a"]) == {}
     other.close()
+
+
+def test_vectors_lie_in_the_file_as_their_numbers(store: Store, path: Path) -> None:
+    embed = Question("i3", "http://a/v1", "m3", function="llm_embed", vectors=True)
+    answers: dict[str, str | None] = {"a": packed([0.5, -1e-30, 3e38]), "b": None, "c": packed([])}
+    put(store, embed, answers, time.time())
+    assert found(store, embed, ["a", "b", "c"]) == answers
+    assert {entry.answer: entry.size for entry in store.entries()} == {
+        answers["a"]: 12,
+        None: 0,
+        answers["c"]: 0,
+    }
+    assert store.size() == 12 + 3 * store_module.ROW_BYTES
+    with closing(sqlite3.connect(path)) as con:
+        assert con.execute("SELECT max(answer) FROM answers").fetchone() == (
+            np.array([0.5, -1e-30, 3e38], dtype="<f4").tobytes(),
+        )
 
 
 def test_a_look_up_of_many_finds_each(store: Store) -> None:
