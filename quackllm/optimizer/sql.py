@@ -246,7 +246,8 @@ def conjuncts(node: exp.Expr | None) -> list[exp.Expr]:
     """Split a condition at its top-level ANDs, outer parentheses removed."""
     if node is None:
         return []
-    node = node.unnest()
+    while isinstance(node, exp.Paren):  # `unnest` would take those of a subquery too
+        node = node.this
     if isinstance(node, exp.And):
         return [*conjuncts(node.left), *conjuncts(node.right)]
     return [node]

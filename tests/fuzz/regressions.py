@@ -181,4 +181,8 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT 2 AS g, 'x' AS h, count(*) AS n FROM t1 GROUP BY g, h ORDER BY "
         "LLM_CLASSIFY(g, ['x', 'y']), LLM('p', h), LLM('q', n)"
     ),
+    _case(
+        "SELECT r FROM (SELECT a, LLM('p', a) AS r FROM t1 WHERE b > 0 AND (SELECT bool_or(d) "
+        "FROM t2)) d WHERE a > 'w'"
+    ),
 )
