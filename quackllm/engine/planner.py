@@ -46,6 +46,7 @@ from quackllm.optimizer.sql import (
     join_at_select,
     nest_behind_commas,
     parse,
+    require_extensible_sqlglot,
     text,
 )
 from quackllm.udfs.base import Call
@@ -76,7 +77,10 @@ Ask = Callable[[PlannedQuery], tuple[Any, ...]]
 
 
 class Planner:
-    """Plans the statements of one connection. Planning never calls a model."""
+    """Plans the statements of one connection. Planning never calls a model.
+
+    Raises `QuackLLMError` when it is made on a build of sqlglot that it cannot extend.
+    """
 
     def __init__(
         self,
@@ -86,6 +90,7 @@ class Planner:
         names: StoredNames,
         dimensions: Dimensions,
     ) -> None:
+        require_extensible_sqlglot()
         self._connection = connection
         self._functions = functions
         self._facts = facts

@@ -7,21 +7,75 @@ are numbered, so that no name has to be resolved by us.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.scope import in_scope, rows_of
-from quackllm.optimizer.sql import column, has_calls, held, released
+from quackllm.optimizer.scope import calls_of, in_scope, rows_of
+from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 Leaf = Callable[[exp.Expr], bool]
+
+ALIASES_USED_IN = ("where", "having", "qualify", "expressions", "order")
+"""Clauses in which DuckDB lets an expression name a select alias."""
 
 
 def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:
     """Names of a block's output columns, None when it does not bind alone."""
     columns = catalog.columns(in_scope(select, select.copy()))
     return None if columns is None else [name for name, _ in columns]
+
+
+def names_where_cuttable(select: exp.Select, catalog: Catalog) -> list[str] | None:
+    """Names of a block's output columns, None when it cannot be cut in two.
+
+    The two halves have other select items, so no alias may stand for an expression any more:
+    `inline_aliases` writes out those that it can.
+    """
+    return None if open_aliases(select, catalog) else names_of(select, catalog)
+
+
+def open_aliases(select: exp.Select, catalog: Catalog) -> list[exp.Column]:
+    """Uses of select aliases that no column of FROM shadows."""
+    uses = alias_uses(select)
+    if not uses:
+        return []
+    rows = in_scope(select, rows_of(select, [exp.Star()]))
+    columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
+    return [use for use in uses if use.name.lower() not in columns]
+
+
+def aliased_items(select: exp.Select) -> dict[str, exp.Expr]:
+    """The select items that have an alias, by its name in lower case."""
+    items = (item for item in select.expressions if isinstance(item, exp.Alias))
+    return {item.alias.lower(): item.this for item in items}
+
+
+def alias_uses(select: exp.Select) -> list[exp.Column]:
+    """Columns of a block with calls that have the name of an alias."""
+    aliases = aliased_items(select)
+    if not aliases or not calls_of(select):
+        return []
+    found: list[exp.Column] = []
+    for clause in ALIASES_USED_IN:
+        value = select.args.get(clause)
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, exp.Expr):
+                found.extend(
+                    node
+                    for node in own_nodes(part)
+                    if isinstance(node, exp.Column) and _names_any(node, aliases)
+                )
+    return found
+
+
+def _names_any(node: exp.Column, aliases: Collection[str]) -> bool:
+    """Whether a column has no table and the name of an alias; not a key of ORDER BY, where
+    DuckDB means the select item itself."""
+    if isinstance(node.this, exp.Star) or isinstance(node.parent, exp.Ordered):
+        return False
+    return not node.table and node.name.lower() in aliases
 
 
 def is_star(node: exp.Expr) -> bool:

@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.parsers.duckdb import DuckDBParser
 from sqlglot.tokenizer_core import Token
 
+from quackllm.errors import QuackLLMError
 from quackllm.optimizer.dollars import MISREAD, relocate, spaced
 
 _E = TypeVar("_E", bound=exp.Expr)
@@ -88,6 +89,24 @@ class ModelCall(exp.Expression):
         """The text that identifies the `Call`."""
         text: str = self.args["this"]
         return text
+
+
+def require_extensible_sqlglot() -> None:
+    """Raise `QuackLLMError` where sqlglot is compiled: such classes take no subclass of ours.
+
+    sqlglot loads its compiled classes wherever the package `sqlglotc` is installed, and its
+    authors keep them closed for speed (tobymao/sqlglot, issue 7923). No requirement in
+    pyproject.toml can forbid a package, so it is said here, in place of mypyc's TypeError.
+    """
+    try:
+        DIALECT.parser()
+        ModelCall()
+    except TypeError as error:
+        raise QuackLLMError(
+            "quackllm extends sqlglot's parser, and the compiled build that is installed "
+            "(package sqlglotc, extra sqlglot[c]) cannot be extended. Remove it with "
+            "`pip uninstall sqlglotc`; sqlglot itself stays, in Python."
+        ) from error
 
 
 def held(tree: exp.Expr) -> exp.Paren:
@@ -242,12 +261,18 @@ def fold_long_lists(root: exp.Expr) -> None:
             node.set("expressions", [raw(written.removeprefix("(").removesuffix(")"))])
 
 
+def bare(node: exp.Expr) -> exp.Expr:
+    """An expression without its parentheses; `unnest` would take those of a subquery too."""
+    while isinstance(node, exp.Paren):
+        node = node.this
+    return node
+
+
 def conjuncts(node: exp.Expr | None) -> list[exp.Expr]:
     """Split a condition at its top-level ANDs, outer parentheses removed."""
     if node is None:
         return []
-    while isinstance(node, exp.Paren):  # `unnest` would take those of a subquery too
-        node = node.this
+    node = bare(node)
     if isinstance(node, exp.And):
         return [*conjuncts(node.left), *conjuncts(node.right)]
     return [node]

@@ -185,4 +185,12 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT r FROM (SELECT a, LLM('p', a) AS r FROM t1 WHERE b > 0 AND (SELECT bool_or(d) "
         "FROM t2)) d WHERE a > 'w'"
     ),
+    _case(
+        "SELECT upper(a) AS g, count(*) AS n FROM t1 GROUP BY 1 ORDER BY LLM('p', g), 1",
+        disabled="inline_aliases",
+    ),
+    _case(
+        "SELECT upper(a) AS g, LLM('p', g) FROM t1 LIMIT 9",
+        disabled="inline_aliases",
+    ),
 )

@@ -18,7 +18,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_row_call
 from quackllm.optimizer.scope import calls_of, has_grouping_sets, in_scope, rows_of, selects
-from quackllm.optimizer.split import Split, is_star, names_of
+from quackllm.optimizer.split import Split, is_star, names_where_cuttable
 from quackllm.optimizer.sql import ModelCall, has_calls, held, own_calls, released
 
 LATER = ("having", "order")
@@ -56,7 +56,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
         return None
     if any(part.find(exp.Query, exp.Window) for part in parts):
         return None
-    names = names_of(select, catalog)
+    names = names_where_cuttable(select, catalog)
     group = _resolved(select, catalog)
     if names is None or group is None or not _are_keys(select, group, catalog):
         return None

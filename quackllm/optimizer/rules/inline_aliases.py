@@ -10,23 +10,26 @@ After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import calls_of, in_scope, rows_of, selects
-from quackllm.optimizer.split import is_columns, is_star, names_of
-from quackllm.optimizer.sql import own_nodes
-
-USES = ("where", "having", "qualify", "expressions", "order")
+from quackllm.optimizer.scope import selects
+from quackllm.optimizer.split import (
+    alias_uses,
+    aliased_items,
+    is_columns,
+    is_star,
+    names_of,
+    open_aliases,
+)
 
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
     """Replace aliases by what they name, unless a column of FROM has the name."""
-    if not any(_uses(select) for select in selects(plan.root)):
+    if not any(alias_uses(select) for select in selects(plan.root)):
         return plan
     root = plan.root.copy()
     inlined = [_inline(select, catalog) for select in selects(root)]
@@ -34,20 +37,20 @@ def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _inline(select: exp.Select, catalog: Catalog) -> bool:
-    if not _uses(select):
+    if not alias_uses(select):
         return False
-    rows = in_scope(select, rows_of(select, [exp.Star()]))
-    columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
     names = names_of(select, catalog)
     changed = False
     for _ in select.expressions:  # an alias may stand for others, those before it
-        aliases = _aliases(select)
-        inlined = [use for use in _uses(select) if use.name.lower() not in columns]
-        if inlined and not changed:
+        aliases = aliased_items(select)
+        inlined = open_aliases(select, catalog)
+        if not inlined:
+            break
+        if not changed:
             _name_items(select, names or [])
         for use in inlined:
             use.replace(exp.paren(aliases[use.name.lower()].copy(), copy=False))
-        changed |= bool(inlined)
+        changed = True
     return changed
 
 
@@ -65,34 +68,3 @@ def _name_items(select: exp.Select, names: list[str]) -> None:
 
 def _spreads(item: exp.Expr) -> bool:
     return is_star(item.unalias()) or any(map(is_columns, item.walk()))
-
-
-def _aliases(select: exp.Select) -> dict[str, exp.Expr]:
-    items = (item for item in select.expressions if isinstance(item, exp.Alias))
-    return {item.alias.lower(): item.this for item in items}
-
-
-def _uses(select: exp.Select) -> list[exp.Column]:
-    """Columns of a block with calls that have the name of an alias."""
-    aliases = _aliases(select)
-    if not aliases or not calls_of(select):
-        return []
-    found: list[exp.Column] = []
-    for clause in USES:
-        value = select.args.get(clause)
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, exp.Expr):
-                found.extend(
-                    node
-                    for node in own_nodes(part)
-                    if isinstance(node, exp.Column) and _names_any(node, aliases)
-                )
-    return found
-
-
-def _names_any(node: exp.Column, aliases: Collection[str]) -> bool:
-    """Whether a column has no table and the name of an alias; not a key of ORDER BY, where
-    DuckDB means the select item itself."""
-    if isinstance(node.this, exp.Star) or isinstance(node.parent, exp.Ordered):
-        return False
-    return not node.table and node.name.lower() in aliases

@@ -17,7 +17,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import selects
-from quackllm.optimizer.split import Leaf, Split, names_of, order_keys
+from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys
 from quackllm.optimizer.sql import has_calls, held, own_calls, released
 
 BLOCKING = ("group", "having", "qualify", "distinct", "windows")
@@ -58,7 +58,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         return None
     if any(has_calls(part) for call in in_items for part in call.find_all(exp.Query)):
         return None
-    names = names_of(select, catalog)
+    names = names_where_cuttable(select, catalog)
     if names is None:
         return None
     split = Split("__llm_rows")

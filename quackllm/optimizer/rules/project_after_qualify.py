@@ -20,7 +20,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import in_scope, selects
-from quackllm.optimizer.split import Split, is_columns, names_of, order_keys
+from quackllm.optimizer.split import Split, is_columns, names_where_cuttable, order_keys
 from quackllm.optimizer.sql import (
     conjunction,
     conjuncts,
@@ -78,7 +78,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     calling = [part for part in [*select.expressions, *_conditions(select)] if has_calls(part)]
     if any(part.find(exp.Query) or any(map(is_columns, part.walk())) for part in calling):
         return None
-    keys, names = order_keys(select, calls=True), names_of(select, catalog)
+    keys, names = order_keys(select, calls=True), names_where_cuttable(select, catalog)
     if keys is None or names is None or any(key.find(exp.Query) for key in keys):
         return None
     split = Split("__llm_qualified")

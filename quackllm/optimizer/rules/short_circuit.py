@@ -16,7 +16,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.guards import add_guards
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.sql import conjuncts
+from quackllm.optimizer.sql import bare, conjuncts
 
 
 def short_circuit(plan: Plan, catalog: Catalog) -> Plan:
@@ -96,6 +96,6 @@ def _is_not(condition: exp.Expr, value: exp.Expr) -> exp.Expr:
 
 
 def _whole(node: exp.Expr) -> exp.Expr:
-    bare = node.unnest()
-    simple = isinstance(bare, exp.Column | exp.Literal | exp.Anonymous)
-    return bare.copy() if simple else exp.paren(bare.copy(), copy=False)
+    inner = bare(node)
+    simple = isinstance(inner, exp.Column | exp.Literal | exp.Anonymous)
+    return inner.copy() if simple else exp.paren(inner.copy(), copy=False)

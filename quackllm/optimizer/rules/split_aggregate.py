@@ -20,7 +20,7 @@ from quackllm.optimizer.rules.stage_calls import (
     is_row_call,
 )
 from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate, selects
-from quackllm.optimizer.split import Leaf, Split, names_of
+from quackllm.optimizer.split import Leaf, Split, names_where_cuttable
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
 BLOCKING = ("qualify", "distinct", "windows", "sample")
@@ -54,7 +54,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
         return None
     if any(select.args.get(name) for name in BLOCKING) or select.find(exp.Window):
         return None
-    names = names_of(select, catalog)
+    names = names_where_cuttable(select, catalog)
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
     if names is None or has_grouping_sets(select) or groups_by_having(select, catalog):
