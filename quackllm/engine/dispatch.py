@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from quackllm.engine.providers.base import Rejected, Usage
 from quackllm.engine.traffic.endpoint import Limits
+from quackllm.engine.well_formed import well_formed
 from quackllm.errors import CallError, InvalidAnswer
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ class _Sender:
         except InvalidAnswer as error:
             if self._limits.max_retries == 0 or not self._may_send_another():
                 raise
-            rejected = Rejected(reply.text, str(error))
+            rejected = Rejected(well_formed(reply.text), well_formed(str(error)))
         reply = await self._complete(replace(request, rejected=rejected), turn, account)
         return self._parse(reply.text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ PREVIEW = 120
 """Characters of a failed row's fields that llm_errors() shows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # 100,000 of them are kept
 class Failure:
     """One call that failed or was left out, as llm_errors() shows it.
 
@@ -53,7 +54,7 @@ def failure_of(
         stage.function,
         stage.model,
         cause,
-        message,
+        sys.intern(message),  # most failures of a statement say the same
         fields_hash=hashlib.sha256(fields.encode("utf-8", "replace")).hexdigest()[:16],
         preview=fields if len(fields) <= PREVIEW else fields[: PREVIEW - 1] + "…",
         attempts=attempts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice, pairwise
@@ -21,6 +21,7 @@ from sqlglot.tokenizer_core import TokenType
 from quackllm.engine.engine import Engine
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import Statement
+from quackllm.engine.well_formed import well_formed
 from quackllm.optimizer.sql import literal, quote
 from quackllm.udfs.registry import options_of
 
@@ -33,7 +34,7 @@ ROWS_PER_BATCH = 10_000
 class TableFunction:
     """One table: name, description, columns with their DuckDB types, and its rows.
 
-    many: there may be a million rows, too many for the text of a query.
+    many: there may be thousands of rows, too many for the text of a query.
     """
 
     name: str
@@ -113,9 +114,9 @@ def _queries(engine: Engine, settings: Settings) -> Rows:
     ]
 
 
-def _errors(engine: Engine, settings: Settings) -> Rows:
-    return [
-        (
+def _errors(engine: Engine, settings: Settings) -> Iterator[tuple[Any, ...]]:
+    for failure in tuple(engine.failures):  # other threads add to them
+        yield (
             failure.statement,
             failure.stage,
             failure.function,
@@ -128,8 +129,6 @@ def _errors(engine: Engine, settings: Settings) -> Rows:
             failure.status,
             _moment(failure.at),
         )
-        for failure in engine.failures
-    ]
 
 
 def _cache(engine: Engine, settings: Settings) -> Iterator[tuple[Any, ...]]:
@@ -223,6 +222,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("error", _TEXT),
         ),
         _queries,
+        many=True,
     ),
     TableFunction(
         "llm_errors",
@@ -263,7 +263,12 @@ TABLES: tuple[TableFunction, ...] = (
     ),
 )
 
-_ARROW = {_TEXT: pa.string(), _NUMBER: pa.int64(), _TIME: pa.timestamp("us")}
+_ARROW = {
+    _TEXT: pa.string(),
+    _NUMBER: pa.int64(),
+    _REAL: pa.float64(),
+    _TIME: pa.timestamp("us"),
+}
 
 NAMED = re.compile(r"\b(" + "|".join(table.name for table in TABLES) + r")\s*\(", re.IGNORECASE)
 
@@ -288,6 +293,8 @@ def provide_tables(
         if following.token_type == TokenType.L_PAREN and token.token_type == TokenType.VAR
     }
     registered: list[str] = []
+    # DuckDB 2 registers nothing beside an unfinished result, which `execute` would drop.
+    connection.execute("SELECT 1").fetchall()
     for table in TABLES:
         if table.name in wanted:
             if table.many:
@@ -308,16 +315,23 @@ def arrow_of(table: TableFunction, engine: Engine, settings: Settings) -> pa.Tab
     batches = []
     while some := list(islice(rows, ROWS_PER_BATCH)):
         columns = zip(*some, strict=True)
-        arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+        arrays = [_array(c, field.type) for c, field in zip(columns, schema, strict=True)]
         batches.append(pa.record_batch(arrays, schema=schema))
     return pa.Table.from_batches(batches, schema)
+
+
+def _array(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type_)
+    except UnicodeEncodeError:  # a model may answer half of a surrogate pair
+        return pa.array([text if text is None else well_formed(text) for text in values], type_)
 
 
 def query_of(table: TableFunction, engine: Engine, settings: Settings) -> str:
     """Write a SELECT that gives the rows of a table, independent of anything else."""
     names = [name for name, _ in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows(engine, settings)]
-    document = json.dumps(rows, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    document = well_formed(json.dumps(rows, ensure_ascii=False))
     types = ", ".join(f"{quote(name)} {type_}" for name, type_ in table.columns)
     return (
         f"SELECT r.* FROM (SELECT unnest(CAST(CAST({literal(document)} AS JSON) "

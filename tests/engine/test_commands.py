@@ -10,6 +10,7 @@ import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
+from quackllm.engine.introspection import TABLES
 from quackllm.engine.settings import Settings
 from quackllm.errors import BindError, ServerFailed, SettingError
 from quackllm.testing import FakeProvider, FakeServer, Fault
@@ -233,6 +234,18 @@ def test_introspection_reads_like_tables(con: Connection) -> None:
         con.execute("SHOW TABLES").fetchall()
         == con.execute("SELECT table_name FROM duckdb_tables() ORDER BY 1").fetchall()
     )
+
+
+@pytest.mark.parametrize("name", [table.name for table in TABLES])
+def test_introspection_follows_a_result_that_nobody_read(con: Connection, name: str) -> None:
+    con.execute("SELECT 1")
+    assert len(con.execute(f"FROM {name}()").description) >= 3
+    con.begin()
+    con.execute("CREATE TABLE kept (i INTEGER)")
+    con.execute("FROM range(100000)")
+    con.execute(f"FROM {name}()").fetchall()
+    con.commit()
+    assert con.execute("FROM kept").fetchall() == []
 
 
 def test_failures_are_rows_joined_to_their_statement() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
+from quackllm.engine.history import StageStats, failure_of
 from quackllm.errors import (
     AuthenticationFailed,
     BindError,
@@ -23,7 +24,7 @@ from quackllm.errors import (
     ServerFailed,
     TooManyFailures,
 )
-from quackllm.testing import FakeProvider, Fault
+from quackllm.testing import FakeProvider, FakeServer, Fault
 
 ROWS = "(SELECT 'row ' || i AS v FROM range(20) r(i))"
 
@@ -280,3 +281,27 @@ def test_a_failure_tells_enough_to_act_on() -> None:
             1, 1, "llm", "fake", "server error", "injected by quackllm.testing: ServerFailed", 16,
             '{"v":"row 1"}', 1, None, True,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("call", ["LLM_FILTER('x', v)", "LLM('x', v)"])
+def test_half_of_a_character_in_an_answer_fails_its_row_alone(call: str) -> None:
+    """JSON may escape half of a surrogate pair, which no text of DuckDB's can hold."""
+    with FakeServer(answer=lambda r: "true" if "fine" in r.fields else "maybe \ud83d") as server:
+        con = quackllm.connect(base_url=server.base_url, model="fake-model", progress=False)
+        with con:
+            con.execute(f"SELECT v, {call} FROM (VALUES ('fine'), ('odd')) t(v) ORDER BY v")
+            [(_, fine), (_, odd)] = con.fetchall()
+            assert fine is not None and odd is None
+            [(cause,)] = con.execute("SELECT cause FROM llm_errors()").fetchall()
+            assert cause == "invalid answer"
+            assert server.calls == 3, "asked once more, with what was wrong"
+
+
+def test_half_of_a_character_in_a_message_can_be_looked_at() -> None:
+    stage = StageStats(1, "llm", "m", "http://host")
+    with quackllm.connect() as con:
+        con.llm_engine.failures.append(
+            failure_of(1, stage, "invalid answer", "half \ud83d", '{"v":"\udc00"}', attempts=1)
+        )
+        shown = con.execute("SELECT message, preview FROM llm_errors()").fetchall()
+    assert shown == [("half ?", '{"v":"?"}')]
