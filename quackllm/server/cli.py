@@ -20,7 +20,7 @@ import quackllm
 from quackllm.engine.commands import without_keys
 from quackllm.engine.statement import Statement, split
 from quackllm.server import serve
-from quackllm.server.output import FORMATS
+from quackllm.server.output import DEFAULT_FORMAT, FORMATS
 from quackllm.server.running import run_statement, say
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-f", "--file", metavar="FILE", help="file of statements to run ('-': standard input)"
     )
     parser.add_argument(
-        "--format", choices=list(FORMATS), default="table", help="how rows are written"
+        "--format", choices=list(FORMATS), default=DEFAULT_FORMAT, help="how rows are written"
     )
     parser.add_argument("--model", metavar="NAME", help="model name or path of a .gguf file")
     parser.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
@@ -155,12 +155,20 @@ def _run(options: argparse.Namespace) -> int:
 def _shell(options: argparse.Namespace) -> int:
     """Read statements from the terminal."""
     # What draws the prompt takes longer to import than a short statement to run.
-    from quackllm.server.shell.shell import Display, Shell
+    from quackllm.server.shell.display import Display
+    from quackllm.server.shell.shell import Shell
 
-    with quackllm.connect(options.database, read_only=options.read_only) as connection:
-        _configure(connection, options, None)
-        Shell(connection, display=Display(options.format)).run()
-    return SUCCESS
+    def connect(database: str, read_only: bool) -> quackllm.Connection:
+        connection = quackllm.connect(database, read_only=read_only)
+        try:
+            _configure(connection, options, None)
+        except UsageError:
+            connection.close()
+            raise
+        return connection
+
+    connection = connect(options.database, options.read_only)
+    return Shell(connection, connect=connect, display=Display(options.format)).run()
 
 
 def _script(options: argparse.Namespace) -> Script:

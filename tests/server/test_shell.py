@@ -136,7 +136,7 @@ def test_the_timer_tells_seconds(con: Any, capsys: Captured) -> None:
 
 
 MODES = [
-    ("line", "title = Film 0\n  a b = \n"),
+    ("line", "title = Film 0\n  a b = NULL\n"),
     ("tabs", "title\ta b\nFilm 0\t\n"),
     ("jsonlines", '{"title":"Film 0","a b":null}\n'),
 ]

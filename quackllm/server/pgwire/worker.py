@@ -15,6 +15,7 @@ from quackllm.server.pgwire.results import Rows, columns_of, formats_for, text_r
 from quackllm.server.pgwire.statements import Kind, Parsed, command_tag, returning
 from quackllm.server.pgwire.types import Column
 from quackllm.server.pgwire.work import Outcome
+from quackllm.server.places import located
 
 if TYPE_CHECKING:
     from quackllm import Connection
@@ -27,10 +28,6 @@ READING = frozenset(
 
 RUN_FOR_ROWS = frozenset({"PIVOT", "UNPIVOT", "CALL", "PRAGMA", "EXECUTE"})
 """First words of statements that are no SELECT to DuckDB and give rows."""
-
-EXPLAIN = "EXPLAIN "
-PLACE = "\n\nLINE "
-"""Begins the excerpt with a caret at the end of DuckDB's messages."""
 
 QUERY_PLAN = Column("QUERY PLAN", types.TEXT)
 
@@ -143,40 +140,13 @@ class Worker:
         try:
             return calls.relation(self.connection, sql)
         except (duckdb.BinderException, duckdb.CatalogException) as error:
-            raise self._located(error, sql) from None
-
-    def _located(self, error: duckdb.Error, sql: str) -> duckdb.Error:
-        """Ask for an error's place: DuckDB tells it when a statement runs, not of a relation.
-
-        Asked of another connection, since it would abort the transaction of this one.
-        """
-        message = str(error)
-        if PLACE in message:
-            return error
-        cursor = self.connection.cursor()
-        try:
-            calls.execute(cursor, f"{EXPLAIN}{sql}")
-        except duckdb.Error as found:
-            head, place, excerpt = str(found).partition(PLACE)
-            if place and head.strip() == message.strip():
-                return type(error)(head + place + _without_explain(excerpt))
-        finally:
-            cursor.close()
-        return error
+            raise located(self.connection, error, sql) from None
 
     def free(self) -> None:
         """Let go of the connection, which DuckDB gives to one result at a time."""
         if self._open is not None:
             self._open.hold()
             self._open = None
-
-
-def _without_explain(excerpt: str) -> str:
-    """Take EXPLAIN out of '1: EXPLAIN SELECT ...' and move the caret below."""
-    shown, _, caret = excerpt.partition("\n")
-    if EXPLAIN not in shown:
-        return excerpt
-    return shown.replace(EXPLAIN, "", 1) + "\n" + caret[len(EXPLAIN) :]
 
 
 def _is_json(text: str) -> bool:

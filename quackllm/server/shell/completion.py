@@ -8,14 +8,19 @@ from threading import Lock
 from typing import Any
 
 import duckdb
-from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
 from quackllm.server.output import FORMATS
 from quackllm.server.shell.dot_commands import COMMANDS
 
 WORD = re.compile(r"[\w.]+$")
+RELATION = re.compile(
+    r"\b(?:FROM|JOIN|INTO|UPDATE|TABLE|VIEW|DESCRIBE|SUMMARIZE)\s+\w*$", re.IGNORECASE
+)
+"""Before a word that is likely the name of a table."""
 SETTING = re.compile(r"\b(?:RE)?SET\s+(?:(?:SESSION|GLOBAL|LOCAL)\s+)?\w*$", re.IGNORECASE)
+FILE_COMMAND = re.compile(r"\s*\.(?:read|output|once|open|import|cd)\s")
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 
 RELATIONS = """
@@ -54,8 +59,12 @@ class NamesCompleter(Completer):
     def get_completions(self, document: Document, event: CompleteEvent) -> Iterable[Completion]:
         """Yield completions of the word before the cursor, the likeliest kinds first."""
         before = document.text_before_cursor
-        found = WORD.search(before)
-        word = found[0] if found else ""
+        begun_word = WORD.search(before)
+        word = begun_word[0] if begun_word else ""
+        if FILE_COMMAND.match(before):
+            path = Document(before.split(maxsplit=1)[1] if before.split()[1:] else "")
+            yield from PathCompleter(expanduser=True).get_completions(path, event)
+            return
         if before.lstrip().startswith("."):
             yield from _beginning_with(word.lstrip("."), self._of_dot_command(before))
             return
@@ -65,7 +74,8 @@ class NamesCompleter(Completer):
         elif SETTING.search(before):
             yield from _beginning_with(word, self._all()["settings"])
         elif word:
-            yield from _beginning_with(word, self._all()["names"])
+            found = RELATION.search(before) and [*_beginning_with(word, self._all()["relations"])]
+            yield from found or _beginning_with(word, self._all()["names"])
 
     def _of_dot_command(self, before: str) -> Names:
         name, space, _ = before.lstrip()[1:].partition(" ")
@@ -73,9 +83,9 @@ class NamesCompleter(Completer):
             return [(command.name, "command") for command in COMMANDS]
         if name == "mode":
             return [(mode, "mode") for mode in FORMATS]
-        if name == "timer":
+        if name in ("timer", "headers"):
             return [("on", ""), ("off", "")]
-        return self._all()["relations"] if name in ("schema", "tables") else []
+        return self._all()["relations"] if name in ("schema", "tables", "indexes") else []
 
     def _members(self, owner: str) -> Names:
         """Columns of a table, tables of a schema."""
@@ -118,7 +128,8 @@ def _beginning_with(word: str, names: Names) -> Iterator[Completion]:
     for name, kind in names:
         if name.lower().startswith(word.lower()) and name.lower() not in seen:
             seen.add(name.lower())
-            yield Completion(_quoted(name, kind), -len(word), display=name, display_meta=kind)
+            text = _quoted(name, kind)
+            yield Completion(text, -len(word), display=name, display_meta=kind)
 
 
 def _quoted(name: str, kind: str) -> str:
