@@ -12,12 +12,13 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from quackllm.server.formats.rows import Look
 from quackllm.server.output import FORMATS
 
+UNHURRIED = settings(deadline=None, max_examples=30)
 TEXTS = st.none() | st.text(st.characters(exclude_characters="\x00", codec="utf-8"))
 VALUES = st.lists(st.lists(TEXTS, min_size=2, max_size=2), max_size=5)
 
@@ -41,6 +42,7 @@ def table(con: Any, rows: list[list[str | None]]) -> Any:
     return con.sql("SELECT a, b FROM given ORDER BY number")
 
 
+@UNHURRIED
 @given(rows=VALUES)
 def test_statements_give_the_rows_again(con: Any, rows: list[list[str | None]]) -> None:
     text = written(table(con, rows), "insert", table="again")
@@ -50,6 +52,7 @@ def test_statements_give_the_rows_again(con: Any, rows: list[list[str | None]]) 
     assert [list(row) for row in con.sql("FROM again").fetchall()] == rows
 
 
+@UNHURRIED
 @given(rows=VALUES)
 def test_csv_gives_the_rows_again(con: Any, rows: list[list[str | None]]) -> None:
     text = written(table(con, rows), "csv")
@@ -57,12 +60,14 @@ def test_csv_gives_the_rows_again(con: Any, rows: list[list[str | None]]) -> Non
     assert read == [["a", "b"], *([value or "" for value in row] for row in rows)]
 
 
+@UNHURRIED
 @given(rows=VALUES)
 def test_json_gives_the_rows_again(con: Any, rows: list[list[str | None]]) -> None:
     read = json.loads(written(table(con, rows), "json"))
     assert [[row["a"], row["b"]] for row in read] == rows
 
 
+@UNHURRIED
 @given(rows=VALUES)
 def test_a_drawn_table_has_a_line_per_row(con: Any, rows: list[list[str | None]]) -> None:
     relation = table(con, rows)
@@ -70,6 +75,7 @@ def test_a_drawn_table_has_a_line_per_row(con: Any, rows: list[list[str | None]]
     assert len(written(relation, "table").split("\n")) == len(rows) + 5
 
 
+@UNHURRIED
 @given(rows=VALUES)
 def test_html_is_read_as_the_same_cells(con: Any, rows: list[list[str | None]]) -> None:
     cells: list[str] = []
