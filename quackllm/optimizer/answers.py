@@ -24,6 +24,10 @@ def joined_value(call: Call) -> str:
 def read_value(call: Call, name: str) -> exp.Expr:
     """Return the value of a call, read from the joined column of that name."""
     if call.embeds:
-        type_ = result_type(call.declaration).to_duckdb()
-        return exp.Cast(this=column(name), to=exp.Var(this=type_))
+        return exp.Cast(this=column(name), to=exp.Var(this=result_sql(call)))
     return column(name)
+
+
+def result_sql(call: Call) -> str:
+    """Return the DuckDB type of a call's answers, as SQL."""
+    return result_type(call.declaration).to_duckdb()

@@ -8,7 +8,7 @@ from enum import Enum
 
 from sqlglot import exp
 
-from quackllm.optimizer.answers import joined_value
+from quackllm.optimizer.answers import joined_value, result_sql
 from quackllm.optimizer.bounds import arguments_asked, row_ceiling
 from quackllm.optimizer.certain import RowsSoFar
 from quackllm.optimizer.guards import uses
@@ -373,7 +373,13 @@ class _Lowering:
         select.set("joins", [*joins, *(self._join(block, site) for site in sites)])
 
     def _join(self, block: Block, site: Site) -> exp.Join:
-        table = raw(f"{self._answer_rows(block, site)} AS {quote(site.column + '_answers')}")
+        answers = quote(site.column + "_answers")
+        if site.call.embeds and not site.guards and not any(a.find(exp.Column) for a in site.args):
+            # The same vector for all rows: made of its list once, not again for each of them.
+            value = f"CAST({self._lookup(block, site)} AS {result_sql(site.call)})"
+            one = raw(f"(SELECT {value} AS {quote(site.column)}) AS {answers}")
+            return exp.Join(this=one, kind="CROSS")
+        table = raw(f"{self._answer_rows(block, site)} AS {answers}")
         return exp.Join(this=table, side="LEFT", on=raw(self._key_equals(site)))
 
     def _answer_joins(self, select: exp.Select, block: Block) -> dict[str, Site]:
