@@ -131,7 +131,8 @@ def by_itself(cache: AnswerCache, calls: int) -> float:
     shared = SharedCalls(cache, question, lambda _: None)
     cache.get(question, keys[:1])
     started, cpu = time.perf_counter(), time.process_time()
-    for number, position in enumerate(shared.ours(keys, IN_FLIGHT)):
+    shared.begin(keys, IN_FLIGHT)
+    for number, position in enumerate(shared.ours(range(len(keys)))):
         ahead = started + number / PACE - time.perf_counter()
         if ahead > 0:
             time.sleep(ahead)

@@ -6,7 +6,8 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,15 +15,19 @@ import pyarrow as pa
 from quackllm.engine.budget import Budget, Limit
 from quackllm.engine.cache import AnswerCache, NoCache, Question
 from quackllm.engine.cache.base import Answers
-from quackllm.engine.dispatch import Outcome, dispatch
+from quackllm.engine.dispatch import Outcome
 from quackllm.engine.events import AnswersFound, CallFinished
 from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
+from quackllm.engine.members import Members
+from quackllm.engine.prefix_groups import PrefixGroup, PrefixGroups
 from quackllm.engine.providers.base import Provider, Request
+from quackllm.engine.providers.replicas import members_of
 from quackllm.engine.row_first import RowsInFront, is_wanted
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
 from quackllm.engine.shared_calls import POLL_SECONDS, SharedCalls
+from quackllm.engine.shares import Shares
 from quackllm.errors import (
     BudgetExceeded,
     CallError,
@@ -106,6 +111,7 @@ class Batch:
         self._values: list[list[str]] = []
         self._rows_in_front: frozenset[str] = frozenset()
         self._limit: Limit | None = None
+        self._groups: PrefixGroups | None = None
         self._sent = 0
 
     def ask(
@@ -127,6 +133,9 @@ class Batch:
             order, self._rows_in_front = self._asker.rows_in_front.arrange(
                 call, self._keys, order, provider.capabilities
             )
+        members = members_of(provider)
+        if len(members) > 1 or provider.capabilities.takes_groups:
+            self._groups = PrefixGroups(call.fields, order, columns, len(members))
         try:
             with closing(self._shared):
                 self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
@@ -143,64 +152,84 @@ class Batch:
             self._leave_out(self._limit)
 
     def _requests(
-        self, order: SendingOrder, positions: Iterable[int]
+        self, order: SendingOrder, shares: Shares, positions: Iterable[int]
     ) -> Iterator[tuple[int, Request]]:
         """Make the requests as they are sent; a budget that is reached ends them.
 
         The calls in flight go on: they are paid, so their answers are worth waiting for.
+        Yields positions with their requests.
         """
         call, budget = self._call, self._asker.budget
         chooses = isinstance(call.declaration.answer, Choice)
         neutral = neutral_fields(call.fields) if chooses else None
         for position in positions:
-            row = int(order.rows[position])
-            self._limit = budget.reached()
-            if self._limit is not None:
-                return
-            budget.send()
-            self._sent += 1
+            if not shares.is_again(position):  # else it is counted already
+                self._limit = budget.reached()
+                if self._limit is not None:
+                    shares.close()
+                    return
+                budget.send()
+                self._sent += 1
             within = None if order.fields is None else order.fields[position].tolist()
-            yield (
-                row,
-                Request(
-                    instruction=call.declaration.instruction,
-                    fields=self._rendered(row, within),
-                    answer=call.declaration.answer,
-                    temperature=call.temperature,
-                    max_tokens=call.max_tokens,
-                    neutral=neutral,
-                    seed=call.seed,
-                    row_first=self._keys[row] in self._rows_in_front,
-                ),
+            row = int(order.rows[position])
+            request = Request(
+                instruction=call.declaration.instruction,
+                fields=self._rendered(row, within),
+                answer=call.declaration.answer,
+                temperature=call.temperature,
+                max_tokens=call.max_tokens,
+                neutral=neutral,
+                seed=call.seed,
+                row_first=self._keys[row] in self._rows_in_front,
             )
+            if self._groups is not None:
+                group = self._groups.at(position)
+                shared = group.shared if len(group.positions) > 1 else 0
+                request = replace(request, group=group.name, shared=shared)
+            yield position, request
 
     async def _in_time(self, provider: Provider, order: SendingOrder) -> None:
         """Make the calls; when the time is over, cancel those in flight."""
         budget = self._asker.budget
         try:
             async with asyncio.timeout(budget.seconds_left()) as scope:
-                endpoint = self._engine.endpoint(self._asker.settings, provider)
-                keys = [self._keys[row] for row in order.rows]
-                turn = self._shared.ours(keys, endpoint.concurrency.limit)
+                members = self._members(provider, order)
+                turns = [self._shared.ours(positions) for positions in members.positions()]
                 while True:
-                    await dispatch(
-                        provider,
-                        self._requests(order, turn),
-                        endpoint=endpoint,
-                        deliver=self._deliver,
-                        parse=self._call.declaration.parse,
-                        may_send_another=self._may_send_another,
-                        limits=self._asker.settings.limits,
-                    )
+                    await members.send(turns)
                     # Two statements that are out of budget would wait for each other's claims.
                     if self._limit is not None or not self._shared.waiting:
                         break
                     await asyncio.sleep(POLL_SECONDS)
-                    turn = self._shared.ours_by_now()
+                    turns = [self._shared.ours_by_now()] * len(members)
         except TimeoutError:
             if not scope.expired():
                 raise
             self._limit = budget.time_limit()
+
+    def _members(self, provider: Provider, order: SendingOrder) -> Members:
+        """Return who sends what of the round, and begin it."""
+        settings = self._asker.settings
+        members = members_of(provider)
+        everything = PrefixGroup(range(len(order.rows)), "", 0)
+        shares = Shares(
+            [everything] if self._groups is None or len(members) == 1 else self._groups,
+            [member.endpoint for member in members],
+        )
+        endpoints = [self._engine.endpoint(settings, member) for member in members]
+        keys = [self._keys[row] for row in order.rows]
+        self._shared.begin(keys, max(endpoint.concurrency.limit for endpoint in endpoints))
+        return Members(
+            members,
+            endpoints,
+            shares,
+            requests=partial(self._requests, order, shares),
+            deliver=lambda position, outcome: self._deliver(int(order.rows[position]), outcome),
+            parse=self._call.declaration.parse,
+            may_send_another=self._may_send_another,
+            limits=settings.limits,
+            notify=self._engine.notify,
+        )
 
     def _deliver(self, index: int, outcome: Outcome) -> None:
         stats, error = self._stats, outcome.error

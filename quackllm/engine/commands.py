@@ -172,7 +172,7 @@ def _member(name: str, key: str, value: Any) -> Any:
     if key != "base_url" and not key.endswith("_price"):
         return value
     try:
-        return Address.parse(str(value)) if key == "base_url" else price(value)
+        return Address.parse_all(str(value)) if key == "base_url" else price(value)
     except ValueError as error:
         raise BindError(f"Binder Error: CREATE MODEL {name}: {key} {error}") from None
 

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from quackllm.engine.providers.base import Rejected, Usage
+from quackllm.engine.task_group import task_group
 from quackllm.engine.traffic.endpoint import Limits
 from quackllm.engine.well_formed import well_formed
 from quackllm.errors import CallError, InvalidAnswer
@@ -77,15 +78,8 @@ async def dispatch(
     sender = _Sender(
         provider, endpoint, parse, may_send_another, deliver, limits or Limits(), clock
     )
-    try:
-        async with asyncio.TaskGroup() as group:
-            await sender.send_all(iter(requests), group)
-    except BaseExceptionGroup as failures:
-        first_failure = failures.exceptions[0]
-    else:
-        return
-    # Raised outside the handler: the group must not replace the error's own cause.
-    raise first_failure
+    async with task_group() as group:
+        await sender.send_all(iter(requests), group)
 
 
 class _Sender:

@@ -30,6 +30,7 @@ from quackllm.engine.opened import OpenedProviders
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.providers.config import Address, ProviderConfig, Secret
 from quackllm.engine.providers.registry import Providers, choose, from_environment
+from quackllm.engine.providers.replicas import members_of, open_replicas
 from quackllm.engine.redaction import Redact, redacted_fields
 from quackllm.engine.run import Run
 from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
@@ -115,7 +116,8 @@ class Engine:
     def opened(self) -> list[Provider]:
         """Providers that have been used."""
         given = [self._given] if self._given is not None else []
-        return [*given, *(provider for _, provider in self._opened)]
+        opened = (provider for _, provider in self._opened)
+        return [*given, *(member for provider in opened for member in members_of(provider))]
 
     def provider(
         self,
@@ -148,6 +150,8 @@ class Engine:
             return await self._opened.get(config)
 
     async def _open(self, config: ProviderConfig) -> Provider:
+        if config.also:
+            return await open_replicas(config, self._open)
         return await self.providers.open(config, self._environ)
 
     def dimensions(self, settings: Settings, call: Call) -> int:
@@ -169,7 +173,10 @@ class Engine:
 
         A named model counts before the settings, and a key of theirs before a secret.
         """
-        config = self._configured(settings, call)
+        config = self._with_secret(self._configured(settings, call))
+        return replace(config, also=tuple(map(self._with_secret, config.also)))
+
+    def _with_secret(self, config: ProviderConfig) -> ProviderConfig:
         if config.api_key or config.credentials or config.provider not in (None, "openai"):
             return config
         url = config.base_url or self._environ.get("OPENAI_BASE_URL") or OPENAI
@@ -181,29 +188,24 @@ class Engine:
             provider=settings.provider,
             model=wanted,
             embeds=call.embeds,
-            base_url=None if settings.base_url is None else settings.base_url.url,
-            credentials=None if settings.base_url is None else settings.base_url.credentials,
             api_key=settings.api_key,
             timeout=settings.call_timeout,
             concurrency=settings.concurrency,
             calibrate=settings.calibrate,
-            notify=self._notify,
+            session_header=settings.session_header,
+            cache_marks=settings.cache_marks,
+            notify=self.notify,
         )
         named = None if wanted is None else self.models.get(wanted.lower())
         if named is None:
-            return config
+            return config.at(settings.base_url)
         own_place = named.base_url is not None or named.provider is not None
-        address = named.base_url
-        if address is None and not own_place and config.base_url is not None:
-            address = Address(config.base_url, config.credentials)
         return replace(
             config,
             model=named.model or named.name,
-            base_url=None if address is None else address.url,
-            credentials=None if address is None else address.credentials,
             api_key=named.api_key if own_place else named.api_key or config.api_key,
             provider=named.provider if own_place else config.provider,
-        )
+        ).at(named.base_url if own_place else settings.base_url)
 
     def endpoint(self, settings: Settings, provider: Provider) -> Endpoint:
         """Return the way to a provider's endpoint, which all statements share."""
@@ -214,7 +216,7 @@ class Engine:
         with self._lock:
             found = self._endpoints.get(provider.endpoint)
             if found is None:
-                found = Endpoint(start, most, notify=self._notify)
+                found = Endpoint(start, most, notify=self.notify)
                 self._endpoints[provider.endpoint] = found
         found.concurrency.change(start, most)
         return found
@@ -250,7 +252,7 @@ class Engine:
         return PersistentCache(
             path,
             limit=in_bytes(settings.cache_limit),
-            notify=self._notify,
+            notify=self.notify,
             is_default=path == default_path(),
         )
 
@@ -290,7 +292,8 @@ class Engine:
         error.args = (self.redacted(str(error)),)
         return error
 
-    def _notify(self, text: str) -> None:
+    def notify(self, text: str) -> None:
+        """Tell the person one line, without keys."""
         self.events.emit(Notice(self.redacted(text)))
 
     def begin(self, settings: Settings, sql: str) -> Run:

@@ -26,7 +26,8 @@ def refuse_unless_local(config: ProviderConfig, environ: Mapping[str, str]) -> N
             f"llm_offline is on, and where the provider '{name}' runs is not known: "
             "SET llm_base_url, or RESET llm_offline"
         )
-    _refuse_elsewhere(url)
+    for address in (url, *(other.base_url for other in config.also if other.base_url)):
+        _refuse_elsewhere(address)
 
 
 def refuse_unless_here(endpoint: str) -> None:

@@ -36,14 +36,22 @@ def _secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(_text(value))
 
 
-def _address(value: Any) -> Address:
+def _addresses(value: Any) -> Address:
     if isinstance(value, Address):
         return value
-    written = _text(value)
+    several = isinstance(value, list | tuple)
+    written = ", ".join(map(_text, value)) if several else _text(value)
     try:
-        return Address.parse(written)
+        return Address.parse_all(written)
     except ValueError as error:
         raise ValueError(f"must be an address: {error}") from None
+
+
+def _header(value: Any) -> str:
+    name = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", name):  # RFC 9110, token
+        raise ValueError("must be the name of an HTTP header")
+    return name
 
 
 def _word(*words: str) -> Callable[[Any], str]:
@@ -157,8 +165,9 @@ class Settings:
     base_url: Address | None = field(
         default=None,
         metadata={
-            "check": _address,
-            "doc": "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'",
+            "check": _addresses,
+            "doc": "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'; "
+            "several that serve the same model, separated by commas or as a list",
         },
     )
     api_key: Secret | None = field(
@@ -220,7 +229,21 @@ class Settings:
         False, _boolean, "refuse every model server that is not on this machine"
     )
     concurrency: int | None = _setting(
-        None, _whole(1), "calls in flight at once; the provider's own choice when not set"
+        None,
+        _whole(1),
+        "calls in flight at once at one endpoint; the provider's own choice when not set",
+    )
+    session_header: str | None = _setting(
+        None,
+        _header,
+        "name of a request header for a router of several servers, such as 'x-session-id'; its "
+        "value is the same for rows that share a prefix",
+    )
+    cache_marks: bool = _setting(
+        False,
+        _boolean,
+        "mark in each prompt where its shared prefix ends (cache_control), for gateways to "
+        "models that cache only what is marked",
     )
     call_timeout: float = _setting(
         120.0, _seconds, "seconds that one try of a call may take; one more try follows"

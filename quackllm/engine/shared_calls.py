@@ -36,8 +36,8 @@ class SharedCalls:
         self._ahead = LEAST_AHEAD
         self._claimed: set[str] = set()
 
-    def ours(self, keys: Sequence[str], in_flight: int) -> Iterator[int]:
-        """Yield the positions of the keys that are ours to ask for; others go to `waiting`.
+    def begin(self, keys: Sequence[str], in_flight: int) -> None:
+        """Say what the round is about.
 
         keys: in the order of sending. in_flight: how many calls are made at once, and so
             how many keys are claimed before their turn: what is claimed and not yet sent
@@ -45,7 +45,10 @@ class SharedCalls:
         """
         self._keys = keys
         self._ahead = max(in_flight, LEAST_AHEAD)
-        return self._among(range(len(keys)))
+
+    def ours(self, positions: Iterable[int]) -> Iterator[int]:
+        """Yield those positions whose keys are ours to ask for; others go to `waiting`."""
+        return self._among(positions)
 
     def ours_by_now(self) -> Iterator[int]:
         """Try again for what was waited for: yield what others have given up."""

@@ -320,7 +320,7 @@ def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
     """Read a chat completion back into the request that a provider would have seen."""
     said: dict[str, str] = {}
     for message in body["messages"]:  # an answer that was rejected comes after the row
-        said.setdefault(message["role"], message["content"])
+        said.setdefault(message["role"], _text_of(message["content"]))
     fields = said.get("user", "")
     if not fields.startswith("{"):
         fields = json.dumps({"user": fields})
@@ -332,6 +332,11 @@ def _as_request(body: Mapping[str, Any], flavor: Flavor) -> Request:
         seed=body.get("seed"),
         max_tokens=body.get("max_tokens") or body.get("max_completion_tokens") or 0,
     )
+
+
+def _text_of(content: str | list[Mapping[str, Any]]) -> str:
+    """Return the text of a message, which may come in parts."""
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:

@@ -37,6 +37,7 @@ class Capabilities:
     weights: names the weights of the model exactly, such as a digest of them: answers
         are shared by all places that have the same. None when they are not known; an
         answer is then one of this endpoint, model name and `revision`.
+    takes_groups: requests should say which rows share a prefix (`Request.group`).
     revision: what the endpoint says of the model behind the name, and what changes when
         another model is put there; None when nothing.
     """
@@ -58,6 +59,7 @@ class Capabilities:
     most_concurrency: int | None = None
     weights: str | None = None
     revision: str | None = None
+    takes_groups: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Request:
     seed: what randomness starts from, None to leave that to the server.
     row_first: show the row before the instruction; which of the two comes first is no part of
         what is asked.
+    group: names the rows that share a long prefix with this one, None where nobody asked.
+    shared: characters of `fields` that the rows of the group begin with.
     """
 
     instruction: str
@@ -90,6 +94,8 @@ class Request:
     rejected: Rejected | None = None
     seed: int | None = None
     row_first: bool = False
+    group: str | None = None
+    shared: int = 0
 
 
 @dataclass(frozen=True)

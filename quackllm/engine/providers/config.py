@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import ipaddress
-from dataclasses import dataclass, field
+import re
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
+# A comma may stand in a path; one that a URL follows separates two.
+_BETWEEN_URLS = re.compile(r"\s*,\s*(?=\w+://)")
 
 SHORTEST = 6
 """Characters of the shortest text that is looked for in messages."""
@@ -60,10 +64,12 @@ class Address:
     """A URL whose user and password are kept apart: `str` shows them as '***'.
 
     url: without user, query and fragment. credentials: 'user:password' as in the URL.
+    also: further addresses that serve the same model.
     """
 
     url: str
     credentials: Secret | None = None
+    also: tuple[Address, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -75,11 +81,19 @@ class Address:
         url = urlunsplit((parts.scheme, host, parts.path, "", ""))
         return cls(url, Secret(user) if at else None)
 
+    @classmethod
+    def parse_all(cls, text: str) -> Address:
+        """Take one or several URLs apart, separated by commas; the first has the others.
+
+        Raises `ValueError` for one that cannot be read.
+        """
+        first, *others = [cls.parse(part) for part in _BETWEEN_URLS.split(text.strip(" ,"))]
+        return replace(first, also=tuple(others))
+
     def __str__(self) -> str:
-        if self.credentials is None:
-            return self.url
         scheme, slashes, rest = self.url.partition("//")
-        return f"{scheme}{slashes}***@{rest}"
+        shown = self.url if self.credentials is None else f"{scheme}{slashes}***@{rest}"
+        return ", ".join([shown, *map(str, self.also)])
 
     def within(self, scope: Address) -> bool:
         """Whether this address is the scope, or a path below it on the same server."""
@@ -125,6 +139,9 @@ class ProviderConfig:
     concurrency: calls in flight; the provider's own choice when None.
     calibrate: whether labels are chosen by calibrated log-probabilities; None: where that is
         known to be better.
+    session_header: name of a header that says which requests share a prefix, for routers.
+    cache_marks: mark in the prompts where a prefix that is worth caching ends.
+    also: what else serves the same model, besides `base_url`.
     follow_redirects: go where a response points to. No setting sets it: texts would go to
         an address that nobody named. Faults of TLS and DNS are injected by it in tests.
     notify: takes one line for the person, such as which model is used.
@@ -139,7 +156,10 @@ class ProviderConfig:
     timeout: float = 120.0
     concurrency: int | None = None
     calibrate: bool | None = None
+    session_header: str | None = None
+    cache_marks: bool = False
     follow_redirects: bool = False
+    also: tuple[ProviderConfig, ...] = ()
     notify: Callable[[str], None] = field(default=_ignore, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -148,6 +168,13 @@ class ProviderConfig:
             address = Address.parse(self.base_url)
             object.__setattr__(self, "base_url", address.url)
             object.__setattr__(self, "credentials", address.credentials)
+
+    def at(self, address: Address | None) -> ProviderConfig:
+        """Return the same for the server at an address, and those that it names besides."""
+        if address is None:
+            return self
+        others = tuple(self.at(other) for other in address.also)
+        return replace(self, base_url=address.url, credentials=address.credentials, also=others)
 
     @property
     def authorization(self) -> Secret | None:
@@ -165,4 +192,5 @@ class ProviderConfig:
             found.append(Secret(unquote(self.credentials.reveal().partition(":")[2])))
         if self.authorization is not None:
             found.append(Secret(self.authorization.reveal().removeprefix("Basic ").rstrip("=")))
-        return tuple(secret for secret in found if secret is not None)
+        others = (secret for config in self.also for secret in config.secrets())
+        return (*(secret for secret in found if secret is not None), *others)

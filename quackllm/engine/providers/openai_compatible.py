@@ -11,6 +11,7 @@ import httpx
 import openai
 
 from quackllm.engine.providers.base import Capabilities, Reply
+from quackllm.engine.providers.cache_marks import marked
 from quackllm.engine.providers.calibrated_labels import CalibratedLabels, is_small, opened_answer
 from quackllm.engine.providers.config import Address
 from quackllm.engine.providers.constraints import (
@@ -108,7 +109,13 @@ class OpenAICompatible:
         self._place = place
         self._kind = served.kind
         self._notify = config.notify
-        self._capabilities = _capabilities(served, place.model, config)
+        self._session_header = config.session_header
+        self._cache_marks = config.cache_marks
+        self._sends_cache_key = served.kind is ServerKind.OPENAI
+        self._capabilities = replace(
+            _capabilities(served, place.model, config),
+            takes_groups=self._sends_cache_key or config.cache_marks or bool(config.session_header),
+        )
         self._constraints: dict[AnswerForm, Constraint] = {}
         self._length_name = (
             "max_completion_tokens" if served.kind is ServerKind.OPENAI else "max_tokens"
@@ -173,7 +180,10 @@ class OpenAICompatible:
         try:
             async with asyncio.timeout(self._place.timeout):
                 response = await self._client.post(
-                    "/chat/completions", cast_to=httpx.Response, body=body
+                    "/chat/completions",
+                    cast_to=httpx.Response,
+                    body=body,
+                    options={"headers": self._headers(request)},
                 )
             completion = response.json()
         except TimeoutError:
@@ -210,10 +220,17 @@ class OpenAICompatible:
     def __repr__(self) -> str:
         return f"OpenAICompatible(model={self.model!r}, endpoint={self.endpoint!r})"
 
+    def _headers(self, request: Request) -> dict[str, str]:
+        """Return what a router needs to send requests with one prefix to one server."""
+        if self._session_header is None or request.group is None:
+            return {}
+        return {self._session_header: request.group}
+
     def _body(self, request: Request, limits: Constraint) -> dict[str, Any]:
+        messages = chat_messages(request)
         body: dict[str, Any] = {
             "model": self._place.model,
-            "messages": chat_messages(request),
+            "messages": marked(messages, request) if self._cache_marks else messages,
             self._length_name: request.max_tokens + limits.extra_tokens,
             **limits.body,
         }
@@ -221,6 +238,9 @@ class OpenAICompatible:
             body["temperature"] = request.temperature
         if request.seed is not None:
             body["seed"] = request.seed
+        # A key of its own would part a row from those that share its instruction only.
+        if self._sends_cache_key and request.shared:
+            body["prompt_cache_key"] = request.group
         return body
 
     def _read(self, completion: object, request: Request, limits: Constraint) -> Reply:
@@ -249,6 +269,9 @@ class OpenAICompatible:
         said = error_text(error).lower()
         if "max_completion_tokens" in said and "max_tokens" in sent:
             self._length_name = "max_completion_tokens"
+            return True
+        if "prompt_cache_key" in said and "prompt_cache_key" in sent:
+            self._sends_cache_key = False
             return True
         if "temperature" in said and "temperature" in sent:
             if self._sends_temperature:
