@@ -7,7 +7,11 @@ import java.nio.charset.StandardCharsets;
 import java.sql.*;
 import java.util.concurrent.Callable;
 
-/** Runs each line of standard input as a query and prints its first value; then the rest below. */
+/**
+ * Runs each line of standard input as a query and prints its first value; then the rest below.
+ *
+ * Arguments: the server's URL, and that of one whose model takes a minute.
+ */
 public class Jdbc {
   static void show(String name, Callable<Object> work) {
     String said;
@@ -24,6 +28,47 @@ public class Jdbc {
     StringBuilder all = new StringBuilder();
     while (rows.next()) all.append(all.length() == 0 ? "" : ",").append(rows.getString(name));
     return all.toString();
+  }
+
+  static Object first(ResultSet rows) throws SQLException {
+    rows.next();
+    return rows.getObject(1);
+  }
+
+  /** The class and the value of the first column, asked for often enough to come in binary. */
+  static String typed(Connection c, String sql) throws SQLException {
+    PreparedStatement p = c.prepareStatement("SELECT " + sql);
+    Object value = null;
+    for (int round = 0; round < 7; round++) value = first(p.executeQuery());
+    if (value instanceof Array) value = java.util.Arrays.toString((Object[]) ((Array) value).getArray());
+    if (value instanceof byte[]) value = java.util.Arrays.toString((byte[]) value);
+    return value.getClass().getSimpleName() + " " + value;
+  }
+
+  static String state(Callable<Object> work) throws Exception {
+    try {
+      return "none: " + work.call();
+    } catch (SQLException error) {
+      return error.getSQLState();
+    }
+  }
+
+  /** Cancel a question after a second; then the connection has to go on. */
+  static String cancelled(String url) throws Exception {
+    Connection slow = DriverManager.getConnection(url);
+    Statement s = slow.createStatement();
+    Thread other = new Thread(() -> {
+      try {
+        Thread.sleep(1000);
+        s.cancel();
+      } catch (Exception error) {
+        error.printStackTrace();
+      }
+    });
+    other.start();
+    String ended = state(() -> s.executeQuery("SELECT LLM_FILTER('Is it odd?', title) FROM movies"));
+    other.join();
+    return ended + " " + first(slow.createStatement().executeQuery("SELECT 42"));
   }
 
   public static void main(String[] arguments) throws Exception {
@@ -49,9 +94,13 @@ public class Jdbc {
     show("imported", () -> column(m.getImportedKeys(null, "main", "reviews"), "PKTABLE_NAME"));
     show("exported", () -> column(m.getExportedKeys(null, "main", "movies"), "FKTABLE_NAME"));
     show("indexes", () -> column(m.getIndexInfo(null, "main", "reviews", false, false), "INDEX_NAME"));
-    show("type info", () -> m.getTypeInfo().next());
-    show("functions", () -> m.getFunctions(null, null, "%") != null);
-    show("keywords", () -> m.getSQLKeywords().length() > 0);
+    show("type info", () -> column(m.getTypeInfo(), "TYPE_NAME").contains("timestamptz"));
+    show("nullable", () -> column(m.getColumns(null, "main", "movies", "%"), "IS_NULLABLE"));
+    show("default", () -> column(m.getColumns(null, "main", "movies", "price"), "COLUMN_DEF"));
+    show("sizes", () -> column(m.getColumns(null, "main", "movies", "price"), "COLUMN_SIZE"));
+    show("remarks", () -> column(m.getTables(null, "main", "movies", null), "REMARKS"));
+    show("product", () -> m.getDatabaseProductName() + " " + m.getDatabaseMajorVersion());
+    show("best row", () -> column(m.getBestRowIdentifier(null, "main", "movies", 0, true), "COLUMN_NAME"));
     show("isolation", () -> c.getTransactionIsolation() == Connection.TRANSACTION_REPEATABLE_READ);
     show("schema", () -> c.getSchema());
     PreparedStatement p = c.prepareStatement("SELECT ?::INT + 1, ?, ?::DECIMAL(5, 2)");
@@ -90,6 +139,76 @@ public class Jdbc {
       StringWriter out = new StringWriter();
       return copies.copyOut("COPY kept TO STDOUT CSV", out);
     });
+    for (String sql : new String[] {
+        "true", "1::SMALLINT", "5", "5::BIGINT", "1.5::FLOAT", "0.1::DOUBLE", "1.50::DECIMAL(5, 2)",
+        "'é'", "DATE '2024-02-29'", "TIMESTAMP '2024-01-02 03:04:05.678'", "TIME '01:02:03'",
+        "'\\x00\\xFF'::BLOB", "'12345678-1234-1234-1234-123456789012'::UUID", "[1, NULL, 3]",
+        "['a', 'b c']", "{'a': 1}"}) {
+      show("typed " + sql, () -> typed(c, sql));
+    }
+    show("result described", () -> {
+      ResultSetMetaData r =
+          c.createStatement().executeQuery("SELECT price, title AS t FROM movies").getMetaData();
+      return r.getPrecision(1) + "," + r.getScale(1) + "," + r.getColumnLabel(2) + ","
+          + r.getColumnClassName(1);
+    });
+    show("generated keys", () -> {
+      PreparedStatement q = c.prepareStatement("INSERT INTO kept VALUES (7, 'k')", new String[] {"id"});
+      q.executeUpdate();
+      return first(q.getGeneratedKeys());
+    });
+    show("several results", () -> {
+      Statement q = c.createStatement();
+      q.execute("SELECT 1; UPDATE kept SET name = 'u' WHERE id = 7; SELECT 'x'");
+      Object one = first(q.getResultSet());
+      q.getMoreResults();
+      int count = q.getUpdateCount();
+      q.getMoreResults();
+      return one + "," + count + "," + first(q.getResultSet());
+    });
+    show("batch that fails", () -> {
+      Statement q = c.createStatement();
+      q.addBatch("INSERT INTO kept VALUES (50, 'x')");
+      q.addBatch("INSERT INTO movies (id, title) VALUES (1, 'again')");
+      return state(() -> q.executeBatch().length)
+          + " " + first(c.createStatement().executeQuery("SELECT count(*) FROM kept WHERE id = 50"));
+    });
+    show("parameter of wrong type", () -> {
+      PreparedStatement q = c.prepareStatement("SELECT ?::INTEGER");
+      q.setString(1, "x");
+      return state(() -> q.executeQuery());
+    });
+    show("date that is none", () -> {
+      PreparedStatement q = c.prepareStatement("SELECT id FROM movies WHERE released = ?");
+      q.setObject(1, "2024-13-01", Types.OTHER);
+      return state(() -> q.executeQuery());
+    });
+    show("NUL", () -> {
+      PreparedStatement q = c.prepareStatement("SELECT ?");
+      q.setString(1, "a\0b");
+      return state(() -> q.executeQuery());
+    });
+    show("after NUL", () -> first(c.createStatement().executeQuery("SELECT 42")));
+    show("large statement", () -> {
+      String text = "x".repeat(3_000_000);
+      return first(c.createStatement().executeQuery("SELECT length('" + text + "')"));
+    });
+    show("unknown database", () ->
+        state(() -> DriverManager.getConnection(arguments[0].replace("/shop", "/nope"))));
+    show("position", () -> {
+      try {
+        return c.createStatement().executeQuery("SELECT id,\n nope, LLM_FILTER('x', title) FROM movies");
+      } catch (org.postgresql.util.PSQLException error) {
+        return error.getServerErrorMessage().getPosition();
+      }
+    });
+    show("time limit", () -> {
+      Statement q = c.createStatement();
+      q.setQueryTimeout(1);
+      String slow = "SELECT sum(hash(a.i * b.i)) FROM range(1000000) a(i), range(1000000) b(i)";
+      return state(() -> q.executeQuery(slow)) + " " + first(c.createStatement().executeQuery("SELECT 42"));
+    });
+    show("cancel", () -> cancelled(arguments[1]));
     show("state", () -> c.createStatement().executeQuery("SELECT nope"));
     show("notice", () -> {
       Statement s = c.createStatement();

@@ -71,6 +71,14 @@ def test_the_type_follows_from_the_place(
     assert run(served, lambda c: c.fetchval(sql, *values)) == found
 
 
+@pytest.mark.parametrize(("kind", "value"), [("text", "a\0b"), ("text[]", ["x", "a\0b"])])
+def test_a_text_with_nul_is_refused(served: Running, kind: str, value: Any) -> None:
+    """The driver sends it, in binary; any client that reads it back would lose what follows."""
+    with pytest.raises(asyncpg.CharacterNotInRepertoireError, match=r"\$1 holds a NUL"):
+        run(served, lambda c: c.fetchval(f"SELECT $1::{kind}", value))
+    assert run(served, lambda c: c.fetchval("SELECT $1::bytea", b"a\0b")) == b"a\0b"
+
+
 def test_rows_are_stored_and_changed(served: Running) -> None:
     async def work(c: Any) -> list[Any]:
         await c.execute("CREATE TEMP TABLE kept (id INTEGER, name VARCHAR, moment TIMESTAMP)")

@@ -236,6 +236,11 @@ def test_copy_that_fails_stores_nothing(pg: psycopg.Connection) -> None:
     for text in (b"1\nx\n", b"1\n2\t3\n"):
         with pytest.raises(psycopg.Error), pg.cursor().copy("COPY empty_still FROM STDIN") as copy:
             copy.write(text)
+    with (
+        pytest.raises(psycopg.errors.CharacterNotInRepertoire),
+        pg.cursor().copy("COPY empty_still FROM STDIN") as copy,
+    ):
+        copy.write(b"1\n\0\n")
     with pytest.raises(ZeroDivisionError), pg.cursor().copy("COPY empty_still FROM STDIN") as copy:
         copy.write(b"1\n")
         raise ZeroDivisionError

@@ -17,7 +17,7 @@ from sqlglot.tokenizer_core import TokenType
 
 from quackllm.optimizer.sql import literal
 from quackllm.server.pgwire import statements
-from quackllm.server.pgwire.errors import SqlState, WireError
+from quackllm.server.pgwire.errors import SqlState, WireError, nul_in
 
 
 def numbered(sql: str) -> str:
@@ -91,7 +91,7 @@ def _of_python(value: Any, kind: str) -> str:
         return "TRUE" if value else "FALSE"
     if isinstance(value, str):
         if "\0" in value:
-            raise WireError(SqlState.INVALID_TEXT, "a text parameter holds a NUL character")
+            raise nul_in("a parameter")
         return literal(value) if kind == "VARCHAR" else f"CAST({literal(value)} AS {kind})"
     if isinstance(value, (bytes, memoryview)):
         return f"unhex('{bytes(value).hex()}')"

@@ -44,5 +44,8 @@ class _Kept:
     def project(self, items: str) -> Any:
         return self._rows.project(items)
 
+    def sql_query(self) -> Any:
+        return self._rows.sql_query()
+
     def to_arrow_reader(self, size: int) -> Any:
         return self._rows.to_arrow_reader(size)

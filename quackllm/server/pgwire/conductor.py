@@ -245,7 +245,8 @@ class Conductor:
         if parsed.kind in TRANSACTION_CONTROL:
             self._portals.clear()
             if parsed.kind in (Kind.COMMIT, Kind.ROLLBACK):
-                self._cursors.close_all()
+                is_failed = self._transactions.state == "E"
+                self._cursors.end(committed=parsed.kind is Kind.COMMIT and not is_failed)
             return self._commands.transaction(parsed)
         self._transactions.check()
         self._role.check(parsed)

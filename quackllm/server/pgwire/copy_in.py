@@ -12,7 +12,7 @@ from quackllm.optimizer.sql import literal
 from quackllm.server.pgwire import calls
 from quackllm.server.pgwire.copy_options import CopyOptions
 from quackllm.server.pgwire.encoding import BINARY, TEXT
-from quackllm.server.pgwire.errors import SqlState, WireError
+from quackllm.server.pgwire.errors import SqlState, WireError, nul_in
 from quackllm.server.pgwire.parameters import sql_literal
 from quackllm.server.pgwire.types import Column, Form
 
@@ -47,7 +47,9 @@ class CopyIn:
         )
 
     def put(self, data: bytes) -> None:
-        """Take a piece."""
+        """Take a piece. Raises `WireError` for what cannot be in a stream, and `OSError`."""
+        if self.form == TEXT and b"\0" in data:
+            raise nul_in("the stream of COPY")
         self._file.write(data)
 
     def give_up(self) -> None:

@@ -49,6 +49,7 @@ class _Cursor:
     open: Open
     describe: Describe
     rows: Rows | None = None
+    is_held: bool = False
 
 
 class Cursors:
@@ -97,16 +98,27 @@ class Cursors:
         wanted = formats_for(formats, len(rows.columns)) if formats else rows.formats
         return Outcome(rows.part(count, wanted), "FETCH", counted=True)
 
-    def close_all(self) -> None:
-        """Forget all cursors, those with hold that have run excepted."""
-        kept = {}
-        for name, cursor in self._cursors.items():
-            if cursor.declaration.hold and cursor.rows is not None:
+    def end(self, *, committed: bool) -> None:
+        """End a transaction: with it end its cursors, those with hold only if it is undone.
+
+        One that has not run is forgotten too. Raises DuckDB's error about rows to be held.
+        """
+        cursors, self._cursors = self._cursors, {}
+        for name, cursor in cursors.items():
+            if committed and cursor.declaration.hold and cursor.rows is not None:
                 cursor.rows.hold()
-                kept[name] = cursor
+                cursor.is_held = True
+            if cursor.is_held:
+                self._cursors[name] = cursor
             elif cursor.rows is not None:
                 cursor.rows.close()
-        self._cursors = kept
+
+    def close_all(self) -> None:
+        """Forget all cursors."""
+        for cursor in self._cursors.values():
+            if cursor.rows is not None:
+                cursor.rows.close()
+        self._cursors.clear()
 
     def _fetched(self, parsed: Parsed) -> tuple[_Cursor, int]:
         found = _FETCH.match(parsed.sql)
@@ -125,7 +137,7 @@ class Cursors:
 
     def _close(self, parsed: Parsed) -> Outcome:
         if parsed.words[1:] == ("ALL",):
-            self._cursors.clear()
+            self.close_all()
             return Outcome(None, "CLOSE CURSOR ALL")
         found = _CLOSE.match(parsed.sql)
         if found is None:

@@ -17,6 +17,8 @@ class SqlState(StrEnum):
     FEATURE_NOT_SUPPORTED = "0A000"
     NUMERIC_OUT_OF_RANGE = "22003"
     INVALID_DATETIME = "22007"
+    DATETIME_OVERFLOW = "22008"
+    CHARACTER = "22021"
     INVALID_PARAMETER = "22023"
     BAD_COPY_FORMAT = "22P04"
     INVALID_TEXT = "22P02"
@@ -83,6 +85,11 @@ class WireError(Exception):
         self.position = position
 
 
+def nul_in(what: str) -> WireError:
+    """Return the error for a text that holds NUL, which clients take for the end of a text."""
+    return WireError(SqlState.CHARACTER, f"{what} holds a NUL character, which no text may")
+
+
 _BY_CLASS: tuple[tuple[type[BaseException], SqlState], ...] = (
     (errors.StatementCancelled, SqlState.CANCELED),
     (errors.SettingError, SqlState.INVALID_PARAMETER),
@@ -119,6 +126,7 @@ _BY_WORDS: tuple[tuple[str, SqlState], ...] = (
     (r"already exists", SqlState.DUPLICATE_TABLE),
     (r"must appear in the GROUP BY", SqlState.GROUPING),
     (r"Cannot (?:compare|mix|combine)|Could not find a common type", SqlState.DATATYPE_MISMATCH),
+    (r"(?:date|time|timestamp) field value out of range", SqlState.DATETIME_OVERFLOW),
     (r"out of range|Overflow", SqlState.NUMERIC_OUT_OF_RANGE),
     (r"invalid (?:date|time|timestamp) field", SqlState.INVALID_DATETIME),
     (r"NOT NULL constraint", SqlState.NOT_NULL),
@@ -141,9 +149,43 @@ _WORDED = (
 )
 """Classes whose messages are looked at: elsewhere the words may be the user's data."""
 
+_BY_NAME = {
+    name.removesuffix("Exception").lower(): kind
+    for name, kind in vars(duckdb).items()
+    if isinstance(kind, type) and issubclass(kind, duckdb.Error)
+}
+"""DuckDB's classes of errors by what their messages begin with, without blanks."""
+
 _EXCERPT = re.compile(r"\n\nLINE (\d+): (.*)\n( *\^+)", re.DOTALL)
 _HINTS = re.compile(r"\n(?:Did you mean|Candidate bindings|Hint:|\s*Candidate functions)[\s\S]*$")
 _LIMIT = re.compile(r"\bllm_max_\w+")
+
+
+def of_stream(error: Exception) -> Exception:
+    """Return DuckDB's error for what reading its rows through Arrow has made of it.
+
+    Arrow keeps the message alone: 'Conversion Error: ...' in an `OSError`.
+    """
+    name, found, _ = str(error).partition(" Error: ")
+    kind = _BY_NAME.get(name.replace(" ", "").lower())
+    if isinstance(error, duckdb.Error) or not found or kind is None:
+        return error
+    return kind(str(error))
+
+
+def moved_up(error: Exception, lines: int | None) -> Exception:
+    """Count the line of an error's excerpt without those before it; without a place for None."""
+    message = str(error)
+    found = _EXCERPT.search(message)
+    if found is None or lines == 0 or not isinstance(error, duckdb.Error):
+        return error
+    head, tail = message[: found.start()], message[found.end() :]
+    if lines is None or int(found[1]) <= lines:
+        return type(error)(head + tail)
+    number = str(int(found[1]) - lines)
+    shorter = len(found[1]) - len(number)
+    place = f"\n\nLINE {number}: {found[2]}\n{found[3][shorter:]}"
+    return type(error)(head + place + tail)
 
 
 def wire_error(error: BaseException, sql: str) -> WireError:

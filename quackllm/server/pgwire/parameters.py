@@ -17,7 +17,7 @@ from typing import NoReturn
 from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.optimizer.sql import literal
-from quackllm.server.pgwire.errors import SqlState, WireError
+from quackllm.server.pgwire.errors import SqlState, WireError, nul_in
 from quackllm.server.pgwire.types import ARRAY_OIDS
 
 UNKNOWN = 705
@@ -129,10 +129,9 @@ def sql_literal(value: bytes | None, oid: int, form: int, number: int) -> str:
     try:
         if form == 1:
             return _binary(value, oid)
-        text = value.decode()
-        if "\0" in text:
-            raise ValueError("NUL")
-        return _text(text, oid)
+        return _text(value.decode(), oid)
+    except _NulCharacter:
+        raise nul_in(f"parameter ${number}") from None
     except (ValueError, struct.error, OverflowError, IndexError):
         state = SqlState.INVALID_BINARY if form == 1 else SqlState.INVALID_TEXT
         kind = duckdb_type(oid)
@@ -143,7 +142,13 @@ def sql_literal(value: bytes | None, oid: int, form: int, number: int) -> str:
 # Text
 
 
+class _NulCharacter(Exception):
+    """A text holds one."""
+
+
 def _text(text: str, oid: int) -> str:
+    if "\0" in text:
+        raise _NulCharacter
     if oid in _TEXTS:
         return literal(text)
     if oid in _INTEGERS:

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from quackllm.server.pgwire.encoding import ARROW, BINARY, TEXT, encode_rows
-from quackllm.server.pgwire.errors import SqlState, WireError
+from quackllm.server.pgwire.errors import SqlState, WireError, moved_up, of_stream
 from quackllm.server.pgwire.types import Column, Sql, WireType, arrow_sql_type, wire_type
+
+_OF_STREAMS = (duckdb.Error, pa.ArrowException, OSError)
+"""What reading DuckDB's rows as a stream of Arrow may raise."""
 
 BATCH_ROWS = 20_480
 """Rows that are encoded and sent at a time."""
@@ -38,7 +42,11 @@ class Rows:
         self.formats = tuple(formats)
         self._relation: Any = relation  # keeps what it reads from alive
         self._rest: pa.RecordBatch | None = None
-        reader = converted(relation, columns, formats).to_arrow_reader(BATCH_ROWS)
+        self._sent = converted(relation, columns, formats)
+        try:
+            reader = self._sent.to_arrow_reader(BATCH_ROWS)
+        except duckdb.Error as error:
+            raise self._told(error) from None
         self._batches: Iterator[pa.RecordBatch] = iter(reader)
         self._held = False
         self._schema = reader.schema
@@ -48,7 +56,7 @@ class Rows:
         """Make a result of values that we have ourselves, as text or numbers."""
         rows = cls.__new__(cls)
         rows.columns, rows.formats = tuple(columns), tuple(formats)
-        rows._relation = rows._rest = None
+        rows._relation = rows._rest = rows._sent = None
         rows._batches = iter(table.combine_chunks().to_batches())
         rows._held = True
         rows._schema = table.schema
@@ -80,7 +88,7 @@ class Rows:
             left -= batch.num_rows
         part = Rows.__new__(Rows)
         part.columns, part.formats = self.columns, self.formats
-        part._relation = part._rest = None
+        part._relation = part._rest = part._sent = None
         part._batches, part._held, part._schema = iter(taken), True, self._schema
         if tuple(formats) != self.formats:
             raise WireError(
@@ -110,9 +118,9 @@ class Rows:
         return self._rest is None
 
     def hold(self) -> None:
-        """Read what is left into memory."""
+        """Read what is left into memory. Raises DuckDB's error about these rows, once."""
         if not self._held:
-            self._batches = iter(list(self._batches))
+            self._batches = iter(list(iter(self._read, None)))
             self._held, self._relation = True, None
 
     def close(self) -> None:
@@ -123,11 +131,32 @@ class Rows:
         if self._rest is not None:
             batch, self._rest = self._rest, None
             return batch
-        for batch in self._batches:
+        while (batch := self._read()) is not None:
             if batch.num_rows:
                 return batch
         self._held, self._relation = True, None
         return None
+
+    def _read(self) -> pa.RecordBatch | None:
+        try:
+            return next(self._batches, None)
+        except _OF_STREAMS as error:
+            failure = self._told(error)
+            self.close()  # else whoever frees the connection would meet the error again
+            raise failure from None
+
+    def _told(self, error: Exception) -> Exception:
+        """Return an error of the rows as DuckDB's, its place counted in the relation's text."""
+        found = of_stream(error)
+        if self._sent is self._relation or self._relation is None:
+            return found
+        return moved_up(found, _lines_before(self._sent, self._relation))
+
+
+def _lines_before(projected: Any, relation: Any) -> int | None:
+    """How many lines DuckDB has put before the text of a relation; None if it is not there."""
+    head, found, _ = str(projected.sql_query()).partition(str(relation.sql_query()))
+    return head.count("\n") if found else None
 
 
 def converted(relation: Any, columns: Sequence[Column], formats: Sequence[int]) -> Any:

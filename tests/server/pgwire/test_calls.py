@@ -115,6 +115,17 @@ def test_cancel_frees_the_model_within_a_second_and_the_session_goes_on() -> Non
         assert connection.execute("SELECT 42").fetchone() == (42,)
 
 
+def test_a_cancel_among_the_rows_ends_them_and_the_session_goes_on(served: Running) -> None:
+    with psycopg.connect(served.dsn, autocommit=True) as connection:
+        rows = connection.cursor().stream("SELECT i, DATE '2020-01-01' FROM range(50000000) r(i)")
+        assert next(iter(rows))[0] == 0
+        connection.cancel_safe()
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            for _ in rows:
+                pass
+        assert connection.execute("SELECT 42").fetchone() == (42,)
+
+
 def test_a_wrong_secret_cancels_nothing() -> None:
     with running(fake=slow_server()) as served, Wire(served.port) as client:
         key = next(body for kind, body in client.start() if kind == b"K")
