@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
+import gc
 import math
 import subprocess
 import threading
@@ -40,6 +41,13 @@ QUESTION = "SELECT id, LLM_FILTER('Is it odd?', synopsis) AS odd FROM movies"
 def served() -> Iterator[Flying]:
     with flying() as server:
         yield server
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """What the driver says when it is collected is not for the tests of another module."""
+    yield
+    gc.collect()
 
 
 def connect(served: Flying, **options: str) -> Any:
