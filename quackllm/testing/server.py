@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from quackllm.engine.loop import LoopThread
 from quackllm.engine.providers.base import Reply, Request
+from quackllm.testing.compact_schemas import schema_of
 from quackllm.testing.embeddings import embedding_requests, embeddings_body, tokens_of
 from quackllm.testing.fake_provider import deterministic_answer, estimated_usage
 from quackllm.testing.http_faults import context_exceeded_body, error_body
@@ -347,7 +348,8 @@ def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
     if flavor == "vllm" and "json" in structured:
         return JsonAnswer(json.dumps(structured["json"]))
     if flavor == "vllm" and "regex" in structured:
-        return _listed_numbers(structured["regex"])
+        schema = schema_of(structured["regex"])
+        return _listed_numbers(structured["regex"]) if schema is None else JsonAnswer(schema)
     if flavor == "llama.cpp" and "[0-9]" in body.get("grammar", ""):
         return _listed_numbers(body["grammar"])
     if flavor == "llama.cpp" and "grammar" in body:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from quackllm.engine.providers.compact_json import compact_json_regex
 from quackllm.engine.providers.numbers import number_grammar, number_regex
 from quackllm.udfs.base import AnswerForm, Choice, Embedding, FreeText, JsonAnswer, Number
 
@@ -77,7 +78,9 @@ def constraint(form: AnswerForm, kind: ServerKind) -> Constraint:
             return Constraint({"structured_outputs": {"choice": list(form.labels)}})
         if isinstance(form, Number):
             return Constraint({"structured_outputs": {"regex": number_regex(form)}})
-        return Constraint({"structured_outputs": {"json": form.as_dict()}})
+        compact = compact_json_regex(form.as_dict())
+        held = {"json": form.as_dict()} if compact is None else {"regex": compact}
+        return Constraint({"structured_outputs": held})
     if kind is ServerKind.LLAMA_CPP:
         if isinstance(form, Choice):
             return Constraint({"grammar": choice_grammar(form.labels)})
