@@ -67,6 +67,7 @@ class FakeServer:
     latency: seconds before each completion is answered.
     metrics: what `/metrics` answers, for the flavor 'vllm'; 404 without.
     keep: number of latest requests kept in `received`.
+    counts_cached: whether replies say how many prompt tokens were cached.
     rate_limit: (requests, seconds): completions answered in any window of so many seconds;
         more get 429. What is left is told in x-ratelimit headers.
 
@@ -89,6 +90,7 @@ class FakeServer:
         port: int = 0,
         keep: int = 1000,
         rate_limit: tuple[int, float] | None = None,
+        counts_cached: bool = True,
     ) -> None:
         self.flavor = flavor
         self.models = tuple(models)
@@ -105,6 +107,7 @@ class FakeServer:
         self._latency = latency
         self._metrics = metrics
         self._port = port
+        self._counts_cached = counts_cached
         self._window = None if rate_limit is None else Window(*rate_limit)
         self._connections: set[HttpProtocol] = set()
         self._thread = LoopThread()
@@ -223,6 +226,8 @@ class FakeServer:
             text = context_exceeded_body(self.flavor, tokens, self.context_window)
             return HttpResponse(400, text.encode())
         completion = _completion(name, reply)
+        if not self._counts_cached:
+            completion["usage"]["prompt_tokens_details"] = None
         if body.get("logprobs"):
             completion["choices"][0]["logprobs"] = _logprobs(request, reply.text)
         return self._or_fault(request, json.dumps(completion).encode(), told)

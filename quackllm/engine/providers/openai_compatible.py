@@ -33,7 +33,7 @@ from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
 from quackllm.engine.providers.short_labels import ShortLabels
-from quackllm.engine.providers.vllm_metrics import advice
+from quackllm.engine.providers.vllm_metrics import UNTOLD_CACHED_TOKENS, advice
 from quackllm.errors import (
     CallError,
     ModelNotFound,
@@ -63,6 +63,8 @@ _STREAK_THAT_STOPS = 3
 # Up to so many times the calls in flight that servers of a kind usually take are tried.
 _GROWTH = 4
 _CONNECTIONS_BEYOND_CALLS = 4
+# So many replies without a count of cached tokens mean that the server does not count them.
+_REPLIES_THAT_TELL = 32
 _CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
 _GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
 _SHORTEST_PREFIX = {ServerKind.OPENAI: 1024}
@@ -126,6 +128,7 @@ class OpenAICompatible:
         self._sends_temperature = True
         self._has_answered = False
         self._refused_in_a_row = 0
+        self._silent_on_cached = 0
 
     @property
     def model(self) -> str:
@@ -245,10 +248,22 @@ class OpenAICompatible:
 
     def _read(self, completion: object, request: Request, limits: Constraint) -> Reply:
         reply = read_reply(completion, request, limits)
-        # vLLM counts cached tokens only when it was started to, which its replies show.
-        if reply.usage.cached_tokens is not None and not self._capabilities.reports_cached_tokens:
-            self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
+        if not self._capabilities.reports_cached_tokens:
+            self._look_for_cached_tokens(reply.usage)
         return reply
+
+    def _look_for_cached_tokens(self, usage: Usage) -> None:
+        """Find out whether vLLM counts cached tokens: only its replies show it.
+
+        It leaves the count out of replies without any, so one reply says nothing.
+        """
+        if usage.cached_tokens is not None:
+            self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
+            return
+        self._silent_on_cached += 1
+        caches = self._kind is ServerKind.VLLM and self._capabilities.cache_tokens != 0
+        if caches and self._silent_on_cached == _REPLIES_THAT_TELL:
+            self._notify(f"{self.endpoint}: {UNTOLD_CACHED_TOKENS}")
 
     def _constraint(self, form: AnswerForm) -> Constraint:
         known = self._constraints.get(form)

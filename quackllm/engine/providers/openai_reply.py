@@ -81,12 +81,16 @@ def read_first_tokens(completion: object) -> tuple[Distribution, Usage]:
 
 
 def read_usage(usage: object) -> Usage:
-    """Return the tokens that a server reports; what it does not report is 0, or None."""
-    cached = _member(_member(usage, "prompt_tokens_details"), "cached_tokens")
+    """Return the tokens that a server reports; what it does not report is 0, or None.
+
+    A prompt of which more was cached than it had tokens is no report of cached tokens.
+    """
+    prompt = _count(_member(usage, "prompt_tokens")) or 0
+    cached = _count(_member(_member(usage, "prompt_tokens_details"), "cached_tokens"))
     return Usage(
-        prompt_tokens=_count(_member(usage, "prompt_tokens")) or 0,
+        prompt_tokens=prompt,
         completion_tokens=_count(_member(usage, "completion_tokens")) or 0,
-        cached_tokens=_count(cached),
+        cached_tokens=cached if cached is None or cached <= prompt else None,
     )
 
 

@@ -11,6 +11,11 @@ _LABEL = re.compile(r'(\w+)="([^"]*)"')
 # A block is reused only whole. Instruction and first fields of a row are rarely longer.
 _LARGEST_USEFUL_BLOCK = 64
 
+UNTOLD_CACHED_TOKENS = (
+    "this vLLM server does not say how many prompt tokens came from its prefix cache; started "
+    "with --enable-prompt-tokens-details it would, and EXPLAIN ANALYZE could show it"
+)
+
 
 @dataclass(frozen=True)
 class PrefixCache:

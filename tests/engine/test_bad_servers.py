@@ -1,0 +1,141 @@
+"""Servers that are wrong, odd or in trouble: right rows, or an error that says what to do."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import quackllm
+from quackllm.engine.connection import Connection
+from quackllm.engine.providers.base import Reply, Request, Usage
+from quackllm.errors import ModelNotFound
+from quackllm.testing import FakeServer
+from quackllm.udfs.base import Choice
+
+LONG = [" ".join([f"reason number {n}"] * 40) for n in range(3)]
+SHARED = ["New", "New York", "New Jersey", "Newark"]
+FOREIGN = ["положительный", "отрицательный", "负面", "正面", "סביר", "😀", "ça va"]
+
+
+def connect(server: FakeServer, **settings: Any) -> Connection:
+    told: dict[str, Any] = {"cache_path": ":memory:", "progress": False, **settings}
+    return quackllm.connect(base_url=server.base_url, **told)
+
+
+def test_an_address_without_the_api_says_how_an_address_ends() -> None:
+    with FakeServer() as server:
+        con = quackllm.connect(
+            base_url=server.base_url.removesuffix("/v1"), model="m", progress=False
+        )
+        with con, pytest.raises(ModelNotFound, match="usually ends in /v1"):
+            con.execute("SELECT LLM('x', 'y')")
+
+
+@pytest.mark.parametrize("flavor", ["openai", "vllm", "llama.cpp", "ollama"])
+def test_a_row_of_20_000_tokens_in_a_window_of_8k_is_null_and_told(flavor: Any) -> None:
+    with FakeServer(flavor=flavor, context_window=8192) as server, connect(server) as con:
+        found = con.execute(
+            "SELECT n, LLM_FILTER('good?', repeat('four', n)) IS NULL "
+            "FROM (VALUES (10), (20000), (30)) v(n) ORDER BY n"
+        ).fetchall()
+        assert found == [(10, False), (30, False), (20000, True)]
+        [(cause, message)] = con.execute("SELECT cause, message FROM llm_errors()").fetchall()
+    assert cause == "context window exceeded"
+    assert "8192" in message
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        ("LLM_FILTER('good?', n)", "Certainly! I would say that it is rather good."),
+        ("LLM_CLASSIFY(n, ['red', 'green'])", "It might be red or green."),
+        ("LLM_SCORE('how good?', n)", "a solid eight"),
+        ("LLM_EXTRACT(n, {'price': 'DOUBLE'})", "the price is not stated"),
+    ],
+)
+def test_a_server_that_ignores_constraints_gives_null_and_a_record(call: str, said: str) -> None:
+    with FakeServer(flavor="vllm", answer=lambda _: said) as server, connect(server) as con:
+        assert con.execute(f"SELECT {call} FROM range(3) r(n)").fetchall() == [(None,)] * 3
+        causes = con.execute("SELECT cause, count(*) FROM llm_errors() GROUP BY 1").fetchall()
+    assert causes == [("invalid answer", 3)]
+
+
+@pytest.mark.parametrize("cached", [-5, 10**9, None])
+def test_a_wrong_report_of_cached_tokens_counts_as_none(cached: int | None) -> None:
+    def answer(_: Request) -> Reply:
+        return Reply("yes", Usage(50, 1, cached))
+
+    with (
+        FakeServer(flavor="vllm", answer=answer, counts_cached=cached is not None) as server,
+        connect(server, input_price=1, output_price=1, cached_input_price=0.1) as con,
+    ):
+        rows = con.execute("SELECT LLM_FILTER('good?', n) FROM range(4) r(n)").fetchall()
+        assert rows == [(True,)] * 4
+        told = con.execute(
+            "SELECT prompt_tokens, cached_tokens, cost FROM llm_queries()"
+        ).fetchall()
+    assert told == [(200, None, pytest.approx(204e-6))]
+
+
+def test_a_vllm_that_reports_no_cached_tokens_is_told_the_flag_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "quackllm"),
+        FakeServer(flavor="vllm", counts_cached=False) as server,
+        connect(server) as con,
+    ):
+        con.execute("SELECT LLM_FILTER('good?', n) FROM range(20) r(n)").fetchall()
+        assert "--enable-prompt-tokens-details" not in caplog.text
+        con.execute("SELECT LLM_FILTER('good?', n) FROM range(100, 200) r(n)").fetchall()
+    assert caplog.text.count("--enable-prompt-tokens-details") == 1
+
+
+def test_closed_metrics_leave_the_cache_unknown_and_the_rows_right() -> None:
+    with (
+        FakeServer(flavor="vllm", metrics=None) as server,
+        FakeServer(flavor="vllm", metrics="# nothing of interest") as other,
+    ):
+        rows = []
+        for each in (server, other):
+            with connect(each) as con:
+                rows.append(
+                    con.execute("SELECT LLM('x', n) FROM range(20) r(n) ORDER BY n").fetchall()
+                )
+                shown = con.execute("SELECT prefix_granularity, cache_tokens FROM llm_models()")
+                assert shown.fetchall() == [(None, None)]
+        assert rows[0] == rows[1]
+
+
+def label_of_row(labels: list[str]) -> Callable[[Request], Reply]:
+    """Say the label whose number stands in the row, a character per token, as a model would."""
+
+    def answer(request: Request) -> Reply:
+        whole = labels[int("".join(filter(str.isdigit, request.fields)))]
+        assert not isinstance(request.answer, Choice) or whole in request.answer.labels
+        if not isinstance(request.answer, Choice):  # asked for in a JSON document
+            return Reply(f'{{"answer": "{whole}"}}', Usage(10, 10))
+        said = whole[: request.max_tokens]
+        return Reply(said, Usage(10, len(said)), truncated=request.max_tokens <= len(whole))
+
+    return answer
+
+
+@pytest.mark.parametrize("flavor", ["vllm", "llama.cpp", "openai"])
+@pytest.mark.parametrize("labels", [LONG, SHARED, FOREIGN], ids=["long", "shared", "foreign"])
+def test_odd_labels_come_back_as_they_are(flavor: Any, labels: list[str]) -> None:
+    with (
+        FakeServer(flavor=flavor, answer=label_of_row(labels)) as server,
+        connect(server) as con,
+    ):
+        listed = ", ".join(f"'{label}'" for label in labels)
+        rows = con.execute(
+            f"SELECT n, LLM_CLASSIFY('item ' || n, [{listed}]) "
+            f"FROM range({len(labels)}) r(n) ORDER BY n"
+        ).fetchall()
+        errors = con.execute("SELECT message FROM llm_errors()").fetchall()
+    assert errors == []
+    assert rows == list(enumerate(labels))
