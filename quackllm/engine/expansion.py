@@ -28,6 +28,9 @@ Read = Callable[[str], exp.Expr | None]
 KEPT = ("sample", "pivots", "joins", "laterals")
 """What may stand beside a name in FROM and stays there."""
 
+BY_TEXT = frozenset({"query", "query_table"})
+"""Functions that read what a text names, which is not written out."""
+
 DEEPEST = 32
 """Views over views over ... that are followed."""
 
@@ -61,7 +64,10 @@ class Expansion:
     def reads(self, tree: exp.Expr) -> bool:
         """Whether a statement names a view or a macro that may call a model."""
         tables = (self._view(table, None) for table in tree.find_all(exp.Table))
-        return any(tables) or any(node.name in self._names for node in tree.find_all(exp.Anonymous))
+        return any(tables) or any(
+            node.name in self._names or node.name.lower() in BY_TEXT
+            for node in tree.find_all(exp.Anonymous)
+        )
 
     def expanded(self, root: exp.Expr) -> exp.Expr | None:
         """Return the tree with the definitions that call a model; None if it has none."""

@@ -87,8 +87,10 @@ class Session:
         return self.mentions_stored(sql) and self._planner.reads_stored(sql)
 
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
-        """Run a SELECT and keep its rows."""
+        """Run a query and keep its rows."""
         with self._running(sql, settings) as run:
+            if split(sql)[0].first_word == "SUMMARIZE":
+                sql = f"FROM ({sql})"  # DuckDB 1.x describes and stores no other form of it
             planned = self._affordable(sql, parameters, settings, run)
             table = self._executed(planned, parameters, settings, run)
         return StoredResult(table, planned.schema)

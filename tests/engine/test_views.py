@@ -286,3 +286,12 @@ def test_a_registered_object_hides_a_view(views: Connection, fake: FakeProvider)
     views.unregister("moods")
     assert len(views.execute("FROM moods").fetchall()) == 30
     assert fake.calls > 0
+
+
+@pytest.mark.parametrize("method", ["sql", "execute"])
+def test_a_view_with_calls_is_summarized(method: str) -> None:
+    with quackllm.connect(provider=FakeProvider(), progress=False) as con:
+        con.execute("CREATE VIEW v AS SELECT LLM('x', i) AS said FROM range(3) r(i)")
+        [row] = getattr(con, method)("SUMMARIZE v").fetchall()
+        assert row[:2] == ("said", "VARCHAR")
+        assert con.llm_engine.history[-1].calls == 3

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from quackllm.engine.expansion import BY_TEXT
 from quackllm.engine.settings import PREFIX, Settings
 from quackllm.errors import SettingError
 from quackllm.optimizer.naive import FUNCTION
@@ -24,7 +25,7 @@ _ALLOWED = "allowed_models"
 _OF_MODELS = frozenset({"model", "base_url", "provider", "api_key", _ALLOWED})
 """Settings that choose who answers."""
 
-_INDIRECT = frozenset({FUNCTION.upper(), "QUERY"})
+_INDIRECT = frozenset({FUNCTION.upper(), *map(str.upper, BY_TEXT)})
 """Functions by which a statement could ask a model behind the engine's back."""
 
 
@@ -69,6 +70,8 @@ class Role:
         if words[:1] in (("SET",), ("RESET",), ("PRAGMA",)):
             for word in words[1:4]:
                 self.check_setting(word, parsed.statement.tokens[-1].text)
+        if self.verifier is not None:
+            self._check_user_stays(parsed)
         if self.models is not None and "MODEL" in words[1:4] and words[0] in ("CREATE", "DROP"):
             raise _denied(f"role {self.name} may not {words[0].lower()} models")
         if self.is_limited:
@@ -88,6 +91,15 @@ class Role:
                 f"role {self.name} may not change {PREFIX}{name}",
                 f"It may use {', '.join(self.models)}." if is_choice and self.models else "",
             )
+
+    def _check_user_stays(self, parsed: Parsed) -> None:
+        """Refuse SET ROLE and SET SESSION AUTHORIZATION to another than the user that logged in."""
+        words = [word for word in parsed.words[:4] if word not in ("SESSION", "LOCAL")]
+        if words[:1] != ["SET"] or words[1:2] not in (["ROLE"], ["AUTHORIZATION"]):
+            return
+        wanted = parsed.statement.tokens[-1].text
+        if wanted != self.name and wanted.upper() not in ("NONE", "DEFAULT"):
+            raise _denied(f"role {self.name} may not become {wanted}")
 
     def _check_calls_are_its_own(self, words: Sequence[str]) -> None:
         """Refuse what DuckDB runs without the engine's knowing whose statement it is."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from quackllm.engine.statement import is_query
 from quackllm.server.pgwire import calls, types
 from quackllm.server.pgwire.errors import SqlState, WireError
 from quackllm.server.pgwire.results import Rows, columns_of, formats_for, text_rows
@@ -112,7 +111,7 @@ class Worker:
         return Outcome(rows)
 
     def _query(self, parsed: Parsed, wanted_formats: Sequence[int]) -> Outcome:
-        if is_query(parsed.statement) and self.has_calls(parsed):
+        if self.has_calls(parsed):  # SUMMARIZE too, of a view with calls
             relation = calls.answered(self.connection, parsed.sql)
         else:
             relation = self._relation(parsed.sql)

@@ -52,12 +52,16 @@ def running(
     tables: str = TABLES,
     **settings: Any,
 ) -> Iterator[Running]:
-    """Serve a database called shop, and an empty one called other."""
+    """Serve a database called shop, and an empty one called other.
+
+    settings: of the connection to shop; with a base_url its server answers, not the fake.
+    """
     provider = fake or FakeProvider()
+    answering: dict[str, Any] = {} if "base_url" in settings else {"provider": provider}
     loop = LoopThread()
     options = {"python_enable_replacements": "false"}
     with (
-        quackllm.connect(config=options, provider=provider, progress=False, **settings) as shop,
+        quackllm.connect(config=options, progress=False, **answering, **settings) as shop,
         quackllm.connect(config=options, provider=provider, progress=False) as other,
     ):
         shop.execute(tables)
