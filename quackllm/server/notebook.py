@@ -23,6 +23,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.engine.statement import Statement, explain_of, is_query, split
+from quackllm.server.places import located
 
 ROWS_SHOWN = 20
 LONGEST_VALUE = 200
@@ -55,7 +56,8 @@ class ResultTable:
             for name, type_ in zip(self.relation.columns, self.relation.types, strict=True)
         )
         body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-        shown = f"first {ROWS_SHOWN} of {count:,} rows" if count > ROWS_SHOWN else f"{count:,} rows"
+        rows_of = f"{count:,} row{'' if count == 1 else 's'}"
+        shown = f"first {ROWS_SHOWN} of {rows_of}" if count > ROWS_SHOWN else rows_of
         notes = " · ".join(filter(None, [shown, html.escape(self.cost)]))
         return (
             f"<table><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>"
@@ -107,7 +109,10 @@ class LLMSQLMagics(Magics):
             for *_, plan in eval(_EXPLAIN, space, given):
                 print(plan.rstrip("\n"))
             return None
-        relation = eval(_SELECT, space, given)
+        try:
+            relation = eval(_SELECT, space, given)
+        except (duckdb.BinderException, duckdb.CatalogException) as error:
+            raise located(connection, error, statement.sql) from None
         if relation is None or not (is_query(statement) or relation.columns != ["Count"]):
             return None
         len(relation)  # runs it, so that what it cost is known
