@@ -80,7 +80,7 @@ class Conductor:
     def parse(self, sql: str) -> list[Parsed]:
         """Take a simple query apart."""
         self._current = None
-        self._portals.pop("", None)
+        self._drop_portal("")
         return statements.parse(sql)
 
     def configure(self, parameters: Mapping[str, str]) -> None:
@@ -133,6 +133,7 @@ class Conductor:
         self._current = prepared
         if message.portal and message.portal in self._portals:
             raise WireError(SqlState.DUPLICATE_CURSOR, f'portal "{message.portal}" already exists')
+        self._drop_portal(message.portal)
         self._drop_portal(message.portal)
         self._portals[message.portal] = self._portal(
             message.statement,
@@ -243,7 +244,7 @@ class Conductor:
 
     def _carried_out(self, parsed: Parsed, formats: Sequence[int]) -> Work:
         if parsed.kind in TRANSACTION_CONTROL:
-            self._portals.clear()
+            self._drop_portals()
             if parsed.kind in (Kind.COMMIT, Kind.ROLLBACK):
                 is_failed = self._transactions.state == "E"
                 self._cursors.end(committed=parsed.kind is Kind.COMMIT and not is_failed)
@@ -324,7 +325,7 @@ class Conductor:
         """Carry out Sync, or the end of a simple query."""
         self.several = False
         if self._transactions.state == "I":
-            self._portals.clear()
+            self._drop_portals()
         self._transactions.end_implicit()
 
     def failed(self) -> None:
@@ -353,6 +354,8 @@ class Conductor:
     def close(self) -> None:
         """End the session: roll back, close the connection."""
         try:
+            self._forget_all()
+            self._worker.drop()
             self._transactions.rollback()
         finally:
             self._catalog.close()
@@ -360,13 +363,18 @@ class Conductor:
 
     def _forget_all(self) -> None:
         self._statements.clear()
-        self._portals.clear()
+        self._drop_portals()
         self._cursors.close_all()
 
     def _forget(self, name: str) -> bool:
         return self._statements.pop(name, None) is not None
 
+    def _drop_portals(self) -> None:
+        for name in tuple(self._portals):
+            self._drop_portal(name)
+
     def _drop_portal(self, name: str) -> None:
+        """Forget a portal and its rows, which would else be read when something else is run."""
         portal = self._portals.pop(name, None)
         if portal is not None and isinstance(portal.work, Outcome) and portal.work.rows is not None:
             portal.work.rows.close()

@@ -123,6 +123,7 @@ _BY_WORDS: tuple[tuple[str, SqlState], ...] = (
     (r"Referenced table .* not found|Table with name .* does not exist", SqlState.UNKNOWN_TABLE),
     (r"Function with name .* does not exist|No function matches", SqlState.UNKNOWN_FUNCTION),
     (r"Schema with name .* does not exist", SqlState.UNKNOWN_SCHEMA),
+    (r"Values were not provided for", SqlState.UNKNOWN_PARAMETER),
     (r"already exists", SqlState.DUPLICATE_TABLE),
     (r"must appear in the GROUP BY", SqlState.GROUPING),
     (r"Cannot (?:compare|mix|combine)|Could not find a common type", SqlState.DATATYPE_MISMATCH),

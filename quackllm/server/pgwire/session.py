@@ -224,7 +224,6 @@ class Session:
             self._send_chunk(portal, chunk)
             limit -= chunk.rows
             await self._flush_if_much()
-        await self._in_thread(rows.hold)
         self._send(backend.PORTAL_SUSPENDED)
         return False
 

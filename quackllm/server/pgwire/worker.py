@@ -147,6 +147,12 @@ class Worker:
             self._open.hold()
             self._open = None
 
+    def drop(self) -> None:
+        """Give up the open result."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
 
 def _is_json(text: str) -> bool:
     try:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.server.pgwire.running import Running, Wire, error_fields, kinds, running
+from tests.server.pgwire.test_calls import wait_until
 
 
 def test_the_start_tells_what_drivers_wait_for(served: Running) -> None:
@@ -91,6 +92,29 @@ def test_a_portal_gives_its_rows_in_pieces(wire: Wire) -> None:
     answers = wire.answers()
     assert kinds(answers) == "12TDDsDDsDCZ"
     assert answers[-2][1] == b"SELECT 5\0"
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT", "bind", "leave"])
+def test_rows_that_nobody_fetches_are_not_read(served: Running, end: str) -> None:
+    """A result of 100 GB: a driver with a fetch size takes its first rows, and no more."""
+    with Wire(served.port) as client:
+        client.start()
+        client.query("BEGIN")
+        client.message(b"P", parse(b"", b"SELECT repeat('x', 1000) FROM range(100000000)"))
+        client.message(b"B", b"\0\0" + struct.pack("!HHH", 0, 0, 0))
+        for _ in range(2):
+            client.message(b"E", b"\0" + struct.pack("!i", 3))
+            client.message(b"S")
+        assert kinds(client.answers() + client.answers()) == "12DDDsZDDDsZ"
+        if end == "bind":
+            client.message(b"P", parse(b"", b"SELECT 1"))
+            client.message(b"B", b"\0\0" + struct.pack("!HHH", 0, 0, 0))
+            client.message(b"E", b"\0" + struct.pack("!i", 0))
+            client.message(b"S")
+            assert kinds(client.answers()) == "12DCZ"
+        elif end != "leave":
+            assert kinds(client.query(end)) == "CZ"
+    wait_until(lambda: len(served.server.registry) == 0)
 
 
 def test_two_portals_can_be_open_at_once(wire: Wire) -> None:
