@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.scope import calls_of, in_scope, rows_of
+from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 Leaf = Callable[[exp.Expr], bool]
@@ -53,9 +53,9 @@ def aliased_items(select: exp.Select) -> dict[str, exp.Expr]:
 
 
 def alias_uses(select: exp.Select) -> list[exp.Column]:
-    """Columns of a block with calls that have the name of an alias."""
+    """Columns of a block that have the name of an alias."""
     aliases = aliased_items(select)
-    if not aliases or not calls_of(select):
+    if not aliases:
         return []
     found: list[exp.Column] = []
     for clause in ALIASES_USED_IN:

@@ -193,4 +193,17 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT upper(a) AS g, LLM('p', g) FROM t1 LIMIT 9",
         disabled="inline_aliases",
     ),
+    _case(
+        "SELECT a AS x, z FROM (SELECT a, upper(a) AS x, x || '!' AS z FROM (SELECT * FROM t1 s3 "
+        "WHERE LLM_FILTER('p', a) OR b > 0) s) d"
+    ),
+    _case(
+        "SELECT a AS x, z FROM (SELECT a, upper(a) AS x, x || '!' AS z FROM (SELECT * FROM t1 s3 "
+        "WHERE LLM_FILTER('p', a) OR b > 0) s) d",
+        disabled="inline_aliases",
+    ),
+    _case(
+        "SELECT z FROM (SELECT LLM('p', a) AS x, x || '!' AS z FROM t1) d",
+        disabled="inline_aliases",
+    ),
 )

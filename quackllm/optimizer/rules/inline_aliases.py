@@ -2,7 +2,9 @@
 
 DuckDB lets WHERE, HAVING, QUALIFY, expressions in ORDER BY and other select items name a
 select alias. The planner needs to see the call behind the name, and conditions that guard
-a call are evaluated where the alias is not known.
+a call are evaluated where the alias is not known. In every block that has calls or reads a
+block with calls: rules move expressions of both. (An alias that DuckDB lets a block name stands
+for no subquery and for nothing volatile.)
 
 Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE c = 'a'
 After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a', 'b']) = 'a'
@@ -25,11 +27,12 @@ from quackllm.optimizer.split import (
     names_of,
     open_aliases,
 )
+from quackllm.optimizer.sql import has_calls
 
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
     """Replace aliases by what they name, unless a column of FROM has the name."""
-    if not any(alias_uses(select) for select in selects(plan.root)):
+    if not any(has_calls(select) and alias_uses(select) for select in selects(plan.root)):
         return plan
     root = plan.root.copy()
     inlined = [_inline(select, catalog) for select in selects(root)]
@@ -37,7 +40,7 @@ def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _inline(select: exp.Select, catalog: Catalog) -> bool:
-    if not alias_uses(select):
+    if not has_calls(select) or not alias_uses(select):
         return False
     names = names_of(select, catalog)
     changed = False

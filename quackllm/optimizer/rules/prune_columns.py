@@ -22,7 +22,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
-from quackllm.optimizer.split import is_columns, is_star
+from quackllm.optimizer.split import is_columns, is_star, open_aliases
 from quackllm.optimizer.sql import has_calls, own_nodes, raw
 
 DECIDING = ("distinct", "qualify")
@@ -83,11 +83,12 @@ def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
         return False
     pruned = False
     keys = _keys(select)
+    named_inside = {use.name.lower() for use in open_aliases(select, catalog)}
     for item, (name, type_) in zip(list(select.expressions), columns, strict=True):
         value = item.unalias()
         if value in keys or not has_calls(value) or value.find(exp.Query) is not None:
             continue
-        if not _is_read(name, readers):
+        if name.lower() not in named_inside and not _is_read(name, readers):
             empty = raw(f"CAST(NULL AS {type_})")
             item.replace(exp.Alias(this=empty, alias=exp.to_identifier(name, quoted=True)))
             pruned = True
