@@ -206,4 +206,12 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT z FROM (SELECT LLM('p', a) AS x, x || '!' AS z FROM t1) d",
         disabled="inline_aliases",
     ),
+    _case(
+        "SELECT s1.a, s2.a, s3.a FROM t1 s1 LEFT JOIN t1 s2 ON s1.a = s2.a AND LLM_FILTER('q', "
+        "s1.c) LEFT JOIN t1 s3 ON s1.b = s3.b AND LLM_FILTER('q', s1.c)"
+    ),
+    _case(
+        "SELECT s1.a, s2.a FROM t1 s1 LEFT JOIN t1 s2 ON s1.a = s2.a AND s2.b > 1 AND "
+        "(LLM_FILTER('q', s1.c) OR s2.c = 0 AND LLM_FILTER('q', s1.c))"
+    ),
 )

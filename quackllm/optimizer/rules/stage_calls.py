@@ -154,15 +154,18 @@ def _sites(
     catalog: Catalog,
     asked_left: set[tuple[int, exp.Expr]],
 ) -> Iterator[Site]:
-    """Take the calls out of a block; the same call in two places is one site."""
-    names: dict[exp.Expr, str] = {}
+    """Take the calls out of a block; the same call in two places is one site.
+
+    Except in two joins, and in a join and a clause: each asks about rows of its own.
+    """
     for position, join in enumerate(select.args.get("joins", [])):
         if own_calls(join.args.get("on")):
             before = _decided_left(select, position, catalog)
             left = {call for at, call in asked_left if at == position}
-            yield from _join_sites(join, position, plan, names, start, before, left)
-    start += len(names)
-    names = {}
+            sites = list(_join_sites(join, position, plan, start, before, left))
+            start += len(sites)
+            yield from sites
+    names: dict[exp.Expr, str] = {}
     for clause, part in list(clause_parts(select)):
         for node in own_calls(part):
             known = names.get(node)
@@ -182,24 +185,29 @@ def _join_sites(
     join: exp.Join,
     position: int,
     plan: Plan,
-    names: dict[exp.Expr, str],
     start: int,
     before: list[exp.Expr],
     asked_left: set[exp.Expr],
 ) -> Iterator[Site]:
-    """Take the calls out of a join's condition; they are asked of pairs that it may join."""
+    """Take the calls out of a join's condition; they are asked of pairs that it may join.
+
+    A call that stands in it twice is guarded by what decides before the first place.
+    """
+    names: dict[exp.Expr, str] = {}
     for part in _in_order(join.args.get("on")):
         for node in own_calls(part):
+            known = names.get(node)
             name = names.setdefault(node.copy(), f"{ANSWER}{start + len(names) + 1}")
-            yield Site(
-                column=name,
-                call=plan.calls[node.spec],
-                args=tuple(arg.copy() for arg in node.expressions),
-                guards=tuple(guard.copy() for guard in before),
-                clause="on",
-                join=position,
-                left=node in asked_left,
-            )
+            if known is None:
+                yield Site(
+                    column=name,
+                    call=plan.calls[node.spec],
+                    args=tuple(arg.copy() for arg in node.expressions),
+                    guards=tuple(guard.copy() for guard in before),
+                    clause="on",
+                    join=position,
+                    left=node in asked_left,
+                )
             replacement = read_value(plan.calls[node.spec], name)
             if node is part:
                 part = replacement
