@@ -12,13 +12,16 @@ from collections.abc import Callable, Collection
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.scope import in_scope, rows_of
+from quackllm.optimizer.scope import clause_parts, in_scope, rows_of
 from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 Leaf = Callable[[exp.Expr], bool]
 
 ALIASES_USED_IN = ("where", "having", "qualify", "expressions", "order")
 """Clauses in which DuckDB lets an expression name a select alias."""
+
+CONSTANT = (exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Neg, exp.Cast, exp.DataType)
+"""Parts of expressions that have one value for all rows."""
 
 
 def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:
@@ -33,12 +36,33 @@ def names_where_cuttable(select: exp.Select, catalog: Catalog) -> list[str] | No
     The two halves have other select items, so no alias may stand for an expression any more:
     `inline_aliases` writes out those that it can.
     """
-    return None if open_aliases(select, catalog) else names_of(select, catalog)
+    if open_aliases(select, catalog) or nested_aliases(select, catalog):
+        return None
+    return names_of(select, catalog)
 
 
 def open_aliases(select: exp.Select, catalog: Catalog) -> list[exp.Column]:
-    """Uses of select aliases that no column of FROM shadows."""
-    uses = alias_uses(select)
+    """Uses of select aliases in a block's own clauses that no column of FROM shadows."""
+    return _not_of_from(alias_uses(select), select, catalog)
+
+
+def nested_aliases(select: exp.Select, catalog: Catalog) -> list[exp.Column]:
+    """Columns of queries nested in a block's clauses that may mean its select aliases.
+
+    Those are never written out: what they are computed of may have another meaning there.
+    """
+    aliases = aliased_items(select)
+    nested = (query for _, part in clause_parts(select) for query in part.find_all(exp.Query))
+    named = [
+        node
+        for query in (nested if aliases else ())
+        for node in query.find_all(exp.Column)
+        if not node.table and node.name.lower() in aliases
+    ]
+    return _not_of_from(named, select, catalog)
+
+
+def _not_of_from(uses: list[exp.Column], select: exp.Select, catalog: Catalog) -> list[exp.Column]:
     if not uses:
         return []
     rows = in_scope(select, rows_of(select, [exp.Star()]))
@@ -95,7 +119,8 @@ def is_columns(node: exp.Expr) -> bool:
 def order_keys(select: exp.Select, *, calls: bool = False) -> list[exp.Ordered] | None:
     """The keys of ORDER BY as expressions over FROM: positions and aliases resolved.
 
-    None when that cannot be done, and unless `calls` when a key calls a model.
+    None when that cannot be done, and unless `calls` when a key calls a model. Keys that are
+    constants are left out: they sort nothing, and a number would be a position.
     """
     order = select.args.get("order")
     if order is None:
@@ -112,6 +137,8 @@ def order_keys(select: exp.Select, *, calls: bool = False) -> list[exp.Ordered] 
         is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"
         if is_all or isinstance(node, exp.Star) or (has_calls(node) and not calls):
             return None
+        if all(isinstance(part, CONSTANT) for part in node.walk()):
+            continue
         keys.append(exp.Ordered(**{**key.copy().args, "this": node.copy()}))
     return keys
 

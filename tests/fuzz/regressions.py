@@ -214,4 +214,19 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT s1.a, s2.a FROM t1 s1 LEFT JOIN t1 s2 ON s1.a = s2.a AND s2.b > 1 AND "
         "(LLM_FILTER('q', s1.c) OR s2.c = 0 AND LLM_FILTER('q', s1.c))"
     ),
+    _case("SELECT 2 AS x, LLM('p', b) AS r, b FROM t1 ORDER BY x, b LIMIT 1", ordered=(0, 2)),
+    _case("SELECT 2 AS x, LLM('p', a) AS r FROM t1 ORDER BY x LIMIT 4"),
+    _case(
+        "SELECT false AS x, LLM('p', a) AS r, b FROM t1 QUALIFY row_number() OVER (ORDER BY b) < 3 "
+        "ORDER BY x, b LIMIT 1"
+    ),
+    _case(
+        "SELECT b > 1 AS g, NOT EXISTS (SELECT 1 FROM t2) AS h FROM t1 GROUP BY ROLLUP ((b > 1), "
+        "NOT EXISTS (SELECT 1 FROM t2)) HAVING (g OR NOT h) AND LLM('p', max(a)) > ''"
+    ),
+    _case(
+        "SELECT r, s FROM (SELECT LLM_SCORE('p', b) AS r, DATE '2020-02-29' AS k, LLM('q', c) AS s "
+        "FROM t1 WHERE NOT EXISTS (SELECT 1 FROM t2 WHERE k NOT IN (k, k))) d WHERE 2 >= r"
+    ),
+    _case("SELECT (SELECT max(b) FROM t2) AS x, LLM('p', a) AS r FROM t1 WHERE x < b"),
 )

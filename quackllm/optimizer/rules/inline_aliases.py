@@ -3,8 +3,8 @@
 DuckDB lets WHERE, HAVING, QUALIFY, expressions in ORDER BY and other select items name a
 select alias. The planner needs to see the call behind the name, and conditions that guard
 a call are evaluated where the alias is not known. In every block that has calls or reads a
-block with calls: rules move expressions of both. (An alias that DuckDB lets a block name stands
-for no subquery and for nothing volatile.)
+block with calls: rules move expressions of both. DuckDB refuses to name what is volatile. A
+subquery that grouping sets group by it knows by the alias only, which stays.
 
 Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE c = 'a'
 After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a', 'b']) = 'a'
@@ -18,7 +18,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import selects
+from quackllm.optimizer.scope import has_grouping_sets, selects
 from quackllm.optimizer.split import (
     alias_uses,
     aliased_items,
@@ -47,6 +47,8 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
     for _ in select.expressions:  # an alias may stand for others, those before it
         aliases = aliased_items(select)
         inlined = open_aliases(select, catalog)
+        if has_grouping_sets(select):
+            inlined = [use for use in inlined if not aliases[use.name.lower()].find(exp.Query)]
         if not inlined:
             break
         if not changed:

@@ -25,7 +25,7 @@ from quackllm.optimizer.scope import (
     rows_of,
     selects,
 )
-from quackllm.optimizer.split import is_columns, is_star, open_aliases, order_keys
+from quackllm.optimizer.split import is_columns, is_star, nested_aliases, open_aliases, order_keys
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
 ONLY = frozenset({"from_", "joins", "laterals", "where", "expressions", "order"})
@@ -142,8 +142,8 @@ def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:
     """Whether each row of a query is made of one row of its FROM, always the same."""
     if any(value for name, value in inner.args.items() if name not in ONLY):
         return False
-    if open_aliases(inner, catalog):  # the reader may give the same alias to another item
-        return False
+    if open_aliases(inner, catalog) or nested_aliases(inner, catalog):
+        return False  # the reader may give the same alias to another item
     if inner.args.get("from_") is None or inner.find(exp.TableSample, exp.Pivot) is not None:
         return False
     for item in inner.expressions:

@@ -68,8 +68,9 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     outer = exp.Select(expressions=items)
     keys = [split.carry(key.this) for key in ordered]
     inner = split.inner(select)
-    if ordered:  # over FROM: the names and places of the select list are not those of inner's
-        inner.set("order", exp.Order(expressions=[key.copy() for key in ordered]))
+    # Over FROM: the names and places of the select list are not those of inner's.
+    by = [key.copy() for key in ordered]
+    inner.set("order", exp.Order(expressions=by) if by else None)
     if inner.args.get("with_") is not None:
         outer.set("with_", inner.args["with_"].pop())
     inner.meta[MATERIALIZE] = kept

@@ -22,7 +22,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
-from quackllm.optimizer.split import is_columns, is_star, open_aliases
+from quackllm.optimizer.split import is_columns, is_star, nested_aliases, open_aliases
 from quackllm.optimizer.sql import has_calls, own_nodes, raw
 
 DECIDING = ("distinct", "qualify")
@@ -83,7 +83,8 @@ def _prune(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
         return False
     pruned = False
     keys = _keys(select)
-    named_inside = {use.name.lower() for use in open_aliases(select, catalog)}
+    uses = [*open_aliases(select, catalog), *nested_aliases(select, catalog)]
+    named_inside = {use.name.lower() for use in uses}
     for item, (name, type_) in zip(list(select.expressions), columns, strict=True):
         value = item.unalias()
         if value in keys or not has_calls(value) or value.find(exp.Query) is not None:

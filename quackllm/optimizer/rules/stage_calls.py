@@ -38,7 +38,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
-from quackllm.optimizer.split import is_columns, is_star
+from quackllm.optimizer.split import is_columns, is_star, nested_aliases
 from quackllm.optimizer.sql import (
     ModelCall,
     conjuncts,
@@ -261,8 +261,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "GROUP BY ALL groups by columns of HAVING"
     if any(query.find(ModelCall) for call in calls for query in call.find_all(exp.Query)):
         yield "an argument is a query that calls a model"
-    if _alias_in_nested_query(select):
-        yield "a nested query names a column of the select list that calls a model"
+    if nested_aliases(select, catalog):
+        yield "a nested query names a column of the select list"
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
@@ -303,17 +303,6 @@ def _is_sampled(source: exp.Expr) -> bool:
     if source.meta.get(MATERIALIZE):
         return False
     return isinstance(source, exp.TableSample) or any(map(_is_sampled, source.iter_expressions()))
-
-
-def _alias_in_nested_query(select: exp.Select) -> bool:
-    """Whether a nested query means, by an alias, a call that is about to become a column."""
-    aliases = {item.alias.lower() for item in select.expressions if item.alias and has_calls(item)}
-    nested = (query for _, part in clause_parts(select) for query in part.find_all(exp.Query))
-    return any(
-        not node.table and node.name.lower() in aliases
-        for query in nested
-        for node in query.find_all(exp.Column)
-    )
 
 
 def _in_grouping_sets(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
