@@ -63,7 +63,8 @@ class PersistentCache:
         self._writable = True
         self._changing = Lock()
         self._store = self._open()
-        self._claims = Claims(path, self._take_over) if self._store else None
+        can_share = self._store is not None and self._writable
+        self._claims = Claims(path, self._take_over) if can_share else None
         self._flights = Flights()
         self._stale: deque[bytes] = deque()
         self._batches = 0
@@ -273,13 +274,31 @@ class PersistentCache:
             except NotOurs as error:
                 problem = f"{error}, which stays as it is"
             except OSError as error:
+                if store := self._open_to_read(error.strerror or str(error)):
+                    return store
                 problem = f"cannot be used ({error.strerror})"
             except sqlite3.Error as error:
-                if is_damage(error) and self._move_aside():
-                    continue
+                if is_damage(error):
+                    if self._move_aside():
+                        continue
+                elif store := self._open_to_read(str(error)):
+                    return store
                 problem = f"cannot be used ({error})"
             self._notify(f"the answer cache '{self.path}' {problem}: answers are kept in memory")
             return None
+
+    def _open_to_read(self, problem: str) -> Store | None:
+        """Open a file that cannot be written: what is in it need not be paid for again."""
+        try:
+            store = Store.open_to_read(self.path)
+        except (NotOurs, OSError, sqlite3.Error):
+            return None
+        self._writable = False
+        self._notify(
+            f"the answer cache '{self.path}' cannot be written ({problem}): "
+            "new answers are kept in memory"
+        )
+        return store
 
     def _trouble(self, store: Store, error: sqlite3.Error | ValueError) -> None:
         """Deal with an error of a store: another file in its place, or memory only."""
@@ -293,10 +312,11 @@ class PersistentCache:
                 self._store = self._open() if moved else None
                 if self._store is not None:
                     return
-            self._writable = False
-        self._notify(
-            f"the answer cache '{self.path}' fails ({error}): new answers are kept in memory"
-        )
+            told, self._writable = not self._writable, False
+        if not told:
+            self._notify(
+                f"the answer cache '{self.path}' fails ({error}): new answers are kept in memory"
+            )
 
     def _move_aside(self) -> bool:
         """Rename a damaged file of ours; False for one that may be something else's."""

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -73,9 +73,21 @@ class Store:
     Raises `sqlite3.Error` wherever SQLite does. Used from several threads at once.
     """
 
-    def __init__(self, path: Path, reader: sqlite3.Connection, writer: sqlite3.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        reader: sqlite3.Connection,
+        writer: sqlite3.Connection,
+        how: str = "",
+        frozen: _State | None = None,
+    ) -> None:
+        """Make a store of connections that were opened in a way, as `_connect` takes it.
+
+        frozen: the only state of the file that may be read.
+        """
         self.path = path
         self.file = _file_of(path)
+        self._how, self._frozen = how, frozen
         self._reader, self._reading = reader, Lock()
         self._writer, self._writing = writer, Lock()
 
@@ -90,7 +102,7 @@ class Store:
         make_private(path)
         reader = _connect(path)
         try:
-            _prepare(reader, path)
+            _prepare(reader)
             writer = _connect(path)
         except BaseException:
             reader.close()
@@ -99,6 +111,32 @@ class Store:
         writer.execute("PRAGMA synchronous = FULL")
         writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         return cls(path, reader, writer)
+
+    @classmethod
+    def open_to_read(cls, path: Path) -> Self:
+        """Open a file that cannot be written, or beside which no other file can be made.
+
+        Without these SQLite has no locks; what is read is then taken only while nobody
+        writes. Raises `OSError`, `sqlite3.Error`, and `NotOurs` as `open` does.
+        """
+        try:
+            return cls._opened_to_read(path, "mode=ro")
+        except sqlite3.Error:
+            state = _State.of(path)
+            if state is None or state.log_bytes:  # what is in the log is not in the file
+                raise
+            return cls._opened_to_read(path, "immutable=1", state)
+
+    @classmethod
+    def _opened_to_read(cls, path: Path, how: str, frozen: _State | None = None) -> Self:
+        reader = _connect(path, how)
+        try:
+            if not _is_made(reader):
+                raise NotOurs("is empty")
+        except BaseException:
+            reader.close()
+            raise
+        return cls(path, reader, reader, how, frozen)
 
     def find(self, keys: Sequence[bytes]) -> tuple[dict[bytes, str | None], list[bytes]]:
         """Return the answers by key, and the keys whose time of use is to be written again."""
@@ -117,6 +155,8 @@ class Store:
                     found[key] = _shown(answer)
                     if used < stale_before:
                         stale.append(key)
+        if self._frozen is not None and self._frozen != _State.of(self.path):
+            return {}, []
         return found, stale
 
     def write(self, questions: Iterable[Question], answers: Sequence[Answer]) -> None:
@@ -165,7 +205,7 @@ class Store:
             "created, a.used, coalesce(length(CAST(answer AS BLOB)), 0) "
             "FROM answers a JOIN questions q ON q.number = a.question ORDER BY created DESC, key"
         )
-        with closing(_connect(self.path)) as connection:
+        with closing(_connect(self.path, self._how)) as connection:
             for row in connection.execute(sql):
                 entry = Entry(*row)
                 yield replace(entry, answer=_shown(entry.answer))
@@ -290,14 +330,39 @@ def looks_like_ours(path: Path) -> bool:
     return header[:16] == b"SQLite format 3\0" and header[68:72] == APPLICATION.to_bytes(4)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+@dataclass(frozen=True)
+class _State:
+    """What changes when a file is written: its time and size, and bytes in its log."""
+
+    changed: int
+    size: int
+    log_bytes: int
+
+    @classmethod
+    def of(cls, path: Path) -> Self | None:
+        """Look at a file; None for one that is not there."""
+        log = path.with_name(path.name + "-wal")
+        try:
+            status = path.stat()
+            log_bytes = log.stat().st_size if log.exists() else 0
+        except OSError:
+            return None
+        return cls(status.st_mtime_ns, status.st_size, log_bytes)
+
+
+def _connect(path: Path, how: str = "") -> sqlite3.Connection:
+    """Open a connection; `how` as SQLite's URIs say it, such as 'mode=ro'."""
     return sqlite3.connect(
-        path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        f"{path.absolute().as_uri()}?{how}",
+        uri=True,
+        timeout=BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check whose file it is, and make the tables of a new one."""
+def _is_made(connection: sqlite3.Connection) -> bool:
+    """Whether the tables are there. Raises `NotOurs` where a file is to be left alone."""
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     [version] = connection.execute("PRAGMA user_version").fetchone()
     [tables] = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
@@ -305,7 +370,12 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         raise NotOurs("is a database of something else")
     if version > SCHEMA:
         raise NotOurs(f"is of a newer version of quackllm (format {version}, this is {SCHEMA})")
-    if not tables:
+    return bool(tables)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Check whose file it is, and make the tables of a new one."""
+    if not _is_made(connection):
         # Before the change to WAL, so that the header in the file itself tells whose it is.
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.executescript(

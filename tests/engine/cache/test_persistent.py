@@ -346,3 +346,31 @@ def test_what_a_person_asked_for_and_cannot_be_done_is_an_error(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(QuackLLMError, match="cannot be cleared: database is locked"):
             cache.clear(Selection())
+
+
+def test_a_file_of_the_first_version_is_answered_from(
+    open_cache: Open, path: Path, notices: list[str]
+) -> None:
+    """Written here as it was then: who changes tables or keys has to carry old answers over."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA application_id = 1364544589; "
+            "PRAGMA user_version = 1; "
+            "CREATE TABLE questions (number INTEGER PRIMARY KEY, function TEXT NOT NULL, "
+            "version INTEGER NOT NULL, model TEXT NOT NULL, endpoint TEXT NOT NULL, "
+            "revision TEXT, weights TEXT, identity TEXT NOT NULL, used INTEGER NOT NULL, "
+            "bytes INTEGER NOT NULL); "
+            "CREATE TABLE answers (key BLOB PRIMARY KEY, question INTEGER NOT NULL, answer TEXT, "
+            "created INTEGER NOT NULL, used INTEGER NOT NULL) WITHOUT ROWID; "
+            "INSERT INTO questions VALUES (7174553404655105519, 'llm', 1, 'model', "
+            "'http://host/v1', NULL, NULL, 'identity', 1760000000, 65); "
+            "INSERT INTO answers VALUES (x'a0f7f676c0748e5b7d7994aea1f1321f', 7174553404655105519, "
+            "'first', 1760000000, 1760000000), (x'3cae09e21bafdba4dd3a7b49a965dfab', "
+            "7174553404655105519, NULL, 1760000000, 1760000000); PRAGMA journal_mode = WAL"
+        )
+    cache = open_cache(is_default=True)
+    assert cache.get(QUESTION, ["k0", "k1", "k2"]) == {"k0": "first", "k1": None}
+    assert is_used(cache)
+    assert len(list(cache.entries())) == 3
+    assert notices == []
