@@ -91,6 +91,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("review written", 3, 3),
         shape("name name similarity"),
     ],
+    "20_ask_about_groups.sql": [
+        shape("channel tickets about", 2, 10),
+        shape("complaints", 1, 1),
+        shape("calls failures", 1, 1),
+        shape("name verdict", 3, 3),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

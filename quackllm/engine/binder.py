@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from quackllm.engine.formulas import extent, written_out
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import in_scope, rows_of
@@ -68,7 +69,7 @@ class Binder:
         for node in self._nodes(holder):
             formula = written_out(node, self._functions)
             if formula is not None:
-                node.replace(parse(f"SELECT {formula}").expressions[0])
+                extent(node).replace(parse(f"SELECT {formula}").expressions[0])
         nodes = self._nodes(holder)
         for node in reversed(nodes):  # breadth first: calls among arguments come last
             bound = self.bind(node)
@@ -174,25 +175,6 @@ class Binder:
             )
         for name, _ in columns:
             yield Field(name, column(name, table), index)
-
-
-def written_out(node: exp.Anonymous, functions: Functions) -> str | None:
-    """Return the SQL that a call of a formula stands for; None for another function.
-
-    Raises `BindError` for the wrong number of arguments.
-    """
-    function = functions.get(node.name)
-    if function is None or function.formula is None:
-        return None
-    options = [part for part in node.expressions if isinstance(part, exp.PropertyEQ | exp.Kwarg)]
-    given = [text(part.copy()) for part in node.expressions if part not in options]
-    if len(given) != len(function.parameters):
-        shown = function.signature()
-        raise BindError(f"Binder Error: wrong number of arguments: {shown}")
-    names = [parameter.name for parameter in function.parameters]
-    more = "".join(f", {text(option.copy())}" for option in options)
-    arguments = {name: part + more for name, part in zip(names, given, strict=True)}
-    return function.formula.format(**arguments)
 
 
 def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:

@@ -18,6 +18,15 @@ from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
+from quackllm.engine.reduction import (
+    Chunk,
+    Step,
+    first_chunks,
+    merges_expected,
+    room,
+    step_call,
+    tokens_of,
+)
 from quackllm.engine.row_first import (
     Sending,
     instruction_tokens,
@@ -48,7 +57,7 @@ from quackllm.optimizer.program import Ceiling
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE
 from quackllm.optimizer.sql import conjuncts
-from quackllm.udfs.base import Call
+from quackllm.udfs.base import Call, Reduction
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,8 @@ class Estimator:
             counted = (
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
-            certain = counted and answers is None and block.stop_after is None
+            whole = call.declaration.reduction is None  # else partly a guess
+            certain = counted and whole and answers is None and block.stop_after is None
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
@@ -255,6 +265,9 @@ class Estimator:
         rows: int,
         asked: set[str],
     ) -> tuple[Demand, list[str]]:
+        reduction = call.declaration.reduction
+        if reduction is not None:
+            return self._reducing(call, reduction, columns[0].to_pylist(), rows), []
         columns = list(self._engine.shown(columns))
         keys = answer_keys(call, columns, tuples.num_rows)
         known = self._remembered(call, keys) | asked
@@ -274,6 +287,42 @@ class Estimator:
             row_tokens=_row_tokens(call, columns, tuples.column(len(columns))),
         )
         return demand, keys
+
+    def _reducing(self, call: Call, reduction: Reduction, lists: list[str], rows: int) -> Demand:
+        """Count the prompts for chunks of the lists, and about those that combine answers."""
+        provider = self._engine.opened_provider(self._settings, call)
+        window = provider.capabilities.context_window if provider else None
+        limit = room(call, reduction, window)
+        measured = self._experience(call).measured(call).output
+        answer = call.max_tokens if measured is None else max(1, round(measured))
+        cut = [first_chunks(text, limit) for text in lists]
+        chunks = {chunk for some in cut for chunk in some}
+        fresh = self._not_remembered(call, chunks)
+        calls = len(chunks)
+        tokens = sum(
+            instruction_tokens(step_call(call, chunk.step)) + tokens_of(chunk.text)
+            for chunk in fresh
+        )
+        for some in cut:
+            # Nothing is new above a list whose parts are all known.
+            if not fresh.isdisjoint(some):
+                merges = merges_expected(len(some), limit, answer)
+                calls += merges
+                tokens += merges * instruction_tokens(step_call(call, Step.MERGE))
+                tokens += (len(some) + merges - 1) * answer
+        return Demand(calls, max(rows, calls), len(chunks) - len(fresh), tokens)
+
+    def _not_remembered(self, call: Call, chunks: set[Chunk]) -> set[Chunk]:
+        """Return the chunks that no answer is known of."""
+        fresh: set[Chunk] = set()
+        for step in Step:
+            asked = step_call(call, step)
+            some = [chunk for chunk in chunks if chunk.step is step]
+            shown = self._engine.shown([pa.array([chunk.text for chunk in some], pa.string())])
+            keys = answer_keys(asked, shown, len(some))
+            known = self._remembered(asked, keys)
+            fresh.update(c for c, key in zip(some, keys, strict=True) if key not in known)
+        return fresh
 
     def _remembered(self, call: Call, keys: list[str]) -> set[str]:
         cache = self._engine.cache_for(call, self._settings)

@@ -17,9 +17,10 @@ from quackllm.engine.events import StageFinished, StageStarted
 from quackllm.engine.history import StageStats, StatementStats
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider
+from quackllm.engine.reduction import Answered, Step, reduce_lists, room, step_call
 from quackllm.engine.settings import Settings
-from quackllm.errors import BudgetExceeded
-from quackllm.udfs.base import Call, Choice
+from quackllm.errors import BudgetExceeded, CallError
+from quackllm.udfs.base import Call, Choice, Reduction
 
 if TYPE_CHECKING:
     from quackllm.engine.engine import Engine
@@ -114,21 +115,41 @@ class Run:
         `TooManyFailures`, and the first `CallError` when errors are to stop it.
         """
         with self._lock:
-            provider = self.provider(call)
-            question = question_of(call, provider)
-            known = self._known.setdefault(question, Known())
-            fields = self._engine.shown(fields)
-            keys = answer_keys(call, fields, rows)
-            self._ask_missing(call, provider, question, known, keys, fields)
-            empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
-            answers = [None if key == empty else known.answers.get(key) for key in keys]
-            if known.failed:
-                answers = self._with_failures(call, known, keys, answers)
-            return pa.array(answers, pa.string())
+            reduction = call.declaration.reduction
+            if reduction is None:
+                answers = self._answered(call, fields, rows)
+            else:
+                answers = self._reduced(call, reduction, fields[0].to_pylist())
+            return pa.array(self._with_failures(call, answers), pa.string())
+
+    def _answered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[Answered]:
+        """Answer a call for each row; one whose call failed has the failure instead."""
+        provider = self.provider(call)
+        question = question_of(call, provider)
+        known = self._known.setdefault(question, Known())
+        fields = self._engine.shown(fields)
+        keys = answer_keys(call, fields, rows)
+        self._ask_missing(call, provider, question, known, keys, fields)
+        empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
+        answers = [None if key == empty else known.answers.get(key) for key in keys]
+        if not known.failed:
+            return [*answers]
+        return [known.failed.get(key, answer) for key, answer in zip(keys, answers, strict=True)]
+
+    def _reduced(self, call: Call, reduction: Reduction, lists: list[str]) -> list[Answered]:
+        """Answer a call about lists, in parts where they are long."""
+        window = self.provider(call).capabilities.context_window
+
+        def ask(step: Step, texts: Sequence[str]) -> list[Answered]:
+            return self._answered(step_call(call, step), [pa.array(texts, pa.string())], len(texts))
+
+        return reduce_lists(lists, room(call, reduction, window), ask)
 
     def remembered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[bool]:
         """Tell of each row whether its answer is there already."""
         with self._lock:
+            if call.declaration.reduction is not None:  # of its parts, some may be
+                return [False] * rows
             provider = self.provider(call)
             question = question_of(call, provider)
             keys = answer_keys(call, fields, rows)
@@ -136,22 +157,17 @@ class Run:
             cached = self._engine.cache_for(call, self._settings).get(question, keys)
             return [key in known or key in cached for key in keys]
 
-    def _with_failures(
-        self, call: Call, known: Known, keys: list[str], answers: list[str | None]
-    ) -> list[str | None]:
+    def _with_failures(self, call: Call, answers: list[Answered]) -> list[str | None]:
         """Put the call's default in the place of failures; an equal call may have made them.
 
         Raises the first failure when errors are to stop the statement.
         """
-        failed = known.failed
+        settled = [call.default if isinstance(each, CallError) else each for each in answers]
         if self.asker.on_error(call) == "error":
-            first = next((failed[key] for key in keys if key in failed), None)
-            if first is not None:
-                raise first
-        return [
-            call.default if key in failed else answer
-            for key, answer in zip(keys, answers, strict=True)
-        ]
+            for each in answers:
+                if isinstance(each, CallError):
+                    raise each
+        return settled
 
     def _ask_missing(
         self,

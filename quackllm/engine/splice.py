@@ -7,7 +7,8 @@ from collections.abc import Callable
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, BoundCall, written_out
+from quackllm.engine.binder import Binder, BoundCall
+from quackllm.engine.formulas import written_out
 from quackllm.engine.statement import CallText, Statement, calls_in, split
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import naive_call
@@ -82,6 +83,8 @@ def _parsed(call: str) -> exp.Anonymous:
     except SqlglotError as error:
         raise BindError(f"Parser Error: in {call}: {error}") from None
     node = tree.expressions[0].unalias()
+    while isinstance(node, exp.Filter | exp.Window):
+        node = node.this
     if not isinstance(node, exp.Anonymous):
         raise BindError(f"Parser Error: {call} is not a call")
     return node

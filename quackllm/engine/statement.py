@@ -63,6 +63,7 @@ class Statement:
 class CallText:
     """A call in a text. Offsets are of the statement's text; `end` is exclusive.
 
+    end: of an aggregate, behind its FILTER and OVER.
     arguments: spans of the arguments, named ones included.
     """
 
@@ -113,8 +114,10 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
             at += 1
             continue
         first = tokens[at].start - statement.offset
-        last = tokens[end].end + 1 - statement.offset
         spans = tuple(_arguments(tokens, at + 1, end, statement.offset))
+        if function.over_set:
+            end = _end_of_aggregate(tokens, end)
+        last = tokens[end].end + 1 - statement.offset
         calls.append(CallText(function, first, last, spans))
         at = end + 1
     return calls
@@ -153,6 +156,14 @@ def _function_at(
         if is_name and word not in CALLS_AFTER:
             return None
     return functions.get(token.text)
+
+
+def _end_of_aggregate(tokens: Sequence[Token], end: int) -> int:
+    """Return the end of an aggregate's FILTER and OVER, which may stand behind its arguments."""
+    words = [token.text.upper() for token in tokens[end + 1 : end + 3]]
+    if words == ["FILTER", "("] or words == ["OVER", "("]:
+        return _end_of_aggregate(tokens, _closing(tokens, end + 2))
+    return end + 2 if words[:1] == ["OVER"] and len(words) == 2 else end
 
 
 def _names_columns(tokens: Sequence[Token], closing: int) -> bool:

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, TypeVar
 from sqlglot import exp
 from sqlglot.dialects.duckdb import DuckDB
 from sqlglot.errors import SqlglotError
+from sqlglot.generators.duckdb import DuckDBGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
-from sqlglot.tokenizer_core import Token
+from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.dollars import MISREAD, relocate, spaced
@@ -56,6 +57,21 @@ class Verbatim(DuckDB):
             """Make a node without its place in the text: nobody asks, and copies are cheaper."""
             made: _E = super().expression(instance, None, comments)
             return made
+
+        def _parse_lambda(self, alias: bool = False) -> exp.Expr | None:
+            """Read an argument; named ones behind DISTINCT too, as in f(DISTINCT x, n := 1)."""
+            if not self._match(TokenType.DISTINCT):
+                argument: exp.Expr | None = super()._parse_lambda(alias=alias)
+                return argument
+            given = self._parse_csv(self._parse_assignment)
+            distinct: exp.Expr | None = self.expression(exp.Distinct(expressions=given))
+            return self._parse_respect_or_ignore_nulls(self._parse_order(distinct))
+
+    class Generator(DuckDBGenerator):
+        """DuckDB's text of a tree."""
+
+        MULTI_ARG_DISTINCT = True
+        """f(DISTINCT x, y) stays as it is: of our aggregates, x alone is distinct."""
 
     class Tokenizer(DuckDB.Tokenizer):
         """DuckDB's tokens; no word turns the rest of the statement into one string."""

@@ -115,6 +115,8 @@ class Declaration:
         `InvalidAnswer`. What it returns always casts to `returns` in DuckDB, by the
         expression that `types.SqlType.cast_sql` writes (a vector: once it is unpacked).
     max_tokens: tokens that the longest sensible answer needs.
+    reduction: of a call about a list that may be too long for one prompt, how it goes
+        about it; `instruction` is then that of a list which is not.
     bounds: of a number that `parse` holds to a range, its lowest and highest value.
     """
 
@@ -124,6 +126,20 @@ class Declaration:
     parse: Callable[[str], str | None]
     max_tokens: int
     bounds: tuple[float, float] | None = None
+    reduction: Reduction | None = None
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How a call about a list deals with a long one: in chunks whose answers are combined.
+
+    part: the instruction for a chunk of the values. merge: the instruction for a list of
+        answers to parts. tokens: estimated tokens of the values that one prompt shows.
+    """
+
+    part: str
+    merge: str
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -157,6 +173,9 @@ class Function:
     formula: SQL that the call stands for, of other functions, with `{name}` for each
     argument; its options go to every function of ours in it. Such a function makes no
     calls of its own, and its `declare` is `no_declaration`.
+
+    over_set: the formula is an aggregate: `{name}` of the first parameter is a struct of
+    the list of its values in a group, and the options stand where it says `{options}`.
     """
 
     name: str
@@ -168,6 +187,7 @@ class Function:
     options: tuple[Option, ...] = ()
     version: int = 1
     formula: str | None = None
+    over_set: bool = False
 
     def signature(self) -> str:
         """Return the call as a person would write it, for errors and for listings."""
