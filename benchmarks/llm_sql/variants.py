@@ -29,6 +29,7 @@ from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.openai_compatible import open_openai_compatible
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import settings_from
+from quackllm.engine.token_lengths import TokenLengths
 from quackllm.errors import CallError
 from quackllm.kvcache_reorder import Field, Server, order_fields
 from quackllm.udfs.base import Binding, Call, Declaration
@@ -186,7 +187,12 @@ def _predicted(stage: StageStats) -> int:
     return round(stage.expected_reuse * stage.prompt_tokens / stage.expected_tokens)
 
 
-def by_ggr(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
+def by_ggr(
+    call: Call,
+    columns: Sequence[pa.Array],
+    capabilities: Capabilities,
+    lengths: TokenLengths | None = None,
+) -> SendingOrder:
     """Order rows and fields as the LLM-SQL paper does, for quackllm's dispatch."""
     if not columns or len(columns[0]) < 2:
         return as_given(call, columns, capabilities)

@@ -128,7 +128,9 @@ class Batch:
         columns = [column.take(rows) for column in fields]
         self._keys = [key for key, _ in wanted]
         self._values = [column.to_pylist() for column in columns]
-        order = self._engine.order(self._asker.settings, call, columns, provider)
+        order = self._engine.order(
+            self._asker.settings, call, columns, provider, self._asker.interruption
+        )
         if is_wanted(self._asker.settings, provider.capabilities):
             order, self._rows_in_front = self._asker.rows_in_front.arrange(
                 call, self._keys, order, provider.capabilities

@@ -37,6 +37,7 @@ from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings, in_bytes
 from quackllm.engine.stored import StoredNames
+from quackllm.engine.token_lengths import FEWEST_ROWS, TokenLengths, token_lengths
 from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.errors import ModelNotAllowed, ModelNotFound, QuackLLMError
 from quackllm.optimizer.cost import Price
@@ -105,6 +106,7 @@ class Engine:
         self._environ = os.environ if environ is None else environ
         self._redact = redact
         self._opened = OpenedProviders(self._open)
+        self._lengths: dict[tuple[str, ...], TokenLengths | None] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._memory = MemoryCache()
         self._caches: dict[tuple[str | None, str], AnswerCache] = {}
@@ -347,18 +349,35 @@ class Engine:
         return fields if self._redact is None else redacted_fields(self._redact, fields)
 
     def order(
-        self, settings: Settings, call: Call, columns: Sequence[pa.Array], provider: Provider
+        self,
+        settings: Settings,
+        call: Call,
+        columns: Sequence[pa.Array],
+        provider: Provider,
+        interruption: Interruption | None = None,
     ) -> SendingOrder:
         """Decide the order in which the rows of a batch are sent."""
         orderer = self._orderer if settings.reorder else as_given
-        return orderer(call, columns, provider.capabilities)
+        key = self._of_prompts(call, provider)
+        several = bool(columns) and len(columns[0]) >= FEWEST_ROWS and not call.embeds
+        if key not in self._lengths and several and orderer is not as_given:
+            measured = token_lengths(provider, call, columns)
+            self._lengths[key] = self.loop.run(measured, interruption)
+        return orderer(call, columns, provider.capabilities, self._lengths.get(key))
+
+    @staticmethod
+    def _of_prompts(call: Call, provider: Provider) -> tuple[str, ...]:
+        """Return what calls have in common whose prompts are equally long."""
+        return provider.endpoint, provider.model, call.declaration.instruction, *call.fields
 
     def expected_order(
         self, settings: Settings, call: Call, columns: Sequence[pa.Array]
     ) -> SendingOrder:
         """Decide it for EXPLAIN: by what is known of the provider without opening it."""
         provider = self.opened_provider(settings, call)
-        order = self._orderer(call, columns, provider.capabilities if provider else Capabilities())
+        can = provider.capabilities if provider else Capabilities()
+        lengths = self._lengths.get(self._of_prompts(call, provider)) if provider else None
+        order = self._orderer(call, columns, can, lengths)
         return order if settings.reorder else replace(order, reused=order.reused_unordered)
 
     def likely_question(

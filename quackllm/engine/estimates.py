@@ -277,6 +277,7 @@ class Estimator:
         taken = [column.take(pa.array(fresh, pa.int64())) for column in columns]
         order = self._engine.expected_order(self._settings, call, taken)
         part = (len(keys) - remembered) / len(fresh) if fresh else 0.0
+        longer = order.total / estimated_tokens(call, taken, len(fresh)) if order.total else 1.0
         demand = Demand(
             tuples=len(keys),
             rows=rows,
@@ -284,7 +285,7 @@ class Estimator:
             tokens=round(order.total * part),
             reused=round(order.reused * part),
             reused_unordered=round(order.reused_unordered * part),
-            row_tokens=_row_tokens(call, columns, tuples.column(len(columns))),
+            row_tokens=round(longer * _row_tokens(call, columns, tuples.column(len(columns)))),
         )
         return demand, keys
 

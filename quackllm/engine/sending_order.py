@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from quackllm.engine.providers.base import Capabilities
+from quackllm.engine.token_lengths import TokenLengths
 from quackllm.kvcache_reorder import Field, Server, order_fields
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.udfs.base import Call
@@ -34,7 +35,8 @@ class SendingOrder:
     rows: (n,) row numbers in the order of sending.
     fields: (n, m) positions of fields for each row sent; None for the call's order.
     reused, reused_unordered: tokens that the server is expected to reuse in this order
-        and in the order of the rows as they came; total: tokens of all prompts. By
+        and in the order of the rows as they came; total: tokens of all prompts. Of the
+        model's tokens where a server has told how long they are (`token_lengths`), else by
         estimate, at 4 characters per token.
     """
 
@@ -45,10 +47,15 @@ class SendingOrder:
     total: int = 0
 
 
-Orderer = Callable[[Call, Sequence[pa.Array], Capabilities], SendingOrder]
+Orderer = Callable[[Call, Sequence[pa.Array], Capabilities, TokenLengths | None], SendingOrder]
 
 
-def as_given(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
+def as_given(
+    call: Call,
+    columns: Sequence[pa.Array],
+    capabilities: Capabilities,
+    lengths: TokenLengths | None = None,
+) -> SendingOrder:
     """Send the rows as they came. Says nothing of reuse."""
     rows = len(columns[0]) if columns else 1
     return SendingOrder(np.arange(rows), total=estimated_tokens(call, columns, rows))
@@ -65,18 +72,26 @@ def estimated_tokens(call: Call, columns: Sequence[pa.Array], rows: int) -> int:
     return rows * instruction + int((rows * heads + values) / CHARS_PER_TOKEN)
 
 
-def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilities) -> SendingOrder:
+def by_prefix(
+    call: Call,
+    columns: Sequence[pa.Array],
+    capabilities: Capabilities,
+    lengths: TokenLengths | None = None,
+) -> SendingOrder:
     """Order rows and fields for the server's prefix cache (`quackllm.kvcache_reorder`).
 
     columns: one string array (n,) of rendered values per field of the call.
+    lengths: in the model's tokens; estimated at 4 characters per token when None.
     """
     if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0 or call.embeds:
         return as_given(call, columns, capabilities)
+    if lengths is None:
+        instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
+        lengths = TokenLengths(instruction, 0, (CHARS_PER_TOKEN,) * len(columns))
     fields = [
-        Field(name, column, head=field_head(name), tail=FIELD_TAIL)
-        for name, column in zip(call.fields, columns, strict=True)
+        Field(name, column, head=field_head(name), tail=FIELD_TAIL, chars_per_token=characters)
+        for name, column, characters in zip(call.fields, columns, lengths.characters, strict=True)
     ]
-    instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
     block = capabilities.prefix_granularity or DEFAULT_BLOCK
     found = order_fields(
         fields,
@@ -87,7 +102,7 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
             block=block,
             minimum=capabilities.prefix_minimum,
             capacity=capabilities.cache_tokens,
-            instruction=instruction,
+            instruction=lengths.front,
         ),
     )
     return SendingOrder(
@@ -95,7 +110,7 @@ def by_prefix(call: Call, columns: Sequence[pa.Array], capabilities: Capabilitie
         fields=found.fields,
         reused=int(found.score),
         reused_unordered=int(found.baseline_score),
-        total=int(found.total),
+        total=int(found.total) + len(found.rows) * lengths.behind,
     )
 
 

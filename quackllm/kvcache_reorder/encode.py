@@ -36,12 +36,14 @@ class Field:
     sequence of `str`, of length n and without nulls: a NULL has a text too, the one
     the model is shown. Heads of different fields must not be equal; with an empty
     head (values without keys) equal values of two fields are still not matched.
+    `chars_per_token`: of this field, before that of the measure; None for the latter.
     """
 
     name: str
     values: Any
     head: str = ""
     tail: str = ""
+    chars_per_token: float | None = None
 
 
 @dataclass(frozen=True)
@@ -228,16 +230,21 @@ def _measure(
     if measure.squared:
         return characters**2, np.zeros_like(common)
     if measure.counter is None:
-        return _units(characters, measure), _units(common, measure)
+        own = item.chars_per_token
+        return _units(characters, measure, own), _units(common, measure, own)
     return _counted(item, pool, (characters, common), measure.counter)
 
 
-def _units(characters: NDArray[np.int64], measure: Measure) -> NDArray[np.int64]:
-    per_token = measure.chars_per_token
-    if per_token is None or per_token == measure.units_per_token:
+def _units(
+    characters: NDArray[np.int64], measure: Measure, own: float | None = None
+) -> NDArray[np.int64]:
+    if measure.chars_per_token is None:
         return characters
-    units: NDArray[np.int64] = np.rint(characters * (_FINE / per_token)).astype(np.int64)
-    return units
+    per_token, units = own or measure.chars_per_token, measure.units_per_token
+    if per_token == units:
+        return characters
+    scaled: NDArray[np.int64] = np.rint(characters * (units / per_token)).astype(np.int64)
+    return scaled
 
 
 def _counted(

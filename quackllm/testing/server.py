@@ -9,6 +9,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
+from zlib import crc32
 
 from quackllm.engine.loop import LoopThread
 from quackllm.engine.providers.base import Reply, Request
@@ -29,6 +30,7 @@ Flavor = Literal["openai", "vllm", "llama.cpp", "ollama", "unconstrained"]
 
 _OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp", "ollama": "library", "openai": "openai"}
 _LISTED_NUMBER = re.compile(r"(?<![\[\d{,-])-?\d+(?![\d,}\]-])")
+_TOKEN = re.compile(r"\d|\D{1,4}", re.DOTALL)
 _GRAMMAR_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -181,6 +183,8 @@ class FakeServer:
         if route == ("GET", "/props") and self.flavor == "llama.cpp":
             props = {"default_generation_settings": {"n_ctx": self.context_window}}
             return HttpResponse(200, json.dumps(props).encode())
+        if route == ("POST", "/tokenize") and self.flavor == "vllm":
+            return HttpResponse(200, json.dumps(_tokenized(body)).encode())
         if route == ("GET", "/version") and self.flavor == "vllm":
             return HttpResponse(200, json.dumps({"version": "0.32.0"}).encode())
         if route == ("GET", "/metrics") and self._metrics is not None:
@@ -365,6 +369,15 @@ def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
     if wanted.get("type") == "json_schema":
         return JsonAnswer(json.dumps(wanted["json_schema"]["schema"]))
     return FreeText()
+
+
+def _tokenized(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tokens of a chat: a mark for each message, a digit, or up to four characters."""
+    tokens: list[int] = []
+    for message in body["messages"]:
+        tokens.append(0)
+        tokens += (crc32(part.encode()) for part in _TOKEN.findall(message["content"]))
+    return {"count": len(tokens), "tokens": tokens}
 
 
 def _grammar_texts(grammar: str) -> list[str]:

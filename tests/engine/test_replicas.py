@@ -19,6 +19,7 @@ import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.errors import ModelNotFound, NotOnThisMachine, ServerUnreachable, SettingError
 from quackllm.testing import FakeServer
+from quackllm.testing.server import Received
 
 ROWS, FILMS = 240, 12
 STATEMENT = "SELECT id FROM t WHERE LLM_FILTER('good?', synopsis, review) ORDER BY id"
@@ -41,11 +42,15 @@ def connect(*servers: FakeServer, **settings: Any) -> Connection:
     return con
 
 
+def asked_of(server: FakeServer) -> list[Received]:
+    """Return the questions that a server got, without what it was asked about itself."""
+    return [request for request in server.received if request.path == "/v1/chat/completions"]
+
+
 def films(server: FakeServer) -> set[str]:
     return {
         film
-        for request in server.received
-        if "messages" in request.body
+        for request in asked_of(server)
         for film in re.findall(r"Film \d+", str(request.body["messages"]))
     }
 
@@ -88,8 +93,7 @@ def reused(server: FakeServer) -> int:
     """Return the characters of its prompts that a server with room for all computes once."""
     prompts = sorted(
         "".join(message["content"] for message in request.body["messages"])
-        for request in server.received
-        if "messages" in request.body
+        for request in asked_of(server)
     )
     return sum(
         sum(itertools.takewhile(bool, map(operator.eq, *pair)))
@@ -236,7 +240,7 @@ def test_a_router_gets_a_header_that_is_the_same_for_rows_with_one_prefix() -> N
     with FakeServer(flavor="vllm") as router:
         with connect(router, session_header="x-session-id") as con:
             con.execute(STATEMENT).fetchall()
-        asked = [request for request in router.received if "messages" in request.body]
+        asked = asked_of(router)
         by_film: defaultdict[str, set[str]] = defaultdict(set)
         for request in asked:
             [film] = set(re.findall(r"Film \d+", str(request.body["messages"])))
@@ -260,7 +264,7 @@ def test_a_second_question_about_a_row_goes_where_the_first_one_went(
     asked: list[tuple[str, int]] = [
         (found[0], place)
         for place, server in enumerate(servers[:2])
-        for request in server.received
+        for request in asked_of(server)
         if (found := re.findall(r"review \d+", str(request.body.get("messages"))))
     ]
     assert len(asked) == 2 * ROWS

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from quackllm.udfs.base import AnswerForm
 
 
@@ -141,6 +143,14 @@ class Reply:
     attempts: int = 1
     """How often the call was tried: counted by the engine, and by a provider with its own
     retries."""
+
+
+@runtime_checkable
+class Tokenizes(Protocol):
+    """A provider that tells the tokens of a prompt without answering it."""
+
+    async def tokenize(self, request: Request) -> Sequence[int] | None:
+        """Return the tokens of the prompt as the model gets it, None where it cannot."""
 
 
 @runtime_checkable

@@ -45,7 +45,7 @@ from quackllm.errors import (
 from quackllm.udfs.base import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from quackllm.engine.providers.base import Allowance, Request, Usage
     from quackllm.engine.providers.calibration import Distribution
@@ -215,6 +215,20 @@ class OpenAICompatible:
             self._calibrated = None
             self._notify(f"{self.endpoint} gives no log-probabilities; labels are generated")
         return True
+
+    async def tokenize(self, request: Request) -> Sequence[int] | None:
+        """Return the tokens of a prompt, as vLLM tells them; None from other servers."""
+        if self._kind is not ServerKind.VLLM:
+            return None
+        # Outside the `/v1` of the address.
+        url = self._place.url.removesuffix("/").removesuffix("/v1") + "/tokenize"
+        body = {"model": self._place.model, "messages": chat_messages(request)}
+        try:
+            said = await self._client.post(url, cast_to=object, body=body)
+        except (openai.OpenAIError, ValueError):  # it is only asked for a better guess
+            return None
+        tokens = said.get("tokens") if isinstance(said, dict) else None
+        return tokens if isinstance(tokens, list) else None
 
     async def aclose(self) -> None:
         """Close the connections to the server."""
