@@ -14,7 +14,7 @@ class Activity:
     """One session. Times are Unix times in seconds.
 
     interrupt: ends the statement that runs; terminate: ends the session. Both may be called
-    from any thread.
+    from any thread. is_manager: whether it sees and ends the statements of other users.
     """
 
     pid: int
@@ -32,6 +32,7 @@ class Activity:
     changed: float = field(default_factory=time.time)
     is_active: bool = False
     is_cancelled: bool = False
+    is_manager: bool = True
 
     def runs(self, sql: str) -> None:
         """Note that a statement begins."""
@@ -51,6 +52,10 @@ class Activity:
         self.interrupt()
         return True
 
+    def manages(self, other: Activity) -> bool:
+        """Whether it may see and end what another session runs."""
+        return self.is_manager or other.user == self.user
+
     def abandon(self) -> None:
         """End the statement that runs: its client is gone."""
         self.cancel()
@@ -69,13 +74,22 @@ class Registry:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def add(self, user: str, database: str, application: str, address: tuple[str, int]) -> Activity:
+    def add(
+        self,
+        user: str,
+        database: str,
+        application: str,
+        address: tuple[str, int],
+        *,
+        is_manager: bool = True,
+    ) -> Activity:
         """Register a session under a number and a secret of its own."""
         with self._lock:
             self._last += 1
             activity = Activity(
-                self._last, secrets.randbits(31), user, database, application, *address
-            )
+                self._last, secrets.randbits(31), user, database, application, *address,
+                is_manager=is_manager,
+            )  # fmt: skip
             self._sessions[activity.pid] = activity
         return activity
 
@@ -92,6 +106,14 @@ class Registry:
     def find(self, pid: int) -> Activity | None:
         """Return the session of a number."""
         return self._sessions.get(pid)
+
+    def managed(self, pid: int, secret: int) -> Activity | None:
+        """Return the session of a number if the session of a secret may end what it runs."""
+        found = self.find(pid)
+        if found is None:
+            return None
+        callers = [one for one in self.sessions() if one.secret == secret]
+        return found if any(one.manages(found) for one in callers) else None
 
     def cancel(self, pid: int, secret: int) -> None:
         """Carry out a CancelRequest; one with a wrong secret is ignored, as the protocol says."""

@@ -88,7 +88,13 @@ class Databases:
         """Register a session. Raises `WireError` when there are too many."""
         if self.closing or len(self.registry) >= self._most:
             raise WireError(SqlState.TOO_MANY_CONNECTIONS, "sorry, too many clients already")
-        return self.registry.add(client.role.name, served.name, client.application, client.address)
+        return self.registry.add(
+            client.role.name,
+            served.name,
+            client.application,
+            client.address,
+            is_manager=client.role.is_manager,
+        )
 
     def open(self, client: Client, served: Served, activity: Activity) -> Opened:
         """Make the connection of a session, and what carries its statements out."""

@@ -58,6 +58,11 @@ class Role:
         """Whether what it may ask of models is less than everything."""
         return self.models is not None or bool(self.settings)
 
+    @property
+    def is_manager(self) -> bool:
+        """Whether it sees and ends the statements of other users: where nothing is kept from it."""
+        return not (self.read_only or self.is_limited or self.databases is not None)
+
     def begins_with(self) -> dict[str, Any]:
         """Return the `llm_` settings of its sessions, without the prefix."""
         if self.models is None:

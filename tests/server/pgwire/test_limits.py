@@ -204,6 +204,42 @@ def test_nobody_becomes_another(limited: Limited, sql: str) -> None:
             assert session.execute("SELECT current_user").fetchone() == (user,)
 
 
+ENDING = ["pg_cancel_backend(%s)", "pg_terminate_backend(%s)", "pg_terminate_backend(%s::int)"]
+
+
+@pytest.mark.parametrize("user", ["ben", "cleo", "dana"])
+def test_a_user_sees_and_ends_no_statement_of_others(limited: Limited, user: str) -> None:
+    with connect(limited.port, "anna", "sécret") as anna:
+        anna.execute("SELECT 'private'")
+        pid = anna.info.backend_pid
+        with connect(limited.port, user, user[0]) as other:
+            shown = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+            assert other.execute(shown, (pid,)).fetchone() == ("<insufficient privilege>",)
+            for call in ENDING:
+                assert other.execute(f"SELECT {call}", (pid,)).fetchone() == (False,)
+            for forged in (
+                "pg_terminate_backend(%s, 1)",
+                "query('SELECT pg_terminate_backend(1)')",
+            ):
+                with pytest.raises(psycopg.Error):
+                    other.execute(f"SELECT {forged} FROM pg_class", (pid,) * forged.count("%s"))
+            own = other.execute(shown, (other.info.backend_pid,)).fetchone()
+            assert own is not None
+            assert "pg_stat_activity" in own[0]
+        assert anna.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_user_ends_its_own_sessions_and_a_manager_all(limited: Limited) -> None:
+    with connect(limited.port, "cleo", "c") as first, connect(limited.port, "cleo", "c") as second:
+        ending = "SELECT pg_terminate_backend(%s)"
+        assert first.execute(ending, (second.info.backend_pid,)).fetchone() == (True,)
+        with connect(limited.port, "anna", "sécret") as anna:
+            assert anna.execute(ending, (first.info.backend_pid,)).fetchone() == (True,)
+        for ended in (first, second):
+            with pytest.raises(psycopg.OperationalError):
+                ended.execute("SELECT 1")
+
+
 def test_a_parameter_names_no_other_model(limited: Limited) -> None:
     limited.asked()
     with connect(limited.port, "cleo", "c") as cleo:

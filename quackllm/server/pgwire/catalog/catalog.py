@@ -65,7 +65,7 @@ class CatalogDatabase:
             ("pg_terminate_backend", self._terminate),
         ):
             self._connection.create_function(
-                name, function, ["BIGINT"], "BOOLEAN", side_effects=True
+                name, function, ["BIGINT", "BIGINT"], "BOOLEAN", side_effects=True
             )
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -76,12 +76,14 @@ class CatalogDatabase:
         """Release it; cursors that are still open keep working."""
         self._connection.close()
 
-    def _cancel(self, pid: int) -> bool:
-        found = self.registry.find(pid)
+    # The translator adds the secret of the session that asks, which no other session knows.
+
+    def _cancel(self, pid: int, secret: int) -> bool:
+        found = self.registry.managed(pid, secret)
         return found is not None and found.cancel()
 
-    def _terminate(self, pid: int) -> bool:
-        found = self.registry.find(pid)
+    def _terminate(self, pid: int, secret: int) -> bool:
+        found = self.registry.managed(pid, secret)
         if found is None:
             return False
         found.cancel()
@@ -126,6 +128,7 @@ class Catalog:
             "schema": schema,
             "version": f"PostgreSQL {SERVER_VERSION} (quackllm, DuckDB {duckdb.__version__})",
             "pid": self._activity.pid,
+            "secret": self._activity.secret,
         }
         sql = Translator(values, self._setting)(parsed.sql)
         private = self._filled(sql)
@@ -181,7 +184,8 @@ class Catalog:
             _store(private, name, type_rows(kinds, self._types_of(kinds)))
         elif name == "pg_stat_activity":
             registry = self._home.registry
-            _store(private, name, activity_rows(registry.sessions(), self._home.databases))
+            rows = activity_rows(registry.sessions(), self._home.databases, self._activity)
+            _store(private, name, rows)
         elif name == "pg_roles":
             user = self._variables.get("session_authorization")
             private.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {roles_table(user)}")

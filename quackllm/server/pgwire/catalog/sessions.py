@@ -27,9 +27,18 @@ _SCHEMA = pa.schema(
 """Columns in PostgreSQL's order; what is not known here is NULL."""
 
 
-def activity_rows(sessions: Sequence[Activity], databases: Sequence[str]) -> pa.Table:
+HIDDEN = "<insufficient privilege>"
+"""What stands for the statement of another user, as in PostgreSQL."""
+
+
+def activity_rows(
+    sessions: Sequence[Activity], databases: Sequence[str], viewer: Activity
+) -> pa.Table:
     """Return the rows of pg_stat_activity; databases are the names of those served."""
-    found = [_row(one, databases) for one in sessions]
+    found = [
+        {**_row(one, databases), **({} if viewer.manages(one) else {"query": HIDDEN})}
+        for one in sessions
+    ]
     return pa.Table.from_pylist(found, schema=_SCHEMA)
 
 

@@ -70,6 +70,9 @@ _SESSION_FUNCTIONS = {
 }
 
 
+_OF_THE_CALLER = frozenset({"pg_cancel_backend", "pg_terminate_backend"})
+"""Functions that are told which session calls them."""
+
 _WITH_ROWS = frozenset({"pg_partition_ancestors"})
 """Functions that stand in FROM too, where DuckDB has macros of another kind."""
 
@@ -208,6 +211,9 @@ class Translator:
         if name == "set_config":
             value: exp.Expr = node.expressions[1].copy()
             return value
+        if name in _OF_THE_CALLER:
+            caller = _literal(self._values["secret"])
+            return exp.Anonymous(this=name, expressions=[*node.expressions, caller])
         if name in _RENAMED:
             return exp.Anonymous(this=_RENAMED[name], expressions=list(node.expressions))
         if name == "_pg_expandarray":
