@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -21,7 +22,9 @@ from quackllm.engine.history import StageStats, StatementStats, failure_of
 from quackllm.engine.loop import Interruption
 from quackllm.engine.members import Members
 from quackllm.engine.prefix_groups import PrefixGroup, PrefixGroups
+from quackllm.engine.provider_batch import ProviderBatch, Ways
 from quackllm.engine.providers.base import Provider, Request
+from quackllm.engine.providers.openai_batches import TakesBatches
 from quackllm.engine.providers.replicas import members_of
 from quackllm.engine.row_first import RowsInFront, is_wanted
 from quackllm.engine.sending_order import SendingOrder
@@ -32,6 +35,7 @@ from quackllm.errors import (
     BudgetExceeded,
     CallError,
     QuackLLMError,
+    RequestRefused,
     ServerUnreachable,
     TooManyFailures,
 )
@@ -44,6 +48,8 @@ if TYPE_CHECKING:
 LATEST_CALLS = 1_000
 FEWEST_CALLS = 100
 """Share of failures is taken of the latest calls of a question, and never of fewer."""
+
+Send = Callable[[Sequence[Iterator[int]]], Awaitable[None]]
 
 RECORDED_UNDECIDED = 10_000
 """Questions that a budget left out, of which llm_errors() tells one by one; per round."""
@@ -106,6 +112,8 @@ class Batch:
         self._call = call
         self._known = known
         self._shared = SharedCalls(cache, question, self._learn)
+        self._question = question
+        self._cache = cache
         self._keeps = not isinstance(cache, NoCache)
         self._keys: list[str] = []
         self._values: list[list[str]] = []
@@ -197,8 +205,9 @@ class Batch:
             async with asyncio.timeout(budget.seconds_left()) as scope:
                 members = self._members(provider, order)
                 turns = [self._shared.ours(positions) for positions in members.positions()]
+                send = self._by_batch(provider, order) or members.send
                 while True:
-                    await members.send(turns)
+                    await send(turns)
                     # Two statements that are out of budget would wait for each other's claims.
                     if self._limit is not None or not self._shared.waiting:
                         break
@@ -232,6 +241,33 @@ class Batch:
             limits=settings.limits,
             notify=self._engine.notify,
         )
+
+    def _by_batch(self, provider: Provider, order: SendingOrder) -> Send | None:
+        """Return what sends positions by the provider's batch API; None where nobody asked."""
+        asker, first = self._asker, members_of(provider)[0]
+        if not asker.settings.batch or self._call.embeds:
+            return None
+        if not isinstance(first, TakesBatches):
+            raise RequestRefused(f"{provider.endpoint} has no batch API: RESET llm_batch")
+        ways = Ways(
+            requests=partial(self._requests, order, Shares([], [first.endpoint])),
+            deliver=lambda position, outcome: self._deliver(int(order.rows[position]), outcome),
+            parse=self._call.declaration.parse,
+            notify=self._engine.notify,
+            is_interrupted=lambda: asker.interruption.asked,
+            patience=asker.settings.reconnect_timeout,
+        )
+        records = self._engine.batch_records(self._cache)
+        batch = ProviderBatch(
+            first.batches, records, self._question.digest, ways, asker.budget, self._stats.price
+        )
+
+        async def send(turns: Sequence[Iterator[int]]) -> None:
+            positions = list(chain(*turns))
+            keys = [self._keys[int(order.rows[position])] for position in positions]
+            await batch.send(dict(zip(self._question.keys(keys), positions, strict=True)))
+
+        return send
 
     def _deliver(self, index: int, outcome: Outcome) -> None:
         stats, error = self._stats, outcome.error

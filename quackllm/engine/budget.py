@@ -100,6 +100,7 @@ class Budget:
         """Make a budget; `connection` holds the totals that all statements add to."""
         self.limits = limits(settings)
         self.spent = Spent()
+        self._reserved = Spent()
         self._connection = connection
         self._clock = clock
         self._started = clock()
@@ -123,6 +124,15 @@ class Budget:
         for total in (self.spent, self._connection):
             total.tokens += tokens
             total.dollars += dollars
+
+    def reserve(self, tokens: int, dollars: float) -> None:
+        """Set aside what a call that is sent now may cost, where it is paid much later."""
+        self._reserved.tokens += tokens
+        self._reserved.dollars += dollars
+
+    def release(self) -> None:
+        """Set nothing aside any more: what the calls have cost is paid."""
+        self._reserved = Spent()
 
     def seconds_left(self) -> float | None:
         """Return the seconds until a limit of time is reached, None without one."""
@@ -149,7 +159,7 @@ class Budget:
 
     def _left(self) -> Iterator[tuple[Limit, float]]:
         for limit in self.limits:
-            used = self.spent.of(limit.unit)
+            used = self.spent.of(limit.unit) + self._reserved.of(limit.unit)
             if limit.unit is Unit.SECONDS:
                 used = self._clock() - self._started
             yield limit, self.room(limit) - used

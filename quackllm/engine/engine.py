@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 
 import pyarrow as pa
@@ -21,6 +22,7 @@ from quackllm.engine.cache import (
     Question,
     question_of,
 )
+from quackllm.engine.cache.batches import BatchRecords
 from quackllm.engine.cache.places import IN_MEMORY, default_path, place
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
@@ -60,6 +62,7 @@ class NamedModel:
     base_url: Address | None = None
     api_key: Secret | None = None
     provider: str | None = None
+    batch_price: float | None = None
     input_price: float | None = None
     cached_input_price: float | None = None
     output_price: float | None = None
@@ -110,6 +113,7 @@ class Engine:
         self._endpoints: dict[str, Endpoint] = {}
         self._memory = MemoryCache()
         self._caches: dict[tuple[str | None, str], AnswerCache] = {}
+        self._batch_records: dict[Path | None, BatchRecords] = {}
         self._runs: dict[str, Run] = {}
         self._statements = 0
         self._lock = Lock()
@@ -272,7 +276,18 @@ class Engine:
         output = 0.0 if call.embeds else given.output_price
         if given.input_price is None or output is None:
             return None
-        return Price(given.input_price, output, given.cached_input_price)
+        price = Price(given.input_price, output, given.cached_input_price)
+        part = given.batch_price if settings.batch and not call.embeds else None
+        return price if part is None else price.times(part)
+
+    def batch_records(self, cache: AnswerCache) -> BatchRecords:
+        """Return the record of batches that belongs to a cache of answers."""
+        path = cache.path if isinstance(cache, PersistentCache) else None
+        with self._lock:
+            found = self._batch_records.get(path)
+            if found is None:
+                found = self._batch_records[path] = BatchRecords(path)
+        return found
 
     def redacted(self, text: str, settings: Settings | None = None) -> str:
         """Return a text with '***' for every key that is known here, or in the settings."""

@@ -305,6 +305,16 @@ class Settings:
         "", _rules, "names of optimizer rules that are left out, separated by commas"
     )
 
+    batch: bool = _setting(
+        False,
+        _boolean,
+        "send calls by the provider's batch API: answers within a day, at its lower price",
+    )
+    batch_price: float | None = _setting(
+        None,
+        price,
+        "part of the prices that a call by llm_batch costs, such as 0.5; all of them when not set",
+    )
     input_price: float | None = _setting(
         None, price, "dollars per million prompt tokens of llm_model; 0 if they cost nothing"
     )

@@ -33,6 +33,11 @@ class Price:
     output: float
     cached_input: float | None = None
 
+    def times(self, factor: float) -> Price:
+        """Return a part or a multiple of the price."""
+        cached = None if self.cached_input is None else self.cached_input * factor
+        return Price(self.input * factor, self.output * factor, cached)
+
     def dollars(self, tokens_in: float, tokens_cached: float, tokens_out: float) -> float:
         """Price tokens; `tokens_cached` are among `tokens_in`."""
         cached = self.input if self.cached_input is None else self.cached_input

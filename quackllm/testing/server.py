@@ -13,6 +13,7 @@ from zlib import crc32
 
 from quackllm.engine.loop import LoopThread
 from quackllm.engine.providers.base import Reply, Request
+from quackllm.testing.batches import FakeBatches
 from quackllm.testing.compact_schemas import schema_of
 from quackllm.testing.embeddings import embedding_requests, embeddings_body, tokens_of
 from quackllm.testing.fake_provider import deterministic_answer, estimated_usage
@@ -69,6 +70,7 @@ class FakeServer:
     latency: seconds before each completion is answered.
     metrics: what `/metrics` answers, for the flavor 'vllm'; 404 without.
     keep: number of latest requests kept in `received`.
+    batch_seconds: what a batch of `/v1/batches` takes; without it there is no batch API.
     counts_cached: whether replies say how many prompt tokens were cached.
     rate_limit: (requests, seconds): completions answered in any window of so many seconds;
         more get 429. What is left is told in x-ratelimit headers.
@@ -93,6 +95,7 @@ class FakeServer:
         keep: int = 1000,
         rate_limit: tuple[int, float] | None = None,
         counts_cached: bool = True,
+        batch_seconds: float | None = None,
     ) -> None:
         self.flavor = flavor
         self.models = tuple(models)
@@ -111,6 +114,7 @@ class FakeServer:
         self._port = port
         self._counts_cached = counts_cached
         self._window = None if rate_limit is None else Window(*rate_limit)
+        self.batches = None if batch_seconds is None else FakeBatches(self._chat, batch_seconds)
         self._connections: set[HttpProtocol] = set()
         self._thread = LoopThread()
         self._server: asyncio.Server | None = None
@@ -164,7 +168,7 @@ class FakeServer:
         self.abandoned += 1
 
     def _handle(self, request: HttpRequest) -> HttpResponse:
-        body = json.loads(request.body) if request.body else {}
+        body = json.loads(request.body) if request.body.startswith(b"{") else {}
         self.received.append(
             Received(request.method, request.path, request.headers, body, request.body)
         )
@@ -178,6 +182,8 @@ class FakeServer:
             return self._chat(body)
         if route == ("POST", "/v1/embeddings"):
             return self._embed(body)
+        if self.batches is not None and (found := self.batches.handle(request)) is not None:
+            return found
         if route == ("GET", "/v1/models"):
             return HttpResponse(200, json.dumps(self._model_list()).encode())
         if route == ("GET", "/props") and self.flavor == "llama.cpp":

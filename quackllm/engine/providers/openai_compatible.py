@@ -20,6 +20,7 @@ from quackllm.engine.providers.constraints import (
     constraint,
     constraint_names,
 )
+from quackllm.engine.providers.openai_batches import OpenAIBatches
 from quackllm.engine.providers.openai_errors import (
     Place,
     error_text,
@@ -144,6 +145,16 @@ class OpenAICompatible:
     def capabilities(self) -> Capabilities:
         """What this kind of server can do."""
         return self._capabilities
+
+    @property
+    def batches(self) -> OpenAIBatches:
+        """The batch API of the server, if it has one."""
+        return OpenAIBatches(
+            self._client,
+            self._place,
+            body=lambda request: self._body(request, self._constraint(request.answer)),
+            read=lambda said, request: self._read(said, request, self._constraint(request.answer)),
+        )
 
     async def complete(self, request: Request) -> Reply:
         """Answer one request; see `openai_errors` for what is raised when."""

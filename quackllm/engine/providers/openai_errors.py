@@ -167,6 +167,19 @@ def _from_status(error: openai.APIStatusError, place: Place) -> CallError | Prov
     )
 
 
+def failed_line(status: int | None, error: object, place: Place) -> CallError:
+    """Return the error of one request of a batch; `error`: what the API wrote in its line."""
+    said = error.get("message") if isinstance(error, dict) else error
+    code = error.get("code") if isinstance(error, dict) else None
+    text = place.clean(str(said or "no answer in the results of the batch"))
+    if code == "content_filter":
+        return InvalidAnswer(f"the server's content filter refused this row: {text}", status=status)
+    if code in _CONTEXT_CODES or _CONTEXT_WORDS.search(text):
+        text = f"the prompt is too long for {place.model}: {text}"
+        return ContextWindowExceeded(text, status=status)
+    return ServerFailed(f"{place.url} failed (HTTP {status}): {text}", status=status)
+
+
 def _trouble(status: int) -> Trouble | None:
     """Tell what a status says about the server; None where another try cannot help."""
     if status in _OVERLOADED:
