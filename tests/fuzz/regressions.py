@@ -229,4 +229,14 @@ REGRESSIONS: tuple[Case, ...] = (
         "FROM t1 WHERE NOT EXISTS (SELECT 1 FROM t2 WHERE k NOT IN (k, k))) d WHERE 2 >= r"
     ),
     _case("SELECT (SELECT max(b) FROM t2) AS x, LLM('p', a) AS r FROM t1 WHERE x < b"),
+    _case("SELECT a FROM t1 WHERE b = 9 OR (c < 1 AND LLM_FILTER('p', b))"),
+    _case("SELECT count(*) FILTER (WHERE c < 1 AND LLM_FILTER('p', b)) FROM t1"),
+    _case(
+        "SELECT CASE WHEN b < 2 THEN LLM('p', a, b) ELSE 'z' END AS k, count(*) AS n FROM t1 "
+        "GROUP BY ROLLUP (CASE WHEN b < 2 THEN LLM('p', a, b) ELSE 'z' END)"
+    ),
+    _case(
+        "SELECT LLM('p', a) AS k, max(CASE WHEN b < 2 THEN LLM('q', b) END) AS m FROM t1 "
+        "GROUP BY ROLLUP (LLM('p', a))"
+    ),
 )

@@ -17,14 +17,24 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_row_call
-from quackllm.optimizer.scope import calls_of, has_grouping_sets, in_scope, rows_of, selects
-from quackllm.optimizer.split import Split, is_star, names_where_cuttable
+from quackllm.optimizer.scope import (
+    calls_of,
+    has_grouping_sets,
+    in_scope,
+    is_aggregate,
+    rows_of,
+    selects,
+)
+from quackllm.optimizer.split import Leaf, Split, is_star, names_where_cuttable
 from quackllm.optimizer.sql import ModelCall, has_calls, held, own_calls, released
 
 LATER = ("having", "order")
 """Clauses that are evaluated after grouping, apart from the select list."""
 
 BLOCKING = ("qualify", "windows", "sample", "laterals")
+
+SETS = (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)
+"""What the keys of a GROUP BY stand in."""
 
 
 def group_answers(plan: Plan, catalog: Catalog) -> Plan:
@@ -61,22 +71,23 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     if names is None or group is None or not _are_keys(select, group, catalog):
         return None
     split = Split("__llm_grouped")
+    leaf = _leaf(group, catalog)
     outer = select.copy()
     outer.set(
         "expressions",
         [
             exp.Alias(
-                this=split.rewrite(item.unalias(), _leaf),
+                this=split.rewrite(item.unalias(), leaf),
                 alias=exp.to_identifier(name, quoted=True),
             )
             for item, name in zip(select.expressions, names, strict=True)
         ],
     )
-    outer.set("group", split.rewrite(group, _leaf))
+    outer.set("group", split.rewrite(group, leaf))
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
     for name in LATER:
         if select.args.get(name) is not None:
-            rewritten = split.rewrite(select.args[name], lambda node: _leaf_but(node, aliases))
+            rewritten = split.rewrite(select.args[name], _leaf_but(leaf, aliases))
             outer.set(name, rewritten)
     inner = rows_of(select, [])
     inner.set("where", select.args["where"].copy() if select.args.get("where") else None)
@@ -86,14 +97,35 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     return outer.from_(split.derived(inner), copy=False)
 
 
-def _leaf(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column | ModelCall)
+def _leaf(group: exp.Group, catalog: Catalog) -> Leaf:
+    """What rows are made of: columns, and whole keys and arguments of aggregates with calls.
+
+    They are carried whole so that CASE or AND inside them still decide what is asked.
+    """
+    keys = [
+        node.unnest()
+        for node in group.walk()
+        if isinstance(node.parent, SETS) and not isinstance(node, SETS) and has_calls(node)
+    ]
+
+    def leaf(node: exp.Expr) -> bool:
+        if isinstance(node, exp.Column | ModelCall) or node.unnest() in keys:
+            return True
+        above = node.parent
+        is_argument = above is not None and is_aggregate(above, catalog)
+        return is_argument and has_calls(node) and not isinstance(node, exp.Order | exp.Distinct)
+
+    return leaf
 
 
-def _leaf_but(node: exp.Expr, aliases: set[str]) -> bool:
+def _leaf_but(leaf: Leaf, aliases: set[str]) -> Leaf:
     """A leaf, but for names of items, which are columns of the result."""
-    by_alias = isinstance(node, exp.Column) and not node.table and node.name.lower() in aliases
-    return _leaf(node) and not by_alias
+
+    def leaf_but(node: exp.Expr) -> bool:
+        by_alias = isinstance(node, exp.Column) and not node.table and node.name.lower() in aliases
+        return leaf(node) and not by_alias
+
+    return leaf_but
 
 
 def _resolved(select: exp.Select, catalog: Catalog) -> exp.Group | None:

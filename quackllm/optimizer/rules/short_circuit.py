@@ -1,7 +1,8 @@
 """A call is asked only for rows whose result it can decide.
 
 Under AND, OR, CASE, COALESCE and FILTER an earlier operand can settle the value; the
-later ones are then asked only for the rows that it leaves open.
+later ones are then asked only for the rows that it leaves open. In a condition that only has
+to tell TRUE from the rest, a NULL settles as much as a FALSE.
 
 Before: SELECT CASE WHEN stars > 3 THEN 'good' ELSE LLM_CLASSIFY(t, [...]) END, all rows asked
 After:  rows where (stars > 3) IS NOT TRUE asked
@@ -18,6 +19,9 @@ from quackllm.optimizer.guards import add_guards
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.sql import bare, conjuncts
 
+TESTS = ("where", "having", "qualify")
+"""Clauses that keep a row where their condition is TRUE."""
+
 
 def short_circuit(plan: Plan, catalog: Catalog) -> Plan:
     """Guard calls by the operands that are decided before them."""
@@ -30,21 +34,36 @@ def _conditions(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[e
     where = select.args.get("where")
     top = conjuncts(where.this) if clause == "where" and where is not None else []
     inside = not top
+    is_test = clause in TESTS
     for parent, child in pairwise(path):
         inside = inside or any(parent is part for part in top)
         if inside:
-            conditions.extend(_under(parent, child))
+            conditions.extend(_under(parent, child, is_test))
+        is_test = _tests(parent, child, is_test)
     return conditions
 
 
-def _under(parent: exp.Expr, child: exp.Expr) -> list[exp.Expr]:
+def _tests(parent: exp.Expr, child: exp.Expr, is_test: bool) -> bool:
+    """Whether all that counts of an operand is whether it is TRUE, the parent given."""
+    if isinstance(parent, exp.Where | exp.Having | exp.Qualify | exp.Paren | exp.And | exp.Or):
+        return is_test
+    if isinstance(parent, exp.Filter):
+        return child is parent.expression
+    if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case):
+        return child is parent.this and parent.parent.this is None
+    if isinstance(parent, exp.Anonymous) and parent.name.lower() == "if":
+        return child is parent.expressions[0]
+    return False
+
+
+def _under(parent: exp.Expr, child: exp.Expr, is_test: bool) -> list[exp.Expr]:
     if isinstance(parent, exp.Or) and child is parent.expression:
         return [_is_not(parent.this, exp.true())]
     if isinstance(parent, exp.And) and child is parent.expression:
-        return [_is_not(parent.this, exp.false())]
+        return [_may_pass(parent.this, is_test)]
     if isinstance(parent, exp.Between) and child is parent.args["high"]:
         low = exp.GTE(this=_whole(parent.this), expression=_whole(parent.args["low"]))
-        return [_is_not(low, exp.false())]
+        return [_may_pass(low, is_test)]
     if isinstance(parent, exp.Case):
         return _under_case(parent, child)
     if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case):
@@ -54,6 +73,11 @@ def _under(parent: exp.Expr, child: exp.Expr) -> list[exp.Expr]:
     if isinstance(parent, exp.Anonymous):
         return _under_function(parent, child)
     return []
+
+
+def _may_pass(operand: exp.Expr, is_test: bool) -> exp.Expr:
+    """Write that an operand of AND leaves the other one something to decide."""
+    return _whole(operand) if is_test else _is_not(operand, exp.false())
 
 
 def _under_case(case: exp.Case, child: exp.Expr) -> list[exp.Expr]:
