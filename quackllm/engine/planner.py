@@ -212,7 +212,7 @@ class Planner:
             many = max(known.tuples) >= SMALLEST_TABLE and not found.in_order
             if ask is not None and many:
                 shares = self._sampled(found, cheapest_order(known), plan, catalog, run, ask)
-                known = replace(known, selectivities=shares)
+                known = replace(known, selectivities=shares, sampled=True)
             catalog.learn(found.predicates, known)
 
     def _sampled(

@@ -16,12 +16,14 @@ class PredicateStatistics:
     tokens: prompt tokens of a call. tuples: distinct argument tuples that there are.
     together: by two positions, the lower one first, distinct tuples of both together.
     selectivities: share of tuples that a predicate accepts, as a sample says or assumed.
+    sampled: whether a sample says it.
     """
 
     tokens: tuple[float, ...]
     tuples: tuple[float, ...]
     together: Mapping[tuple[int, int], float]
     selectivities: tuple[float, ...]
+    sampled: bool = False
 
 
 class Catalog(Protocol):

@@ -108,6 +108,12 @@ def test_a_small_difference_leaves_the_order_as_written() -> None:
     assert cheapest_order(known) == (0, 1)
 
 
+def test_a_guess_does_not_ask_more_for_the_sake_of_a_few_tokens() -> None:
+    facts = ((30.0, 25.0), (100.0, 100.0), {(0, 1): 100.0}, (0.5, 0.5))
+    assert cheapest_order(PredicateStatistics(*facts)) == (0, 1)
+    assert cheapest_order(PredicateStatistics(*facts, sampled=True)) == (1, 0)
+
+
 def test_tuples_are_counted_where_no_sample_is_taken(fake: FakeProvider) -> None:
     """40 reviews of 4 films: the film is asked about first, and each only once."""
     with quackllm.connect(provider=fake, progress=False) as con:
