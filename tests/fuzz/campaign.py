@@ -37,6 +37,7 @@ class Tally:
     staged_statements of explained: those whose calls are all made by stages.
     staged_calls, unstaged_calls: call sites in their plans.
     planned, naive, per_row: calls of statements that were compared.
+    excess: calls that DuckDB's own plan with answers remembered would save, by cause.
     """
 
     statements: int = 0
@@ -51,6 +52,8 @@ class Tally:
     planned: int = 0
     naive: int = 0
     per_row: int = 0
+    failed: int = 0
+    excess: Counter[str] = field(default_factory=Counter)
     found: dict[str, Found] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
@@ -72,9 +75,12 @@ class Tally:
             self.discarded[re.sub(r"\d+", "N", verdict.detail)[:70]] += 1
             return
         self.features.update(set(case.features))
-        if verdict.failed:
+        if verdict.worth_showing:
             self._keep(verdict.signature, Found(case, verdict.detail, choices))
+        if verdict.failed:
+            self.failed += 1
             return
+        self.excess[verdict.outcome] += verdict.excess
         if verdict.planned is not None and verdict.naive is not None and not verdict.naive.error:
             self.planned += verdict.planned.calls
             self.naive += verdict.naive.calls
@@ -96,13 +102,18 @@ class Tally:
             self.found[signature] = found
 
 
-def run_batch(seed: int, size: int) -> Tally:
-    """Judge a batch of cases, and explain them. Nothing stops it but a defect of the harness."""
+def run_batch(seed: int, size: int, using: str = "") -> Tally:
+    """Judge a batch of cases, and explain them. Nothing stops it but a defect of the harness.
+
+    using: judge only cases that use a feature whose name begins so.
+    """
     tally, runner = Tally(), Runner()
     random = Random(seed)
     try:
         for _ in range(size):
             case, choices = random_case(random)
+            while using and not any(feature.startswith(using) for feature in case.features):
+                case, choices = random_case(random)
             verdict = judge(runner, case, explain=True)
             tally.count(case, verdict, choices)
             if verdict.explained:
@@ -129,7 +140,7 @@ def shrink(found: Found, signature: str) -> Found:
     @given(cases())
     def each(case: Case) -> None:
         verdict = judge(runner, case, explain=signature.startswith("EXPLAIN"))
-        if verdict.failed and verdict.signature == signature:
+        if verdict.worth_showing and verdict.signature == signature:
             smallest[:] = [Found(case, verdict.detail, found.choices)]
             raise _SameFailureError
 

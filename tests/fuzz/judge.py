@@ -18,15 +18,22 @@ REFUSED = (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogExcepti
 BROKEN = (duckdb.FatalException, duckdb.InternalException)
 """Defects of DuckDB, after which the database is of no use any more."""
 
-MORE_CALLS = "more calls, known: "
-"""Begins the outcome of a statement on which DuckDB's own plan is known to ask less."""
+MORE_THAN_NAIVE = "more calls than the naive plan"
+"""Outcome of a statement that asks more than one call for every row, whether DuckDB's optimizer
+is on, which may evaluate a call for rows that the text leaves out, or off."""
+
+EXCESS = "more calls than DuckDB's plan: "
+"""Begins the outcome of a statement on which DuckDB's own optimizer and remembered answers
+together ask less, though it asks no more than the naive plan; a cause follows."""
+
+UNKNOWN = "unknown cause"
 
 
 @dataclass(frozen=True)
 class Verdict:
     """How a case ended.
 
-    outcome: 'equal', 'discarded', `MORE_CALLS` with a cause, or the kind of difference.
+    outcome: 'equal', 'discarded', `EXCESS` with a cause, or the kind of difference.
     detail: what differs, in a few words; the reason when discarded.
     explained: the entries of EXPLAIN, when it was asked for.
     """
@@ -40,8 +47,19 @@ class Verdict:
     @property
     def failed(self) -> bool:
         """Whether the planner is wrong."""
-        known = self.outcome.startswith(MORE_CALLS)
-        return self.outcome not in ("equal", "discarded") and not known
+        return self.outcome not in ("equal", "discarded") and not self.outcome.startswith(EXCESS)
+
+    @property
+    def worth_showing(self) -> bool:
+        """Whether the planner is wrong, or asks more than DuckDB's plan and nobody knows why."""
+        return self.failed or self.outcome == EXCESS + UNKNOWN
+
+    @property
+    def excess(self) -> int:
+        """Calls that DuckDB's own optimizer and remembered answers together would save."""
+        if self.planned is None or self.naive is None or not self.outcome.startswith(EXCESS):
+            return 0
+        return self.planned.calls - self.naive.calls
 
     @property
     def signature(self) -> str:
@@ -178,10 +196,15 @@ def _calls(runner: Runner, case: Case, planned: Result, naive: Result) -> tuple[
     twice = [question for question, count in planned.questions.items() if count > 1]
     if twice and "cache := false" not in case.sql:
         return "asked twice", f"{len(twice)} questions"
-    if planned.calls > naive.calls and not case.disabled:  # rules left out ask for more
-        detail = f"{planned.calls} calls, naive {naive.calls}"
-        cause = _known_cause(runner, case, planned)
-        return (MORE_CALLS + cause, detail) if cause else ("calls", detail)
+    if case.disabled:  # rules left out ask for more
+        return "equal", ""
+    if planned.calls > naive.rows_evaluated:
+        written = runner.as_written(case.sql, case.effect)
+        if not written.error and planned.calls > written.rows_evaluated:
+            return MORE_THAN_NAIVE, f"{planned.calls} calls, as written {written.rows_evaluated}"
+    if planned.calls > naive.calls:
+        cause = _known_cause(runner, case, planned) or UNKNOWN
+        return EXCESS + cause, f"{planned.calls} calls, naive {naive.calls}"
     return "equal", ""
 
 
@@ -190,9 +213,6 @@ def _known_cause(runner: Runner, case: Case, planned: Result) -> str:
 
     The reason is found by running the naive plan without the optimizer that makes it so.
     """
-
-    if not case.is_query:
-        return ""
 
     def asks_as_much(without: str) -> bool:
         return runner.naive(case.sql, case.effect, without).calls >= planned.calls

@@ -147,6 +147,17 @@ class Runner:
         result = _result(rows, described, _questions(fake))
         return replace(result, left_out=next(iter(warnings), ""))
 
+    def as_written(self, sql: str, effect: str | None = None) -> Result:
+        """Run a statement as `naive` does, in the order in which it is written.
+
+        DuckDB's optimizer is off: no condition is moved, no constant folded, no join turned.
+        """
+        self._naive.execute("PRAGMA disable_optimizer")
+        try:
+            return self.naive(sql, effect)
+        finally:
+            self._naive.execute("PRAGMA enable_optimizer")
+
     def naive(self, sql: str, effect: str | None = None, without: str = "") -> Result:
         """Run a statement in plain DuckDB, its calls by the registered function.
 
@@ -157,13 +168,20 @@ class Runner:
         fake = self._fakes["naive"]
         fake.requests.clear()
         self._counting.rows = 0
+        changes = not sql.startswith(QUERY_WORDS)
         try:
+            if changes:  # to be undone, so that the statement can run again
+                self._naive.execute("BEGIN")
             cursor = self._naive.execute(self.naive_text(sql))
             rows, described = cursor.fetchall(), cursor.description
             if effect is not None:
                 cursor = self._naive.execute(effect)
                 rows, described = cursor.fetchall(), cursor.description
+            if changes:
+                self._naive.execute("ROLLBACK")
         except duckdb.Error as error:
+            if changes and not isinstance(error, duckdb.FatalException):
+                self._naive.execute("ROLLBACK")
             return Result(error=error, questions=_questions(fake))
         return _result(rows, described, _questions(fake), self._counting.rows)
 
@@ -180,7 +198,8 @@ class Runner:
         if span is None:
             return self._session.naive_expression(sql)
         start, end = span
-        return sql[:start] + self._session.naive_query(sql[start:end]) + sql[end:]
+        text = sql[:start] + self._session.naive_query(sql[start:end]) + sql[end:]
+        return self._session.naive_expression(text)  # calls beside the query
 
     def explained(self, sql: str) -> list[dict[str, Any]]:
         """What EXPLAIN (FORMAT JSON) says of a query, one entry per stage."""

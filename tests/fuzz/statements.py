@@ -1,4 +1,4 @@
-"""Cases: a query as it is, or inside a view, a table, an INSERT, an UPDATE, a DELETE."""
+"""Cases: a query as it is, inside a view, a table or an INSERT, UPDATE, DELETE, rarer forms."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from quackllm.optimizer.rules import RULES
 from tests.fuzz.cases import VARCHAR, Case, Scope, Table
 from tests.fuzz.data import tables as random_tables
+from tests.fuzz.forms import Forms
 from tests.fuzz.queries import Ordered, Queries
 from tests.fuzz.selects import Query
 from tests.fuzz.source import Source
@@ -86,7 +87,9 @@ def _prepared(source: Source, case: Case) -> tuple[str, tuple[str | int, ...]] |
 
 def _statement(source: Source, tables: tuple[Table, ...]) -> Case:
     queries = Queries(source, tables)
-    kind = source.below(20)
+    kind = source.below(23)
+    if kind >= 20:
+        return Forms(source, tables, queries).any()
     if kind >= 18:
         return _changing(source, tables, queries)
     with_, query = queries.top()

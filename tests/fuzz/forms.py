@@ -1,0 +1,157 @@
+"""Statements of rarer forms: MERGE, RETURNING, COPY, PIVOT, COLUMNS, samples with a seed, ..."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.fuzz.cases import BOOLEAN, INTEGER, VARCHAR, Case, Column, Scope, Table
+from tests.fuzz.queries import Queries
+from tests.fuzz.source import Source
+
+FEATURE = "form: "
+"""Begins the name of what each of them uses."""
+
+
+class Forms:
+    """Writes one of the forms over some tables."""
+
+    def __init__(self, source: Source, tables: tuple[Table, ...], queries: Queries) -> None:
+        self._source = source
+        self._tables = tables
+        self._expressions = queries.expressions
+        self._queries = queries
+
+    def any(self) -> Case:
+        """One of the forms, named among what the case uses."""
+        forms: tuple[Callable[[], Case], ...] = (
+            self.columns,
+            self.sample,
+            self.positional,
+            self.pivot,
+            self.unpivot,
+            self.copy,
+            self.returning,
+            self.merge,
+        )
+        form = self._source.pick(forms)
+        self._source.use(FEATURE + form.__name__)
+        return form()
+
+    def columns(self) -> Case:
+        """`COLUMNS(...)` as an item or the argument of a call, beside other calls."""
+        source, table = self._source, self._table()
+        scope = Scope(table.columns)
+        where = f" WHERE {self._expressions.condition(scope, 1)}"
+        name = table.columns[0].sql
+        star = source.pick(("*", f"[c for c in * if c <> '{name}']", f"* EXCLUDE ({name})"))
+        item = source.pick(("COLUMNS({})", "LLM('p', COLUMNS({}))", "max(COLUMNS({}))"))
+        items = item.format(star)
+        if not item.startswith("max"):
+            items += f", {self._expressions.value(VARCHAR, scope, 1)} AS r"
+        return Case(self._tables, f"SELECT {items} FROM {table.name}{where}")
+
+    def sample(self) -> Case:
+        """A sample whose seed fixes its rows."""
+        source, table = self._source, self._table()
+        scope = Scope(table.columns)
+        value = self._expressions.value(VARCHAR, scope, 1)
+        text = f"SELECT *, {value} AS r FROM {table.name}"
+        if source.chance(2):
+            where = f" WHERE {self._call(VARCHAR, scope)} IS NOT NULL"
+            text += f" TABLESAMPLE reservoir(3 ROWS) REPEATABLE (7){where}"
+        else:
+            text += f" WHERE {self._call(BOOLEAN, scope)} IS NOT FALSE"
+            text += " USING SAMPLE reservoir(3 ROWS) REPEATABLE (7)"
+        return Case(self._tables, text)
+
+    def positional(self) -> Case:
+        """A positional join: what stands beside what is fixed by the tables alone."""
+        left, right = self._table(), self._table()
+        scope = Scope(
+            (*(c.of("a") for c in left.columns), *(c.of("b") for c in right.columns)),
+        )
+        text = (
+            f"SELECT {self._expressions.value(VARCHAR, scope, 1)} AS r, b.* FROM {left.name} a "
+            f"POSITIONAL JOIN {right.name} b WHERE {self._call(BOOLEAN, scope)}"
+        )
+        return Case(self._tables, text)
+
+    def pivot(self) -> Case:
+        """PIVOT of a query, and calls over what it makes."""
+        table = self._table()
+        scope = Scope(table.columns)
+        text = (
+            f"SELECT *, {self._call(VARCHAR, Scope((Column('x', INTEGER),)))} AS r FROM "
+            f"(SELECT {self._expressions.value(VARCHAR, scope, 1)} AS k, "
+            f"{self._expressions.value(INTEGER, scope, 1)} AS n FROM {table.name}) "
+            f"PIVOT ({self._source.pick(('count(*)', 'sum(n)'))} FOR k IN ('x', 'y'))"
+        )
+        return Case(self._tables, text)
+
+    def unpivot(self) -> Case:
+        """UNPIVOT of two columns of a query, and calls over names and values."""
+        table = self._table()
+        scope = Scope(table.columns)
+        values = [self._expressions.value(VARCHAR, scope, 1) for _ in range(2)]
+        made = Scope((Column("v", VARCHAR), Column("n", VARCHAR)))
+        text = (
+            f"SELECT *, {self._expressions.value(VARCHAR, made, 1)} AS r FROM "
+            f"(SELECT {values[0]} AS c1, {values[1]} AS c2 FROM {table.name}) "
+            f"UNPIVOT (v FOR n IN (c1, c2)) WHERE {self._call(BOOLEAN, made)}"
+        )
+        return Case(self._tables, text)
+
+    def copy(self) -> Case:
+        """COPY of a query into a file, which is read again."""
+        file = Path(tempfile.gettempdir(), f"quackllm_fuzz_{os.getpid()}.parquet")
+        with_, query = self._queries.top()
+        text = f"COPY ({with_}{query.sql}) TO '{file}' (FORMAT parquet)"
+        return Case(self._tables, text, effect=f"SELECT * FROM '{file}'")
+
+    def returning(self) -> Case:
+        """INSERT, UPDATE and DELETE that return rows, calls among what is returned."""
+        table = self._table()
+        scope = Scope(table.columns)
+        text = table.columns[0].sql
+        change = self._source.pick(
+            (
+                f"DELETE FROM {table.name} WHERE {self._expressions.condition(scope, 1)}",
+                f"INSERT INTO {table.name} SELECT * FROM {table.name} "
+                f"WHERE {self._expressions.condition(scope, 1)}",
+                f"UPDATE {table.name} SET {text} = {self._expressions.value(VARCHAR, scope, 1)} "
+                f"WHERE {self._expressions.condition(scope, 1)}",
+            )
+        )
+        star = self._source.pick(("*, ", "", f"{table.columns[1].sql} AS b, "))
+        return Case(self._tables, f"{change} RETURNING {star}{self._call(VARCHAR, scope)} AS r")
+
+    def merge(self) -> Case:
+        """MERGE with calls in its source or its actions; the source has one row of a key."""
+        source, target, read = self._source, self._table(), self._table()
+        text, key = target.columns[0].sql, target.columns[1].sql
+        rows = Scope(read.columns)
+        given = Scope((Column("s.v", VARCHAR), Column("s.k", INTEGER)))
+        both = Scope((*given.local, *(column.of(target.name) for column in target.columns)))
+        updated = f"UPDATE SET {text} = {self._expressions.value(VARCHAR, both, 1)}"
+        matched = source.pick((updated, "DELETE"))
+        inserted = f"({text}, {key}) VALUES ({self._expressions.value(VARCHAR, given, 1)}, s.k)"
+        condition = f"AND {self._expressions.condition(given, 1)} " if source.chance(2) else ""
+        sql = (
+            f"MERGE INTO {target.name} USING (SELECT {read.columns[1].sql} AS k, "
+            f"max({self._expressions.value(VARCHAR, rows, 1)}) AS v FROM {read.name} "
+            f"WHERE {self._call(BOOLEAN, rows)} GROUP BY 1) s ON {target.name}.{key} = s.k "
+            f"WHEN MATCHED {condition}THEN {matched} WHEN NOT MATCHED THEN INSERT {inserted}"
+        )
+        return Case(self._tables, sql, effect=f"SELECT * FROM {target.name}")
+
+    def _table(self) -> Table:
+        return self._source.pick(self._tables)
+
+    def _call(self, type_: str, scope: Scope) -> str:
+        """A call for certain: a statement without one shows nothing."""
+        self._source.calls += 1
+        column = self._source.pick(scope.columns).sql
+        return f"LLM_FILTER('p', {column})" if type_ == BOOLEAN else f"LLM('q', {column})"
