@@ -22,8 +22,9 @@ import duckdb
 import httpx
 import pyarrow as pa
 
+from benchmarks.llm_sql.cost import fitted
 from benchmarks.llm_sql.queries import QUERIES, Query
-from benchmarks.llm_sql.variants import VARIANTS, Measured, run
+from benchmarks.llm_sql.variants import ORDERERS, VARIANTS, Measured, run
 from benchmarks.reorder.tables import data_folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,9 +141,9 @@ def lines(results: Sequence[Result]) -> list[str]:
         text.append(f"| {result.query.name} | {result.rows} | {' | '.join(cells)} | {client} |")
     text += [
         "",
-        "| query | way | calls | prompt tokens | cached | of the predicted | answer tokens "
-        "| dollars | failed | right | as original |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+        "| query | way | calls | prompt tokens | cached | of the predicted | computed per call "
+        "| answer tokens | dollars | failed | right | as original |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for result in results:
         for variant, took in result.runs.items():
@@ -153,9 +154,31 @@ def lines(results: Sequence[Result]) -> list[str]:
                 f"| {result.query.name} | {variant} | {took.calls:,} | {took.prompt_tokens:,} "
                 f"| {took.cached_tokens / max(1, took.prompt_tokens):.0%} "
                 f"| {f'{took.cached_tokens / took.predicted:.0%}' if took.predicted else ''} "
+                f"| {(took.prompt_tokens - took.cached_tokens) / max(1, took.calls):.0f} "
                 f"| {took.output_tokens:,} | {dollars(took):.4f} | {took.failures} "
                 f"| {_figure(right, 2)} | {_figure(same, 2)} |"
             )
+    return text
+
+
+def breakdown(results: Sequence[Result]) -> list[str]:
+    """Write where our time goes, by rates that are fitted to all ways but the one per row."""
+    runs = [took for each in results for way, took in each.runs.items() if way in ORDERERS]
+    rates = fitted(runs)
+    if rates is None:
+        return []
+    text = [
+        f"A computed prompt token takes {1e3 * rates.prefill:.2f} ms, a token of an answer "
+        f"{1e3 * rates.decode:.2f} ms, a call {1e3 * rates.call:.1f} ms besides: fitted to "
+        f"{len(runs)} runs, with a median error of {rates.error:.0%}. Of our job times:",
+        "",
+        "| query | prompts s | answers s | calls s | measured s | client s |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        ours = result.runs["ours"]
+        parts = " | ".join(f"{seconds:.1f}" for seconds in rates.parts(ours))
+        text.append(f"| {result.query.name} | {parts} | {ours.seconds:.1f} | {ours.client:.2f} |")
     return text
 
 
@@ -222,6 +245,8 @@ def page(results: Sequence[Result], model: str, command: str) -> str:
             "",
             *lines(results),
             "",
+            *breakdown(results),
+            "",
         ]
     )
 
@@ -246,7 +271,7 @@ def main() -> None:
     if given.write:
         plot(results, PAGE.with_suffix(".svg"))
         PAGE.write_text(page(results, model, "python -m benchmarks.llm_sql.report --write"))
-    print("\n".join(["", *summary(results), "", *lines(results)]))
+    print("\n".join(["", *summary(results), "", *lines(results), "", *breakdown(results)]))
 
 
 if __name__ == "__main__":
