@@ -20,6 +20,7 @@ import quackllm
 from quackllm.engine.commands import without_keys
 from quackllm.engine.statement import Statement, split
 from quackllm.server import serve
+from quackllm.server.duckdb_shell.server import main as shell_engine
 from quackllm.server.output import DEFAULT_FORMAT, FORMATS
 from quackllm.server.running import run_statement, say
 
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"] or arguments[:1] == ("serve",):
         return serve.main(arguments[1:])
+    if list(arguments[:1]) == ["shell-engine"]:
+        return shell_engine(arguments[1:])
     options = build_parser().parse_args(arguments)
     try:
         return _run(options)

@@ -1,0 +1,1 @@
+"""The engine behind the DuckDB extension: calls and statements of DuckDB shells."""
