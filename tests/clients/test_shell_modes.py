@@ -12,9 +12,12 @@ import quackllm
 from quackllm.server.formats.rows import Look
 from quackllm.server.output import FORMATS
 from quackllm.server.shell.dot_commands import COMMANDS, ELSEWHERE
-from tests.clients.test_duckdb_shell import SHELL
+from tests.clients.duckdb_shell import SHELL, program
 
 pytestmark = pytest.mark.clients
+
+if not program(SHELL).exists():
+    pytest.skip("DuckDB's shell 1.5.5 is not installed (make clients)", allow_module_level=True)
 
 SQL = """SELECT 1 AS id, 'it''s, "so"' AS "a b", NULL::VARCHAR AS n, [1, 2] AS l, 1.5::DOUBLE AS d, true AS t
 UNION ALL SELECT 200, 'tab', '', NULL, -7, false"""
@@ -38,7 +41,7 @@ OTHERWISE = {
 
 def shell(*lines: str) -> str:
     done = subprocess.run(
-        [SHELL, "-unsigned"], input="\n".join(lines) + "\n", capture_output=True, text=True,
+        [program(SHELL), "-unsigned"], input="\n".join(lines) + "\n", capture_output=True, text=True,
         timeout=60, check=False,
     )  # fmt: skip
     return done.stdout + done.stderr
