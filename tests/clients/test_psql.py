@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.clients.values import SHOWN_DIFFERENTLY, TEXTS
-from tests.server.pgwire.running import Running
+from tests.server.pgwire.running import TABLES, Running, running
 
 pytestmark = pytest.mark.clients
 
@@ -93,6 +93,64 @@ def test_a_command_shows(served: Running, command: str, shown: str) -> None:
     )
     done = psql(served, command + ("\n" if ends_itself else ";\n"))
     assert shown in done.stdout, done.stdout + done.stderr
+
+
+DESCRIBING = [
+    "\\d",
+    "\\d+",
+    "\\dt+",
+    "\\dv+",
+    "\\dm",
+    "\\di+",
+    "\\ds+",
+    "\\dn+",
+    "\\l+",
+    "\\du+",
+    "\\dg+",
+    "\\df+",
+    "\\da+",
+    "\\dT+",
+    "\\dd",
+    "\\dx+",
+    "\\dp",
+    "\\z",
+    "\\ddp",
+    "\\db+",
+    "\\dc+",
+    "\\dC+",
+    "\\dD+",
+    "\\dE+",
+    "\\dF+",
+    "\\dFd+",
+    "\\dFp+",
+    "\\dFt+",
+    "\\dL+",
+    "\\do+",
+    "\\dO+",
+    "\\drds",
+    "\\dRp+",
+    "\\dRs+",
+    "\\dy+",
+    "\\dX",
+    "\\des+",
+    "\\det+",
+    "\\deu+",
+    "\\dew+",
+    "\\dA+",
+    "\\dAc+",
+    "\\dAf+",
+    "\\dP+",
+    "\\dconfig+",
+]
+
+
+def test_describing_answers_all_and_asks_nothing() -> None:
+    view = "CREATE VIEW judged AS SELECT id, LLM_FILTER('Is it?', title) AS f FROM movies"
+    lines = [*DESCRIBING, "\\d judged", "\\d+ judged", "\\sv judged", "TABLE judged \\gdesc"]
+    with running(tables=f"{TABLES};{view}") as own:
+        done = psql(own, "\n".join(lines) + "\n")
+        assert "ERROR" not in done.stderr
+        assert own.fake.calls == 0
 
 
 ERRORS = [

@@ -13,15 +13,28 @@ from typing import Any
 import psycopg
 import pytest
 
+from quackllm.testing import FakeServer
 from tests.server.pgwire.running import TABLES, Running, running
 
 VIEW = "CREATE VIEW judged AS SELECT id, LLM_CLASSIFY(synopsis, ['fun', 'sad']) AS mood FROM movies"
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[Running]:
-    with running(tables=f"{TABLES};{VIEW}") as server:
+def models() -> Iterator[FakeServer]:
+    """The model server, which sees every request that is made."""
+    with FakeServer(flavor="vllm") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def served(models: FakeServer) -> Iterator[Running]:
+    with running(tables=f"{TABLES};{VIEW}", base_url=models.base_url, model="fake-model") as server:
+        yield server
+
+
+def asked(models: FakeServer) -> int:
+    """Return the number of requests for answers; asking a server who it is is none."""
+    return sum(one.method == "POST" for one in models.received)
 
 
 Queries = dict[str, tuple[str, list[tuple[Any, ...]] | None]]
@@ -313,8 +326,34 @@ NAMES = [f"{tool}: {name}" for tool, queries in TOOLS.items() for name in querie
 
 @pytest.mark.parametrize(("sql", "rows"), QUERIES, ids=NAMES)
 def test_it_is_answered_without_a_call(
-    served: Running, pg: psycopg.Connection, sql: str, rows: list[Any] | None
+    models: FakeServer, pg: psycopg.Connection, sql: str, rows: list[Any] | None
 ) -> None:
     found = pg.execute(sql).fetchall()
     assert found == rows if rows is not None else found
-    assert served.fake.calls == 0
+    assert asked(models) == 0
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT * FROM judged LIMIT 0",
+        "SELECT * FROM judged WHERE 1 = 0",
+        "SELECT * FROM (SELECT * FROM judged) AS t WHERE false",
+        "SELECT * FROM (SELECT mood, count(*) AS n FROM judged GROUP BY mood) AS t LIMIT 0",
+        "EXPLAIN SELECT mood, count(*) FROM judged GROUP BY mood",
+        "DESCRIBE judged",
+        "CREATE OR REPLACE TEMP VIEW again AS SELECT * FROM judged",
+        "PREPARE p AS SELECT * FROM judged",
+    ],
+)
+def test_a_preview_of_a_schema_calls_nothing(
+    models: FakeServer, pg: psycopg.Connection, sql: str
+) -> None:
+    pg.execute(sql)
+    assert asked(models) == 0
+
+
+def test_the_view_would_be_asked_about(models: FakeServer, pg: psycopg.Connection) -> None:
+    """Else the tests above would pass of themselves. The last one, since it calls."""
+    assert len(pg.execute("SELECT * FROM judged").fetchall()) == 20
+    assert asked(models) > 0

@@ -24,7 +24,8 @@ EMPTY = {
     "pg_matviews": "schemaname text, matviewname text, matviewowner text, tablespace text, hasindexes bool, ispopulated bool, definition text",
     "pg_opclass": "oid oid, opcmethod oid, opcname text, opcnamespace oid, opcowner oid, opcfamily oid, opcintype oid, opcdefault bool, opckeytype oid",
     "pg_operator": "oid oid, oprname text, oprnamespace oid, oprowner oid, oprkind text, oprleft oid, oprright oid, oprresult oid, oprcode oid",
-    "pg_opfamily": "oid oid, opfmethod oid, opfname text, opfnamespace oid",
+    "pg_opfamily": "oid oid, opfmethod oid, opfname text, opfnamespace oid, opfowner oid",
+    "pg_parameter_acl": "oid oid, parname text, paracl text[]",
     "pg_partitioned_table": "partrelid oid, partstrat text, partnatts int2, partdefid oid, partattrs int2[], partexprs text",
     "pg_policies": "schemaname text, tablename text, policyname text",
     "pg_policy": "oid oid, polname text, polrelid oid, polcmd text, polpermissive bool, polroles oid[], polqual text, polwithcheck text",
@@ -47,12 +48,13 @@ EMPTY = {
     "pg_subscription": "oid oid, subdbid oid, subname text, subowner oid, subenabled bool, subbinary bool, substream bool, subtwophasestate text, subdisableonerr bool, subconninfo text, subslotname text, subsynccommit text, subskiplsn text, subpublications text[]",
     "pg_transform": "oid oid, trftype oid, trflang oid",
     "pg_trigger": "oid oid, tgrelid oid, tgparentid oid, tgname text, tgfoid oid, tgtype int2, tgenabled text, tgisinternal bool, tgconstrrelid oid, tgconstrindid oid, tgconstraint oid, tgdeferrable bool, tginitdeferred bool, tgnargs int2, tgattr int2[], tgargs text, tgqual text, tgoldtable text, tgnewtable text",
-    "pg_ts_config": "oid oid, cfgname text, cfgnamespace oid",
-    "pg_ts_dict": "oid oid, dictname text, dictnamespace oid",
+    "pg_ts_config": "oid oid, cfgname text, cfgnamespace oid, cfgowner oid, cfgparser oid",
+    "pg_ts_config_map": "mapcfg oid, maptokentype int4, mapseqno int4, mapdict oid",
+    "pg_ts_dict": "oid oid, dictname text, dictnamespace oid, dictowner oid, dicttemplate oid, dictinitoption text",
     "pg_ts_parser": "oid oid, prsname text, prsnamespace oid, prsstart oid, prstoken oid, prsend oid, prsheadline oid, prslextype oid",
     "pg_ts_template": "oid oid, tmplname text, tmplnamespace oid, tmplinit oid, tmpllexize oid",
     "pg_user_mapping": "oid oid, umuser oid, umserver oid, umoptions text[]",
-    "pg_user_mappings": "umid oid, srvid oid, srvname text, umuser oid, usename text",
+    "pg_user_mappings": "umid oid, srvid oid, srvname text, umuser oid, usename text, umoptions text[]",
 }  # fmt: skip
 """Name → columns with types. `oid` is UINTEGER."""
 
