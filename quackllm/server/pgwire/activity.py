@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
+from quackllm.engine.commands import without_keys
+
 
 @dataclass
 class Activity:
@@ -35,8 +37,8 @@ class Activity:
     is_manager: bool = True
 
     def runs(self, sql: str) -> None:
-        """Note that a statement begins."""
-        self.query, self.is_active, self.is_cancelled = sql, True, False
+        """Note that a statement begins; other sessions may read it, so not the keys it gives."""
+        self.query, self.is_active, self.is_cancelled = without_keys(sql), True, False
         self.query_started = self.changed = time.time()
 
     def waits(self) -> None:
