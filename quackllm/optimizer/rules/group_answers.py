@@ -100,7 +100,8 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
 def _leaf(group: exp.Group, catalog: Catalog) -> Leaf:
     """What rows are made of: columns, and whole keys and arguments of aggregates with calls.
 
-    They are carried whole so that CASE or AND inside them still decide what is asked.
+    They are carried whole so that CASE or AND inside them still decide what is asked; without
+    the parentheses around a key, which would make another column of it.
     """
     keys = [
         node.unnest()
@@ -109,7 +110,7 @@ def _leaf(group: exp.Group, catalog: Catalog) -> Leaf:
     ]
 
     def leaf(node: exp.Expr) -> bool:
-        if isinstance(node, exp.Column | ModelCall) or node.unnest() in keys:
+        if isinstance(node, exp.Column | ModelCall) or node in keys:
             return True
         above = node.parent
         is_argument = above is not None and is_aggregate(above, catalog)
