@@ -105,6 +105,11 @@ def test_enter_runs_what_a_semicolon_ends(text: str, complete: bool) -> None:
     [
         (".mod csv", '".mode"'),
         (".mode nothing", "jsonlines"),
+        (".nosuch", '".help" lists all'),
+        (".excel", ".once file.csv"),
+        (".maxrows 0", "from 1 on"),
+        (".open a b", "one file"),
+        (".once", "|command"),
         (".timer", "on or off"),
         (".read", "one file"),
         (".read /no/such.sql", "No such file"),

@@ -68,8 +68,8 @@ def _unknown(name: str) -> str:
     if name in ELSEWHERE:
         return f'".{name}" is not of this shell: {ELSEWHERE[name]}'
     close = get_close_matches(name, [one.name for one in COMMANDS], n=1)
-    hint = f', did you mean ".{close[0]}"?' if close else ""
-    return f'there is no command ".{name}"{hint} Enter ".help" for all of them'
+    hint = f'did you mean ".{close[0]}"? ' if close else ""
+    return f'there is no command ".{name}": {hint}".help" lists all of them'
 
 
 def _help(shell: Shell, arguments: Arguments) -> None:
@@ -78,8 +78,9 @@ def _help(shell: Shell, arguments: Arguments) -> None:
         raise WrongUse(_unknown(arguments[0].lstrip(".")))
     for command in found:
         print(f".{command.name + ' ' + command.takes:24} {command.summary}")
-    if not arguments:
+    if any(one.run is _mode for one in found):
         print(textwrap.fill(f"Modes: {', '.join(FORMATS)}.", subsequent_indent="       "))
+    if not arguments:
         print("Tab completes, Ctrl-R searches the history, Ctrl-X Ctrl-E opens an editor.")
 
 
