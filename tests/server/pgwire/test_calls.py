@@ -6,10 +6,11 @@ import struct
 import threading
 import time
 
+import psutil
 import psycopg
 import pytest
 
-from quackllm.testing import FakeProvider
+from quackllm.testing import FakeProvider, FakeServer
 from tests.server.pgwire.running import Running, Wire, running
 
 QUESTION = "SELECT id, LLM_FILTER('Is it odd?', synopsis) AS odd FROM movies"
@@ -148,6 +149,37 @@ def test_a_client_that_vanishes_ends_its_calls() -> None:
         client.socket.close()
         assert wait_until(lambda: not served.fake.in_flight) < 1
         wait_until(lambda: len(served.server.registry) == 0)
+
+
+def test_clients_that_vanish_under_load_leave_no_thread_and_no_socket() -> None:
+    """Four at a time, each with 32 calls in flight at a real model server."""
+
+    def held() -> tuple[int, int]:
+        process = psutil.Process()
+        return process.num_threads(), process.num_fds()
+
+    asking = b"SELECT LLM('x', i) FROM range(5000) r(i)\0"
+    with (
+        FakeServer(latency=60.0) as model,
+        running(base_url=model.base_url, model="fake-model", concurrency=32, cache=False) as served,
+    ):
+        for round_ in range(8):
+            clients = [Wire(served.port) for _ in range(4)]
+            gone = model.abandoned
+            for client in clients:
+                client.start()
+                client.message(b"Q", asking)
+            wait_until(lambda gone=gone: model.calls >= gone + 32)
+            for client in clients:
+                client.socket.close()
+            seconds = wait_until(lambda gone=gone: model.abandoned >= gone + 32)
+            assert seconds < 1
+            wait_until(lambda: len(served.server.registry) == 0 and model.connections <= 2)
+            if round_ == 1:
+                threads, files = held()
+        more_threads, more_files = held()
+        assert more_threads <= threads + 2
+        assert more_files <= files + 2
 
 
 def test_a_client_that_vanishes_in_the_middle_of_rows_disturbs_nobody(served: Running) -> None:
