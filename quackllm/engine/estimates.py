@@ -29,13 +29,13 @@ from quackllm.engine.reduction import (
 )
 from quackllm.engine.row_first import (
     Sending,
-    instruction_tokens,
     is_wanted,
+    question_tokens,
     saved_tokens,
     shown,
 )
 from quackllm.engine.run import answer_keys
-from quackllm.engine.sending_order import estimated_tokens
+from quackllm.engine.sending_order import estimated_tokens, instruction_tokens
 from quackllm.engine.settings import Settings
 from quackllm.engine.stage_answers import string_columns
 from quackllm.engine.transactions import in_transaction
@@ -357,7 +357,7 @@ class _InFront:
             return demand, False
         if not is_wanted(self._settings, can):
             return demand, False
-        calls, own = demand.tuples - demand.remembered, instruction_tokens(call)
+        calls, own = demand.tuples - demand.remembered, question_tokens(call)
         sending = Sending(calls, demand.tokens, demand.reused, can)
         if shown(call) in self._shown:
             return replace(demand, reused=max(demand.reused, sending.reused_by_later(own))), True

@@ -16,6 +16,7 @@ import numpy as np
 
 from quackllm.engine.sending_order import DEFAULT_BLOCK
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
+from quackllm.udfs.prompt import DATA_NOTE
 
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Capabilities
@@ -46,23 +47,23 @@ class Sending:
         """Tokens of a row in one block with what follows it, on average: never reused."""
         return (self.can.prefix_granularity or DEFAULT_BLOCK) / 2
 
-    def keeps_rows(self, instruction: int) -> bool:
+    def keeps_rows(self, question: int) -> bool:
         """Whether the server still has every row when the next question comes to it."""
         can = self.can
         if can.kept_prompts is not None and self.calls > can.kept_prompts:
             return False
-        if self.total - self.calls * instruction < self.calls * can.prefix_minimum:
+        if self.total - self.calls * question < self.calls * can.prefix_minimum:
             return False
-        fresh = self.total - self.reused + self.calls * instruction
+        fresh = self.total - self.reused + self.calls * question
         return can.cache_tokens is None or fresh <= can.cache_tokens
 
-    def reused_by_first(self, instruction: int) -> int:
-        """Return what the first question reuses with the row in front: no instruction."""
-        return max(0, self.reused - self.calls * instruction)
+    def reused_by_first(self, question: int) -> int:
+        """Return what the first question reuses with the row in front: its question not."""
+        return max(0, self.reused - self.calls * question)
 
-    def reused_by_later(self, instruction: int) -> int:
+    def reused_by_later(self, question: int) -> int:
         """Return what a later question reuses: whole rows, up to their last block."""
-        return max(0, self.total - round(self.calls * (instruction + self.unfinished)))
+        return max(0, self.total - round(self.calls * (question + self.unfinished)))
 
 
 def is_wanted(settings: Settings, can: Capabilities) -> bool:
@@ -70,9 +71,9 @@ def is_wanted(settings: Settings, can: Capabilities) -> bool:
     return can.row_first if settings.row_first is None else settings.row_first
 
 
-def instruction_tokens(call: Call) -> int:
-    """Estimate the tokens of a call's instruction."""
-    return int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
+def question_tokens(call: Call) -> int:
+    """Estimate the tokens of an instruction that stand behind the row: not the note on data."""
+    return int(len(call.declaration.instruction.replace(DATA_NOTE, "")) / CHARS_PER_TOKEN)
 
 
 def shown(call: Call) -> tuple[str | None, frozenset[str]]:
@@ -93,14 +94,14 @@ def saved_tokens(call: Call, asked: Sequence[tuple[Call, bool]], sending: Sendin
     Negative where the other layout is cheaper; 0 where no question follows about the same
     fields, or where the server will have forgotten the rows.
     """
-    own = instruction_tokens(call)
+    own = question_tokens(call)
     later = _later_questions(call, asked)
     if not later or not sending.keeps_rows(own):
         return 0.0
     fresh = sending.total - sending.reused
     lost = sending.reused - sending.reused_by_first(own)
     return -lost + sum(
-        share * (fresh - sending.calls * (instruction_tokens(one) + sending.unfinished))
+        share * (fresh - sending.calls * (question_tokens(one) + sending.unfinished))
         for one, share in later
     )
 
@@ -143,7 +144,7 @@ class RowsInFront:
 
         keys: of the rows, the same for every call that shows the same values.
         """
-        own = instruction_tokens(call)
+        own = question_tokens(call)
         known = {} if _stands_alone(call) else self._sent.get(shown(call), {})
         following = [key for key in keys if key in known]
         if following:

@@ -61,6 +61,11 @@ def as_given(
     return SendingOrder(np.arange(rows), total=estimated_tokens(call, columns, rows))
 
 
+def instruction_tokens(call: Call) -> int:
+    """Estimate the tokens of a call's instruction, at 4 characters per token."""
+    return int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
+
+
 def estimated_tokens(call: Call, columns: Sequence[pa.Array], rows: int) -> int:
     """Estimate the tokens of all prompts, at 4 characters per token.
 
@@ -68,8 +73,7 @@ def estimated_tokens(call: Call, columns: Sequence[pa.Array], rows: int) -> int:
     """
     heads = sum(len(field_head(name)) + len(FIELD_TAIL) for name in call.fields)
     values = sum(pc.sum(pc.utf8_length(column)).as_py() or 0 for column in columns)
-    instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
-    return rows * instruction + int((rows * heads + values) / CHARS_PER_TOKEN)
+    return rows * instruction_tokens(call) + int((rows * heads + values) / CHARS_PER_TOKEN)
 
 
 def by_prefix(
@@ -86,8 +90,7 @@ def by_prefix(
     if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0 or call.embeds:
         return as_given(call, columns, capabilities)
     if lengths is None:
-        instruction = int(len(call.declaration.instruction) / CHARS_PER_TOKEN)
-        lengths = TokenLengths(instruction, 0, (CHARS_PER_TOKEN,) * len(columns))
+        lengths = TokenLengths(instruction_tokens(call), 0, (CHARS_PER_TOKEN,) * len(columns))
     fields = [
         Field(name, column, head=field_head(name), tail=FIELD_TAIL, chars_per_token=characters)
         for name, column, characters in zip(call.fields, columns, lengths.characters, strict=True)
