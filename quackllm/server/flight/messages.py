@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from quackllm.server.pgwire.errors import SqlState, WireError
 
@@ -185,4 +185,21 @@ def _parsed(empty: Any, data: bytes) -> Any:
         raise WireError(
             SqlState.PROTOCOL_VIOLATION, f"the bytes are no {empty.DESCRIPTOR.name}"
         ) from None
+    if not _is_text(empty):
+        raise WireError(SqlState.CHARACTER, f"a text of {empty.DESCRIPTOR.name} is not UTF-8")
     return empty
+
+
+_SINGLE = (str, bytes, bool, int, float, Message)
+"""What a field holds that is not repeated."""
+
+
+def _is_text(found: Any) -> bool:
+    """Whether the strings of a message are: as in proto2, others are read as bytes."""
+    for field, value in found.ListFields():
+        values = [value] if isinstance(value, _SINGLE) else value
+        if field.type == field.TYPE_MESSAGE and not all(map(_is_text, values)):
+            return False
+        if field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
+            return False
+    return True

@@ -44,8 +44,9 @@ def copy_options(parsed: Parsed) -> CopyOptions:
     is_input = "STDIN" in words
     end = _stream_word(parsed)
     tokens = statement.tokens
-    target = statement.sql[tokens[1].start : tokens[end - 1].start].strip()
-    behind = statement.sql[tokens[end].end + 1 :].strip()
+    offset = statement.offset  # tokens count from the beginning of all that was sent
+    target = statement.sql[tokens[1].start - offset : tokens[end - 1].start - offset].strip()
+    behind = statement.sql[tokens[end].end + 1 - offset :].strip()
     if target.startswith("("):
         copy = CopyOptions(target[1:].rstrip()[:-1], "*", True, is_input)
     else:

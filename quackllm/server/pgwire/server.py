@@ -237,6 +237,7 @@ class Server:
                 await self._begin(session, startup, opened, activity, writer)
                 await session.run()
             finally:
+                _when_gone(writer, None)  # nothing is left to be ended
                 await session.close()
         finally:
             self.registry.remove(activity)
@@ -251,14 +252,19 @@ class Server:
     ) -> None:
         loop = asyncio.get_running_loop()
         activity.terminate = lambda: _soon(loop, session.terminate)
-        protocol = writer.transport.get_protocol()
-        if isinstance(protocol, _Protocol):
-            protocol.gone = activity.abandon
+        _when_gone(writer, activity.abandon)
         writer.write(backend.AUTHENTICATION_OK)
         await session.configure(startup.parameters)
         for name, value in opened.variables.reported().items():
             writer.write(backend.parameter_status(name, value))
         writer.write(backend.backend_key(activity.pid, activity.secret))
+
+
+def _when_gone(writer: asyncio.StreamWriter, work: Callable[[], None] | None) -> None:
+    """Have something done when the client goes away."""
+    protocol = writer.transport.get_protocol()
+    if isinstance(protocol, _Protocol):
+        protocol.gone = work
 
 
 def _soon(loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:

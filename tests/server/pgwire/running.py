@@ -104,11 +104,15 @@ class Wire:
 
     def start(self, **parameters: str) -> list[tuple[bytes, bytes]]:
         """Log in; return the answers up to ReadyForQuery or an error."""
+        self.open(**parameters)
+        return self.answers()
+
+    def open(self, **parameters: str) -> None:
+        """Send a startup packet."""
         given = {"user": "tester", "database": "shop", **parameters}
         pairs = b"".join(k.encode() + b"\0" + v.encode() + b"\0" for k, v in given.items())
         body = struct.pack("!i", 196608) + pairs + b"\0"
         self.send(struct.pack("!i", len(body) + 4) + body)
-        return self.answers()
 
     def answers(self) -> list[tuple[bytes, bytes]]:
         """Return messages up to ReadyForQuery, or up to the end of the stream."""

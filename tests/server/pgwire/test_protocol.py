@@ -386,6 +386,17 @@ def test_settings_are_set_shown_and_told(pg: psycopg.Connection) -> None:
         pg.execute("SET client_encoding = 'LATIN1'")
 
 
+def test_a_copy_may_stand_behind_other_statements(wire: Wire) -> None:
+    begun = b"CREATE TEMP TABLE c (a INTEGER, b TEXT); COPY c (a, b) FROM STDIN (DELIMITER '|')\0"
+    wire.message(b"Q", begun)
+    wire.message(b"d", b"1|x\n")
+    wire.message(b"c")
+    assert kinds(wire.answers()) == "CGCZ"
+    answers = wire.query("SELECT 1; COPY (SELECT b FROM c) TO STDOUT WITH CSV; SELECT 2")
+    assert kinds(answers) == "TDCHdcCTDCZ"
+    assert (b"d", b"x\n") in answers
+
+
 @pytest.mark.parametrize("options", ["", "(FORMAT csv, HEADER)", "(FORMAT binary)"])
 def test_a_row_of_copy_is_a_message(wire: Wire, options: str) -> None:
     """Drivers take a CopyData message for a row, and lose rows where one holds several."""
