@@ -167,7 +167,8 @@ def test_a_stream_may_end_at_any_byte() -> None:
         for end in range(len(whole)):
             with Wire(served.port) as client:
                 client.send(whole[:end])
-                client.socket.shutdown(1)
+                with suppress(OSError):  # the server may have ended it already
+                    client.socket.shutdown(1)
                 while client.answers():
                     pass
 
@@ -199,7 +200,7 @@ def test_no_bytes_get_in_without_the_password() -> None:
                     for _ in range(choice.randrange(5))
                 )
                 kind = b"p" if choice.random() < 0.8 else bytes([choice.choice(KINDS)])
-                with suppress(ConnectionError):  # it is refused before it has sent all
+                with suppress(OSError):  # it may be refused before it has sent all
                     client.message(kind, body)
                     client.message(b"p", choice.randbytes(30))
                     client.message(b"Q", b"SELECT 1\0")
