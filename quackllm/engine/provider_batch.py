@@ -46,9 +46,10 @@ Requests = Callable[[Iterable[int]], Iterator[tuple[int, "Request"]]]
 
 @dataclass(frozen=True)
 class Ways:
-    """What a round needs of the engine; the first four as `dispatch` takes them.
+    """What a round needs of the engine.
 
     requests: makes (position, request) pairs, as far as the budget goes.
+    deliver, parse: as `dispatch` takes them.
     is_interrupted: whether the person has ended the statement.
     patience: seconds that the server may be away. notify: takes one line for the person.
     """
