@@ -246,6 +246,9 @@ def test_an_error_among_the_rows_is_told_and_the_session_goes_on(
     if not duckdb.__version__.startswith("1."):  # which tells places in a text of its own
         assert caught.value.diag.statement_position == str(sql.index("::INTEGER") + 1)
     assert pg.execute("SELECT 42").fetchone() == (42,)
+    with pytest.raises(psycopg.errors.InvalidTextRepresentation):
+        pg.execute(sql)  # as a simple query
+    assert pg.execute("SELECT 42").fetchone() == (42,)
     pg.close()
 
 
