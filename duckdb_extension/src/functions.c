@@ -101,7 +101,8 @@ static bool call(const Function *function, duckdb_data_chunk input, duckdb_vecto
 	if (connection >= 0) {
 		engine_release(engine, connection, done || kind == FRAME_ERROR);
 	}
-	if (done && !get_answers(&reply, output, function->type, duckdb_data_chunk_get_size(input))) {
+	idx_t rows = duckdb_data_chunk_get_size(input);
+	if (done && (kind != FRAME_VALUES || !get_answers(&reply, output, function->type, rows))) {
 		done = error_set(error, "the engine of quackllm sent an answer that cannot be read");
 	}
 	buffer_free(&request);

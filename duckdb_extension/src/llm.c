@@ -179,7 +179,7 @@ static void init(duckdb_init_info info) {
 static bool get_chunk(const Buffer *reply, const Bound *bound, duckdb_data_chunk output) {
 	Reader in = reader_of(reply);
 	idx_t rows = reader_u32(&in);
-	bool whole = rows <= duckdb_vector_size();
+	bool whole = rows && rows <= duckdb_vector_size(); /* no rows would be the end for DuckDB */
 	for (idx_t i = 0; whole && i < bound->columns; i++) {
 		whole = get_vector(&in, duckdb_data_chunk_get_vector(output, i), bound->types[i], rows);
 	}
@@ -199,7 +199,7 @@ static void next_rows(duckdb_function_info info, duckdb_data_chunk output) {
 	}
 	bool received = receive_answer(scan->extension, scan->connection, &kind, &reply, &error);
 	bool over = kind == FRAME_END || kind == FRAME_ERROR;
-	if (received && kind == FRAME_ROWS && !get_chunk(&reply, bound, output)) {
+	if (received && kind != FRAME_END && (kind != FRAME_ROWS || !get_chunk(&reply, bound, output))) {
 		received = error_set(&error, "the engine of quackllm sent rows that cannot be read");
 	}
 	if (over || !received) {
