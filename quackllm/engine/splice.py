@@ -12,7 +12,7 @@ from quackllm.engine.formulas import written_out
 from quackllm.engine.statement import CallText, Statement, calls_in, split
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import naive_call
-from quackllm.optimizer.sql import json_fragment, literal, parse, text
+from quackllm.optimizer.sql import json_fragment, literal, parse, raw, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
@@ -46,7 +46,7 @@ def _spliced(
     run: str,
     seen: Callable[[Call], None],
 ) -> str:
-    node = _parsed(statement.sql[found.start : found.end])
+    node = _read(statement, found)
     formula = written_out(node, functions)
     if formula is not None:
         return splice(formula, functions, binder, run, seen)
@@ -75,6 +75,32 @@ def _sources(statement: Statement, found: CallText, bound: BoundCall) -> list[st
 def _is_expanded(node: exp.Expr, source: str) -> bool:
     """Whether a field is one column of a star."""
     return isinstance(node, exp.Column) and source.rstrip().endswith("*")
+
+
+def _read(statement: Statement, found: CallText) -> exp.Anonymous:
+    """Parse a call; arguments that are nested too deeply for sqlglot stay text.
+
+    Its parser recurses some twenty frames for each function in another, out of Python's thousand.
+    """
+    call = statement.sql[found.start : found.end]
+    try:
+        return _parsed(call)
+    except RecursionError:
+        arguments = [_argument(statement.sql[start:end]) for start, end in found.arguments]
+        return exp.Anonymous(this=call.partition("(")[0].strip(), expressions=arguments)
+
+
+def _argument(source: str) -> exp.Expr:
+    try:
+        argument: exp.Expr = _parsed(f"f({source})").expressions[0]
+    except RecursionError:
+        if source.lstrip().startswith("{"):
+            raise BindError(
+                "Binder Error: an argument that names its fields is nested too deeply to be read; "
+                "compute the values in a subquery or a CTE and pass its columns"
+            ) from None
+        return exp.Column(this=raw(source.strip()))  # no constant, and named by its text
+    return argument
 
 
 def _parsed(call: str) -> exp.Anonymous:

@@ -130,8 +130,11 @@ def order_keys(select: exp.Select, *, calls: bool = False) -> list[exp.Ordered] 
     keys = []
     for key in order.expressions:
         node = key.this
-        if isinstance(node, exp.Literal) and node.is_int and 0 < int(node.this) <= len(items):
-            node = items[int(node.this) - 1]
+        if isinstance(node, exp.Literal) and node.is_int:
+            at = int(node.this)
+            if not 0 < at <= len(items) or any(map(is_star, items[:at])):
+                return None  # a column of a star
+            node = items[at - 1]
         elif isinstance(node, exp.Column) and not node.table:
             node = aliases.get(node.name.lower(), node)
         is_all = isinstance(node, exp.Column | exp.Var) and node.name.lower() == "all"

@@ -254,3 +254,35 @@ def test_rows_without_a_value_are_null_and_not_asked(con: Connection, fake: Fake
     assert fake.calls == 0
     con.execute("SELECT LLM('x', a, b) FROM (SELECT NULL AS a, 1 AS b)").fetchall()
     assert json.loads(fake.requests[-1].fields) == {"a": None, "b": 1}
+
+
+# Statements that are large
+
+
+@pytest.mark.parametrize("depth", [20, 60, 300])
+def test_functions_in_functions_reach_the_model(echoing: Connection, depth: int) -> None:
+    deep = "upper(" * depth + "v" + ")" * depth
+    [(answer,)] = echoing.execute(f"SELECT LLM('x', {deep}) FROM (SELECT 'a' AS v)").fetchall()
+    assert list(json.loads(answer).values()) == ["A"]
+
+
+def test_calls_in_calls_are_all_made(con: Connection, fake: FakeProvider) -> None:
+    deep = "LLM('x', " * 50 + "v" + ")" * 50
+    [(answer,)] = con.execute(f"SELECT {deep} FROM (SELECT 'a' AS v)").fetchall()
+    assert answer is not None
+    assert fake.calls == 50
+
+
+def test_a_struct_that_is_nested_too_deeply_is_refused_in_words(echoing: Connection) -> None:
+    deep = "upper(" * 60 + "v" + ")" * 60
+    with pytest.raises(BindError, match=r"nested too deeply.*a CTE"):
+        echoing.execute(f"SELECT LLM('x', {{'k': {deep}}}) FROM (SELECT 'a' AS v)")
+
+
+def test_a_thousand_alternatives(con: Connection, fake: FakeProvider) -> None:
+    con.execute("CREATE TABLE n AS SELECT i FROM range(1005) r(i)")
+    many = " OR ".join(f"i = {n}" for n in range(1000))
+    sql = f"SELECT count(*) FROM n WHERE {many} OR LLM_FILTER('x', i)"
+    [(count,)] = con.execute(sql).fetchall()
+    assert 1000 <= count <= 1005
+    assert fake.calls == 5

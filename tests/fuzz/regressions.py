@@ -239,4 +239,5 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT LLM('p', a) AS k, max(CASE WHEN b < 2 THEN LLM('q', b) END) AS m FROM t1 "
         "GROUP BY ROLLUP (LLM('p', a))"
     ),
+    _case("SELECT *, LLM('p', a) AS r FROM t1 ORDER BY 2 DESC LIMIT 2", ordered=(1,)),
 )
