@@ -240,4 +240,8 @@ REGRESSIONS: tuple[Case, ...] = (
         "GROUP BY ROLLUP (LLM('p', a))"
     ),
     _case("SELECT *, LLM('p', a) AS r FROM t1 ORDER BY 2 DESC LIMIT 2", ordered=(1,)),
+    _case(
+        "SELECT b FROM t1 QUALIFY row_number() OVER (ORDER BY LLM_SCORE('q', b, c), b) <= 2 OR "
+        "b >= 2"
+    ),
 )

@@ -36,6 +36,8 @@ def _conditions(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[e
     inside = not top
     is_test = clause in TESTS
     for parent, child in pairwise(path):
+        if isinstance(parent, exp.Window):  # its other rows see the answer for this one
+            conditions.clear()
         inside = inside or any(parent is part for part in top)
         if inside:
             conditions.extend(_under(parent, child, is_test))
