@@ -22,7 +22,14 @@ FAMILIES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("pyodbc over psqlODBC", ("tests/clients/test_odbc.py",)),
     ("JDBC (pgjdbc 42.5)", ("tests/clients/test_jdbc.py",)),
     ("ADBC (`adbc-driver-flightsql`)", ("tests/clients/test_adbc.py",)),
-    ("DuckDB's shell 1.5.5", ("tests/clients/test_duckdb_shell.py",)),
+    ("DuckDB's shell 1.5.5, through the server", ("tests/clients/test_duckdb_shell.py",)),
+    (
+        "DuckDB's shell 1.5.5, with the extension",
+        (
+            "tests/clients/test_duckdb_extension.py",
+            "tests/clients/test_duckdb_extension_faults.py",
+        ),
+    ),
 )
 """What a client is called, and the files of its checks."""
 
