@@ -131,9 +131,9 @@ class Run:
         keys = answer_keys(call, fields, rows)
         self._ask_missing(call, provider, question, known, keys, fields)
         empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
-        answers = [None if key == empty else known.answers.get(key) for key in keys]
+        answers: list[Answered] = [None if key == empty else known.answers.get(key) for key in keys]
         if not known.failed:
-            return [*answers]
+            return answers
         return [known.failed.get(key, answer) for key, answer in zip(keys, answers, strict=True)]
 
     def _reduced(self, call: Call, reduction: Reduction, lists: list[str]) -> list[Answered]:

@@ -8,11 +8,13 @@ are numbered, so that no name has to be resolved by us.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.scope import clause_parts, in_scope, rows_of
+from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.scope import clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 Leaf = Callable[[exp.Expr], bool]
@@ -22,6 +24,29 @@ ALIASES_USED_IN = ("where", "having", "qualify", "expressions", "order")
 
 CONSTANT = (exp.Literal, exp.Boolean, exp.Null, exp.Paren, exp.Neg, exp.Cast, exp.DataType)
 """Parts of expressions that have one value for all rows."""
+
+
+def split_each(
+    plan: Plan,
+    concerns: Callable[[exp.Select], bool],
+    split: Callable[[exp.Select, int], exp.Select | None],
+) -> Plan:
+    """Replace each SELECT of a plan that is to be cut in two by its outer half.
+
+    concerns: whether a SELECT is to be looked at; a plan in which none is stays as it is,
+        uncopied.
+    split: makes the outer half, or None, of such a SELECT; given how many there were before.
+    """
+    if not any(map(concerns, selects(plan.root))):
+        return plan
+    root = held(plan.root.copy())
+    done = 0
+    for select in selects(root):
+        outer = split(select, done) if concerns(select) else None
+        if outer is not None:
+            select.replace(outer)
+            done += 1
+    return replace(plan, root=released(root)) if done else plan
 
 
 def names_of(select: exp.Select, catalog: Catalog) -> list[str] | None:

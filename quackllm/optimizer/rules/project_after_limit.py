@@ -9,16 +9,13 @@ A call that ORDER BY sorts by is asked before LIMIT, the others after it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import selects
-from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys
-from quackllm.optimizer.sql import has_calls, held, own_calls, released
+from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys, split_each
+from quackllm.optimizer.sql import has_calls, own_calls
 
 BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 """Clauses under which the select list decides which rows there are."""
@@ -26,16 +23,9 @@ BLOCKING = ("group", "having", "qualify", "distinct", "windows")
 
 def project_after_limit(plan: Plan, catalog: Catalog) -> Plan:
     """Split a SELECT with LIMIT into the rows it leaves and a projection of them."""
-    if not any(map(_limits_calls, selects(plan.root))):
-        return plan
-    root = held(plan.root.copy())
-    split = 0
-    for select in selects(root):
-        outer = _split(select, f"limited {split}", catalog)
-        if outer is not None:
-            select.replace(outer)
-            split += 1
-    return replace(plan, root=released(root)) if split else plan
+    return split_each(
+        plan, _limits_calls, lambda select, n: _split(select, f"limited {n}", catalog)
+    )
 
 
 def _limits_calls(select: exp.Select) -> bool:
@@ -44,7 +34,7 @@ def _limits_calls(select: exp.Select) -> bool:
 
 
 def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
-    if not _limits_calls(select) or any(select.args.get(name) for name in BLOCKING):
+    if any(select.args.get(name) for name in BLOCKING):
         return None
     if is_grouped(select, catalog):  # LIMIT then counts groups, and there may be no GROUP BY
         return None

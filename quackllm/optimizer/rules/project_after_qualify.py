@@ -12,22 +12,18 @@ After:  kept := SELECT film, body FROM reviews QUALIFY row_number() OVER (...) =
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import in_scope, selects
-from quackllm.optimizer.split import Split, is_columns, names_where_cuttable, order_keys
+from quackllm.optimizer.scope import in_scope
+from quackllm.optimizer.split import Split, is_columns, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import (
     conjunction,
     conjuncts,
     has_calls,
-    held,
     own_calls,
-    released,
 )
 
 BLOCKING = ("group", "having", "distinct", "sample")
@@ -39,16 +35,9 @@ AFTER = ("order", "limit", "offset")
 
 def project_after_qualify(plan: Plan, catalog: Catalog) -> Plan:
     """Split a SELECT with QUALIFY into the rows that it leaves and a projection of them."""
-    if not any(map(_calls_after, selects(plan.root))):
-        return plan
-    root = held(plan.root.copy())
-    split = 0
-    for select in selects(root):
-        outer = _split(select, f"qualified {split}", catalog)
-        if outer is not None:
-            select.replace(outer)
-            split += 1
-    return replace(plan, root=released(root)) if split else plan
+    return split_each(
+        plan, _calls_after, lambda select, n: _split(select, f"qualified {n}", catalog)
+    )
 
 
 def _calls_after(select: exp.Select) -> bool:
@@ -71,7 +60,7 @@ def _calls_outside_windows(part: exp.Expr) -> bool:
 
 
 def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
-    if not _calls_after(select) or any(select.args.get(name) for name in BLOCKING):
+    if any(select.args.get(name) for name in BLOCKING):
         return None
     if is_grouped(select, catalog):
         return None

@@ -7,8 +7,6 @@ After:  SELECT c0 AS dept, LLM_SUMMARIZE(c1) FROM
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
@@ -19,9 +17,9 @@ from quackllm.optimizer.rules.stage_calls import (
     is_grouped,
     is_row_call,
 )
-from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate, selects
-from quackllm.optimizer.split import Leaf, Split, names_where_cuttable
-from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
+from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate
+from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, split_each
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
 
 BLOCKING = ("qualify", "distinct", "windows", "sample")
 MOVED = ("having", "order", "limit", "offset")
@@ -30,16 +28,11 @@ MOVED = ("having", "order", "limit", "offset")
 
 def split_aggregate(plan: Plan, catalog: Catalog) -> Plan:
     """Split grouped blocks that call a model on what grouping makes."""
-    if not any(_calls_after_grouping(select, catalog) for select in selects(plan.root)):
-        return plan
-    root = held(plan.root.copy())
-    changed = False
-    for select in selects(root):
-        outer = _split(select, catalog)
-        if outer is not None:
-            select.replace(outer)
-            changed = True
-    return replace(plan, root=released(root)) if changed else plan
+    return split_each(
+        plan,
+        lambda select: _calls_after_grouping(select, catalog),
+        lambda select, _: _split(select, catalog),
+    )
 
 
 def _calls_after_grouping(select: exp.Select, catalog: Catalog) -> bool:
@@ -50,8 +43,6 @@ def _calls_after_grouping(select: exp.Select, catalog: Catalog) -> bool:
 
 
 def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
-    if not _calls_after_grouping(select, catalog):
-        return None
     if any(select.args.get(name) for name in BLOCKING) or select.find(exp.Window):
         return None
     names = names_where_cuttable(select, catalog)
