@@ -7,7 +7,7 @@ PDMX, beer, SQuAD and FEVER tables are played by the views of `views.sql` in the
 The controls are tables whose texts do not repeat, where no order can help.
 
 Every table is a sample of whole groups (all reviews of some movies), so that values repeat
-as they do in the full table, with its rows shuffled by a fixed hash.
+about as often as in the full table, with its rows shuffled by a fixed hash.
 """
 
 from __future__ import annotations
@@ -56,56 +56,35 @@ class Query:
     right: str | None = None
 
 
-MOVIES = """
-SELECT review_id AS id, * EXCLUDE (review_id) FROM v_movies
-WHERE movie_id IN (SELECT movie_id FROM v_movies GROUP BY movie_id HAVING count(*) >= 25
-                   ORDER BY hash(movie_id) LIMIT 12)
-ORDER BY hash(review_id, 7) LIMIT {rows}
+def _groups(view: str, key: str, group: str, where: str = "true") -> str:
+    """Return the query for `{rows}` rows: all rows of some groups, in an order by hash.
+
+    Groups are drawn by hash until there are enough rows, the last one in part, so that values
+    repeat about as often as in the whole table, however few rows are taken.
+    """
+    return f"""
+SELECT {key} AS id, * EXCLUDE ({key})
+FROM (FROM {view} WHERE {where} ORDER BY hash({group}, 3), {group}, hash({key}) LIMIT {{rows}})
+ORDER BY hash({key}, 7)
 """
-PRODUCTS = """
-SELECT review_id AS id, * EXCLUDE (review_id) FROM v_products_amazon
-WHERE text IS NOT NULL ORDER BY hash(review_id, 7) LIMIT {rows}
-"""
-POSTS = """
-SELECT row_id AS id, * EXCLUDE (row_id) FROM v_bird
-WHERE "PostId" IN (SELECT "PostId" FROM v_bird WHERE length("Body") < 4000 GROUP BY "PostId"
-                   HAVING count(*) >= 3 ORDER BY hash("PostId") LIMIT 60)
-ORDER BY hash(row_id, 7) LIMIT {rows}
-"""
-WIDE = """
-SELECT id, host_id, host_name, host_since, host_location, host_about, host_response_time,
-    host_is_superhost, host_verifications, neighbourhood_cleansed, neighborhood_overview,
-    property_type, room_type, accommodates, bathrooms_text, beds, price, name
-FROM v_wide
-WHERE host_id IN (SELECT host_id FROM v_wide GROUP BY host_id HAVING count(*) BETWEEN 4 AND 20
-                  ORDER BY hash(host_id) LIMIT 40)
-ORDER BY hash(id, 7) LIMIT {rows}
-"""
-BEER = """
-SELECT row_id AS id, * EXCLUDE (row_id) FROM v_beer
-WHERE beer_id IN (SELECT beer_id FROM v_beer GROUP BY beer_id HAVING count(*) >= 25
-                  ORDER BY hash(beer_id) LIMIT 16)
-ORDER BY hash(row_id, 7) LIMIT {rows}
-"""
-SQUAD = """
-SELECT qid AS id, * EXCLUDE (qid) FROM v_squad
-WHERE label_gold IN (SELECT label_gold FROM v_squad GROUP BY label_gold HAVING count(*) >= 5
-                     ORDER BY hash(label_gold) LIMIT 16)
-ORDER BY hash(qid, 7) LIMIT {rows}
-"""
-FEVER = """
-SELECT row_id AS id, * EXCLUDE (row_id) FROM v_fever_rag
-WHERE evidence1 IN (SELECT evidence1 FROM v_fever_rag GROUP BY evidence1 HAVING count(*) >= 3
-                    ORDER BY hash(evidence1) LIMIT 40)
-ORDER BY hash(row_id, 7) LIMIT {rows}
-"""
-CLOTHING = """
-SELECT review_id AS id, * EXCLUDE (review_id) FROM v_products
-ORDER BY hash(review_id, 7) LIMIT {rows}
-"""
-CLAIMS = """
-SELECT row_id AS id, * EXCLUDE (row_id) FROM v_fever ORDER BY hash(row_id, 7) LIMIT {rows}
-"""
+
+
+def _rows(view: str, key: str) -> str:
+    """Return the query for `{rows}` rows drawn by hash."""
+    return (
+        f"SELECT {key} AS id, * EXCLUDE ({key}) FROM {view} ORDER BY hash({key}, 7) LIMIT {{rows}}"
+    )
+
+
+MOVIES = _groups("v_movies", "review_id", "movie_id")
+PRODUCTS = _groups("v_products_amazon", "review_id", "product_name", where="text IS NOT NULL")
+POSTS = _groups("v_bird", "row_id", '"PostId"', where='length("Body") < 4000')
+WIDE = _groups("v_wide", "id", "host_id")
+BEER = _groups("v_beer", "row_id", "beer_id")
+SQUAD = _groups("v_squad", "qid", "label_gold")
+FEVER = _groups("v_fever_rag", "row_id", "evidence1")
+CLOTHING = _rows("v_products", "review_id")
+CLAIMS = _rows("v_fever", "row_id")
 
 MOVIE = ("reviewcontent", "critic", "topcritic", "publisher", "genres", "director", "movieinfo")
 PRODUCT = ("text", "review_title", "product_name", "brand", "categories")
