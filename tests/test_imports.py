@@ -1,6 +1,6 @@
 """Imports point one way.
 
-server → engine → {optimizer, kvcache_reorder}, optimizer → udfs → errors.
+server → engine → {optimizer, kvcache_reorder}, optimizer → udfs → {clustering, errors}.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ PACKAGE = Path(__file__).parent.parent / "quackllm"
 MAY_IMPORT: Mapping[str, frozenset[str]] = {
     "errors": frozenset(),
     "kvcache_reorder": frozenset(),
-    "udfs": frozenset({"errors"}),
+    "clustering": frozenset(),
+    "udfs": frozenset({"clustering", "errors"}),
     "optimizer": frozenset({"udfs", "errors"}),
-    "engine": frozenset({"optimizer", "kvcache_reorder", "udfs", "errors"}),
+    "engine": frozenset({"optimizer", "kvcache_reorder", "clustering", "udfs", "errors"}),
     "testing": frozenset({"engine", "optimizer", "udfs", "errors"}),
     "server": frozenset({"engine", "optimizer", "udfs", "errors", ""}),
     "__main__": frozenset({"server"}),

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from quackllm.clustering.directions import unit as unit
+
 BLOCK = 1 << 22
 """Similarities that are kept at a time, at most (16 MiB of 32-bit numbers)."""
 
@@ -25,13 +27,6 @@ class Neighbours:
 
     indices: NDArray[np.int64]
     scores: NDArray[np.float32]
-
-
-def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors (n, dimensions) at length 1; one of zeros stays as it is."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    divided: NDArray[np.float32] = np.divide(vectors, np.where(length == 0, 1, length))
-    return divided.astype(np.float32, copy=False)
 
 
 def nearest(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int) -> Neighbours:
