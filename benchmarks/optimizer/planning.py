@@ -151,7 +151,12 @@ class Bench:
         self._connection.execute(planned.tables)
         self._dimensions = partial(self._engine.dimensions, Settings())
         self._planner = Planner(
-            self._connection, self._functions, self._facts, self._engine.stored, self._dimensions
+            self._connection,
+            self._functions,
+            self._facts,
+            self._engine.stored,
+            self._dimensions,
+            self._engine.table_functions,
         )
 
     def whole(self) -> tuple[float, float]:

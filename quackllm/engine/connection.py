@@ -197,12 +197,13 @@ class Connection:
             or calls_in(statement, self._engine.functions)
             or NAMED.search(statement.sql)
             or commands.CURRENT_SETTING.search(statement.sql)
+            or self._engine.table_functions.used_in(statement)
             or self._session.mentions_stored(statement.sql)
         )
 
     def _calls(self, statement: Statement) -> bool:
         """Whether a statement calls a model, itself or by a view or a macro."""
-        return bool(calls_in(statement, self._engine.functions)) or self._session.reads_stored(
+        return bool(calls_in(statement, self._engine.functions)) or self._session.asks(
             statement.sql
         )
 
@@ -355,6 +356,9 @@ class Connection:
 
     def _provide_tables(self, statement: Statement) -> tuple[str, ...]:
         """Make llm_queries() and the like selectable; return what is registered for that."""
+        functions = self._engine.table_functions
+        if functions.used_in(statement) or self._session.mentions_stored(statement.sql):
+            functions.provide(self._raw)
         register = self._leftovers.register_sources
         return provide_tables(self._raw, statement, self._engine, self._settings, register)
 

@@ -39,6 +39,7 @@ from quackllm.engine.secrets import OPENAI, NamedSecret, secret_for
 from quackllm.engine.sending_order import Orderer, SendingOrder, as_given, by_prefix
 from quackllm.engine.settings import Settings, in_bytes
 from quackllm.engine.stored import StoredNames
+from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.engine.token_lengths import FEWEST_ROWS, TokenLengths, token_lengths
 from quackllm.engine.traffic.endpoint import Endpoint
 from quackllm.errors import ModelNotAllowed, ModelNotFound, QuackLLMError
@@ -103,7 +104,8 @@ class Engine:
         self.spent = Spent()
         self.models: dict[str, NamedModel] = {}
         self.secrets: dict[str, NamedSecret] = {}
-        self.stored = StoredNames()
+        self.table_functions = TableFunctions()
+        self.stored = StoredNames(self.table_functions.mentioned_in)
         self._given = provider
         self._orderer = orderer
         self._environ = os.environ if environ is None else environ

@@ -26,12 +26,18 @@ class Executor:
         self._connection = connection
 
     def execute(
-        self, program: Program, schema: Schema, parameters: Mapping[str, Any], run: Run
+        self,
+        program: Program,
+        schema: Schema,
+        parameters: Mapping[str, Any],
+        run: Run,
+        part: str = "",
     ) -> str:
         """Run a program; return the name of the temporary table that holds its rows.
 
         The table's columns are c0, c1, ...; its rows are in the order of the result.
-        All stages see one snapshot of the database.
+        All stages see one snapshot of the database. part: tells the tables of several
+        programs of one statement apart.
         """
         run.number_stages({stage.call.spec: stage.number for stage in program.model_stages})
         run.asker.rows_in_front.plan(program.model_stages)
@@ -46,7 +52,7 @@ class Executor:
                     else:
                         registered.extend(part.answers for part in stage.stages)
                         self._block(stage, parameters, run)
-                result = f"__llm_result_{run.id}"
+                result = f"__llm_result_{run.id}{part}"
                 columns = ", ".join(f"c{i}" for i in range(len(schema)))
                 self._create(result, f"SELECT * FROM ({program.final}) AS r({columns})", parameters)
                 return result

@@ -46,8 +46,14 @@ class Expansion:
     """
 
     def __init__(
-        self, connection: duckdb.DuckDBPyConnection, names: StoredNames, read: Read
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        names: StoredNames,
+        read: Read,
+        functions: frozenset[str] = frozenset({FUNCTION}),
     ) -> None:
+        """Make one that writes out what uses one of some functions; names in lower case."""
+        self._functions = functions
         self.reasons: list[str] = []
         self._connection = connection
         self._names = names
@@ -151,7 +157,7 @@ class Expansion:
             raise _Unreadable(f"sqlglot and DuckDB's parser read the view {entry.name} differently")
         holder = exp.Paren(this=body)
         self._expand(holder, entry.place, hidden, depth + 1)
-        if not _calls(holder):
+        if not self._calls(holder):
             return None
         self._resolve(holder, entry, hidden)
         result: exp.Expr = holder.this.pop()
@@ -238,14 +244,15 @@ class Expansion:
         substituted(holder, values)
         self._expand(holder, within, hidden, depth + 1)
         result: exp.Expr = holder.this
-        return result.pop() if _calls(holder) else None
+        return result.pop() if self._calls(holder) else None
 
     def _may_call(self, definition: str) -> bool:
-        return FUNCTION in definition or self._names.mentioned_in(definition)
+        lowered = definition.lower()
+        used = any(function in lowered for function in self._functions)
+        return used or self._names.mentioned_in(definition)
 
-
-def _calls(tree: exp.Expr) -> bool:
-    return any(node.name.lower() == FUNCTION for node in tree.find_all(exp.Anonymous))
+    def _calls(self, tree: exp.Expr) -> bool:
+        return any(node.name.lower() in self._functions for node in tree.find_all(exp.Anonymous))
 
 
 def _parts(table: exp.Table) -> list[str]:

@@ -15,6 +15,7 @@ from quackllm.engine.alternatives import Alternative
 from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.estimates import Estimates, StageEstimate
 from quackllm.engine.history import StageStats, StatementStats, money
+from quackllm.engine.table_functions.resolver import Made, UseEstimate
 from quackllm.optimizer.cost import Cost, total
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
 from quackllm.optimizer.sampling import SAMPLE_ROWS
@@ -40,20 +41,28 @@ def explained(
     *,
     undecided: bool = False,
     refusal: str | None = None,
+    made: Made | None = None,
 ) -> Entry:
     """Describe a program as data.
 
     alternatives: when they were asked for. undecided: whether a sample may still change
         the order of predicates. refusal: why a budget would not let the program begin.
+    made: the table functions of the statement, whose rows the program reads.
     """
     stages: list[Entry] = []
     shown: set[str] = set()
+    counted: list[StageEstimate] = []
+    for each in made.uses if made else ():
+        stages.extend(_use_entries(each, len(counted), actual, shown))
+        counted.extend(estimate for some in each.estimates for estimate in some.values())
+    before = made.stages_before if made else 0
     for stage in program.stages:
         if isinstance(stage, MaterializeStage):
             stages.append({"stage": "kept rows", "sql": stage.shown})
             continue
         for part in stage.stages:
             entry = _model_entry(part, stage)
+            entry["number"] += before
             entry.update(_estimated(estimates.get(part.number)))
             if actual is not None and part.call.spec not in shown:
                 entry.update(_happened(actual.stages.get(part.call.spec)))
@@ -65,7 +74,9 @@ def explained(
         if spec not in shown:
             entry = {"stage": "scalar function", "function": stats.function.upper()}
             stages.append({**entry, **_happened(stats)})
-    described: Entry = {"stages": stages, "total": _totals(estimates, actual)}
+    behind = {number + before: estimate for number, estimate in estimates.items()}
+    everything = {**dict(enumerate(counted, 1)), **behind}
+    described: Entry = {"stages": stages, "total": _totals(everything, actual)}
     if alternatives is not None:
         described["alternatives"] = [
             {"name": other.name, "expected": asdict(other.cost)} for other in alternatives
@@ -74,6 +85,31 @@ def explained(
     described["refused"] = refusal
     described["rules"] = list(program.applied)
     return described
+
+
+def _use_entries(
+    made: UseEstimate, before: int, actual: StatementStats | None, shown: set[str]
+) -> list[Entry]:
+    """Describe what a use of a table function asks, as stages of its own."""
+    use = made.use
+    entries: list[Entry] = [{"stage": "table function", "function": use.function, "sql": use.sql}]
+    for (planned, _), estimates in zip(use.questions, made.estimates, strict=True):
+        for block in planned.program.stages:
+            if isinstance(block, MaterializeStage):
+                continue
+            for part in block.stages:
+                estimate = estimates.get(part.number)
+                entry = _model_entry(part, block)
+                entry.update(_estimated(estimate))
+                entry.update(number=before + part.number, clause=use.function)
+                if actual is not None and part.call.spec not in shown:
+                    happened = actual.stages.get(part.call.spec)
+                    entry.update(_happened(happened))
+                    entry["number"] = happened.number if happened else entry["number"]
+                    shown.add(part.call.spec)
+                entries.append(entry)
+        before += len(estimates)
+    return entries
 
 
 def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:

@@ -67,3 +67,9 @@ def _top(similarity: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], ND
     values = np.take_along_axis(similarity, taken, 1)
     order = np.argsort(-values, axis=1, kind="stable")
     return np.take_along_axis(taken, order, 1), np.take_along_axis(values, order, 1)
+
+
+def best_first(scores: NDArray[np.float64], k: int) -> NDArray[np.int64]:
+    """Return the indices of the `k` largest of some numbers (n,), equal ones by their index."""
+    order: NDArray[np.int64] = np.argsort(-scores, kind="stable")
+    return order[:k]

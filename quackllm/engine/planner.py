@@ -29,11 +29,12 @@ from quackllm.engine.statement import (
     split,
 )
 from quackllm.engine.stored import StoredNames
+from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.catalog import PredicateStatistics
 from quackllm.optimizer.lower import bindable, lower
-from quackllm.optimizer.naive import BINDING, naive_text
+from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
 from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
@@ -89,6 +90,7 @@ class Planner:
         facts: DuckDBFacts,
         names: StoredNames,
         dimensions: Dimensions,
+        table_functions: TableFunctions,
     ) -> None:
         require_extensible_sqlglot()
         self._connection = connection
@@ -96,6 +98,7 @@ class Planner:
         self._facts = facts
         self._names = names
         self._dimensions = dimensions
+        self._table_functions = table_functions
 
     def query(
         self,
@@ -156,6 +159,44 @@ class Planner:
             return whole, schema
         return replace(plan, unstaged=(*reasons, OTHER_COLUMNS)), schema
 
+    def described(self, sql: str, parameters: Mapping[str, Any]) -> Schema:
+        """Names and types of a SELECT's output. Raises `BindError` and DuckDB's errors."""
+        return self.catalog(parameters).describe(self.bound_text(sql, parameters))
+
+    def bound_text(self, sql: str, parameters: Mapping[str, Any]) -> str:
+        """Write a SELECT with calls in the form that DuckDB binds. Raises `BindError`."""
+        return self.other(sql, parameters, BINDING)
+
+    def mentions_stored(self, sql: str) -> bool:
+        """Whether a text may name a view or a macro that calls a model; quick."""
+        return self._names.mentioned_in(sql)
+
+    def catalog(self, parameters: Mapping[str, Any]) -> DuckCatalog:
+        """Return what answers questions about the database, of a statement without calls."""
+        return DuckCatalog(self._connection, self._facts, {}, parameters)
+
+    def calls_model(self, sql: str) -> bool:
+        """Whether a SELECT calls a model, itself or by a view or a macro."""
+        return holds_calls(sql, self._functions) or self.reads_stored(sql)
+
+    def with_table_functions(self, sql: str) -> exp.Expr | None:
+        """Read a SELECT, the views and macros written out that use table functions.
+
+        None when it uses none. Raises `BindError` where it does and cannot be read.
+        """
+        names = self._table_functions.names
+        [statement, *_] = split(sql)
+        used = self._table_functions.used_in(statement)
+        if not used and not self.reads_stored(sql):
+            return None
+        root = self._read(sql)
+        if root is None:
+            if used:
+                raise BindError(f"Binder Error: a table function is used, and {DIFFERENT_READING}")
+            return None
+        tree = Expansion(self._connection, self._names, self._read, names).expanded(root)
+        return tree if tree is not None else root if used else None
+
     def reads_stored(self, sql: str) -> bool:
         """Whether a statement evaluates a view or a macro that may call a model."""
         if not self._names.mentioned_in(sql):
@@ -172,7 +213,8 @@ class Planner:
             return any(token.text in self._names for token in statement.tokens)
         if isinstance(tree, exp.Create) and tree.kind != "TABLE":
             return False
-        return Expansion(self._connection, self._names, self._read).reads(tree)
+        functions = self._table_functions.names | {FUNCTION}
+        return Expansion(self._connection, self._names, self._read, functions).reads(tree)
 
     def _optimized(
         self,
@@ -188,7 +230,7 @@ class Planner:
         if order_predicates.__name__ not in disabled:
             self._learn(reshaped, catalog, run, ask)
         optimized, _ = _ruled(reshaped, catalog, schema, RULES[at:], disabled)
-        if _wants_no_rows(plan.root):  # tools ask so for the names and types of a query
+        if wants_no_rows(plan.root):  # tools ask so for the names and types of a query
             return PlannedQuery(Program((), bindable(optimized)), schema)
         return PlannedQuery(lower(optimized, run), schema, optimized)
 
@@ -332,7 +374,8 @@ def _ruled(
             disabled |= {error.rule}
 
 
-def _wants_no_rows(root: exp.Expr) -> bool:
+def wants_no_rows(root: exp.Expr) -> bool:
+    """Whether a query has LIMIT 0."""
     limit = root.args.get("limit")
     rows = limit.expression if isinstance(limit, exp.Limit) else None
     return isinstance(rows, exp.Literal) and rows.this == "0"

@@ -72,7 +72,7 @@ class Relation:
         if self._kept is None:
             sql = self._relation.sql_query()
             connection = self._connection
-            if FUNCTION not in sql and not connection._session.reads_stored(sql):
+            if FUNCTION not in sql and not connection._session.asks(sql):
                 return self._relation
             connection._leftovers.drop()
             if _can_be_read_back(connection._raw, sql):
@@ -109,7 +109,7 @@ class Relation:
         """Return the plan; of calls, how they will be made."""
         sql = self._relation.sql_query()
         connection = self._connection
-        calls = FUNCTION in sql or connection._session.reads_stored(sql)
+        calls = FUNCTION in sql or connection._session.asks(sql)
         if not calls or not _can_be_read_back(connection._raw, sql):
             return str(self._relation.explain(type))
         connection._leftovers.drop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,7 +20,7 @@ from quackllm.engine.providers.base import Provider
 from quackllm.engine.reduction import Answered, Step, reduce_lists, room, step_call
 from quackllm.engine.settings import Settings
 from quackllm.errors import BudgetExceeded, CallError
-from quackllm.udfs.base import Call, Choice, Reduction
+from quackllm.udfs.base import Call, Choice, Embedding, Reduction
 
 if TYPE_CHECKING:
     from quackllm.engine.engine import Engine
@@ -58,6 +58,7 @@ class Run:
         self.asker = Asker(engine, settings, budget, stats, self._interruption)
         self._known: dict[Question, Known] = {}
         self._numbers: dict[str, int] = {}
+        self._stages_before = 0
         self._lock = RLock()
 
     def interrupt(self) -> None:
@@ -81,6 +82,25 @@ class Run:
             f"{limit} is reached before the model of {call.function.upper()} could be opened"
         )
 
+    def bound(
+        self,
+        function: str,
+        constants: Mapping[str, Any],
+        options: Mapping[str, Any],
+        fields: Sequence[str],
+    ) -> Call:
+        """Bind a call that the engine makes itself, as `Functions.bind` does.
+
+        How many numbers an embedding has is found out as for a call in SQL, which opens its
+        provider. Raises `BindError` and what `Engine.dimensions` does.
+        """
+        call = self._engine.functions.bind(function, constants, options, fields)
+        if call.declaration.answer != Embedding():
+            return call
+        dimensions = self._engine.dimensions(self._settings, call)
+        given = {**options, "dimensions": dimensions}
+        return self._engine.functions.bind(function, constants, given, fields)
+
     def stage(self, call: Call, provider: Provider) -> StageStats:
         """Return the running totals of a call, begun at its first use."""
         stages = self.stats.stages
@@ -97,9 +117,18 @@ class Run:
 
     def number_stages(self, numbers: Mapping[str, int]) -> None:
         """Give calls, by spec, the numbers that their stages have in the plan."""
-        self._numbers.update(numbers)
+        given = {spec: number + self._stages_before for spec, number in numbers.items()}
+        self._numbers.update(given)
         for spec, stats in self.stats.stages.items():
-            stats.number = numbers.get(spec, stats.number)
+            stats.number = given.get(spec, stats.number)
+
+    def begin_part(self) -> int:
+        """Begin another plan of the statement: its stages are numbered behind those so far.
+
+        Returns the number of stages so far.
+        """
+        self._stages_before = len(self.stats.stages)
+        return self._stages_before
 
     def answer(self, call: Call, fields: Sequence[pa.Array], rows: int) -> pa.Array:
         """Answer a call for rows of rendered fields.

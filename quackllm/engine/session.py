@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import duckdb
@@ -17,7 +18,7 @@ from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
 from quackllm.engine.changes import Change, read_change
 from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
-from quackllm.engine.estimates import Estimates, Estimator, undecided
+from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.executor import Executor, drop_temporary
 from quackllm.engine.explain import as_text, explained
 from quackllm.engine.history import StatementStats
@@ -26,6 +27,7 @@ from quackllm.engine.planner import PlannedQuery, Planner, relocated
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import Statement, calls_in, holds_calls, split
+from quackllm.engine.table_functions.resolver import Host, Made, Resolver, Use, UseEstimate
 from quackllm.engine.transactions import finish, transaction
 from quackllm.engine.wording import in_our_words
 from quackllm.optimizer.sql import quote
@@ -65,6 +67,7 @@ class Session:
             DuckDBFacts(),
             engine.stored,
             lambda call: engine.dimensions(current_settings(), call),
+            engine.table_functions,
         )
         self._executor = Executor(raw)
         self._run: Run | None = None
@@ -86,13 +89,21 @@ class Session:
         """Whether a statement evaluates a view or a macro that may call a model."""
         return self.mentions_stored(sql) and self._planner.reads_stored(sql)
 
+    def asks(self, sql: str) -> bool:
+        """Whether a statement uses a table function that may call a model, or `reads_stored`."""
+        functions = self._engine.table_functions
+        return (
+            functions.mentioned_in(sql) and any(map(functions.used_in, split(sql)))
+        ) or self.reads_stored(sql)
+
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a query and keep its rows."""
         with self._running(sql, settings) as run:
             if split(sql)[0].first_word == "SUMMARIZE":
                 sql = f"FROM ({sql})"  # DuckDB 1.x describes and stores no other form of it
-            planned = self._affordable(sql, parameters, settings, run)
-            table = self._executed(planned, parameters, settings, run)
+            with self._with_tables(sql, parameters, settings, run) as made:
+                planned = self._affordable(made.sql, parameters, settings, run)
+                table = self._executed(planned, parameters, settings, run)
         return StoredResult(table, planned.schema)
 
     def other(
@@ -120,7 +131,9 @@ class Session:
         """
 
         def calls(part: str) -> bool:
-            return holds_calls(part, self._engine.functions) or self.mentions_stored(part)
+            uses_tables = self._engine.table_functions.mentioned_in(part)
+            calls_itself = holds_calls(part, self._engine.functions)
+            return calls_itself or uses_tables or self.mentions_stored(part)
 
         change = read_change(statement, calls, self._planner.column_types)
         if change is None or not self._planner.binds(change.source, parameters):
@@ -135,8 +148,12 @@ class Session:
         Returns the rows of RETURNING or the number of rows changed. Raises what stops a
         statement, and then nothing has changed.
         """
-        with self._running(sql, settings) as run, transaction(self._raw):
-            planned = self._affordable(change.source, parameters, settings, run)
+        with (
+            self._running(sql, settings) as run,
+            transaction(self._raw),
+            self._with_tables(change.source, parameters, settings, run) as made,
+        ):
+            planned = self._affordable(made.sql, parameters, settings, run)
             table = self._executed(planned, parameters, settings, run)
             text = self._planner.other(change.applied(table), parameters, run.id)
             given = used_parameters(self._raw, text, parameters)
@@ -210,25 +227,35 @@ class Session:
         `verbose`, the ways that were not taken are planned and costed too.
         """
         if not analyze:
-            planned = self._planned(sql, parameters, settings, None)
-            estimates, others = self._estimated(planned, sql, parameters, settings, None, verbose)
-            open_ = undecided(planned, estimates, settings)
-            accounts = Accounts(self._raw, self._engine, settings, parameters)
+            with self._with_tables(sql, parameters, settings, None, announce=True) as made:
+                planned = self._planned(made.sql, parameters, settings, None)
+                estimates, others = self._estimated(
+                    planned, made.sql, parameters, settings, None, verbose
+                )
+                open_ = undecided(planned, estimates, settings)
+                accounts = Accounts(self._raw, self._engine, settings, parameters)
+                refusal = accounts.refusal(planned, estimates)
             described = explained(
                 planned.program,
                 estimates,
                 None,
                 others,
                 undecided=open_,
-                refusal=accounts.refusal(planned, estimates),
+                refusal=refusal,
+                made=made,
             )
             return described, as_text(described)
-        with self._running(sql, settings) as run:
-            planned = self._affordable(sql, parameters, settings, run)
-            estimates, others = self._estimated(planned, sql, parameters, settings, run, verbose)
+        with (
+            self._running(sql, settings) as run,
+            self._with_tables(sql, parameters, settings, run, announce=True) as made,
+        ):
+            planned = self._affordable(made.sql, parameters, settings, run)
+            estimates, others = self._estimated(
+                planned, made.sql, parameters, settings, run, verbose
+            )
             table = self._executed(planned, parameters, settings, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
-        described = explained(planned.program, estimates, run.stats, others)
+        described = explained(planned.program, estimates, run.stats, others, made=made)
         return described, as_text(described)
 
     def _estimated(
@@ -305,6 +332,64 @@ class Session:
         if run is None:
             return self._planner.query(sql, parameters, "", disabled)
         return self._planner.query(sql, parameters, run.id, disabled, ask if samples else None)
+
+    @contextmanager
+    def _with_tables(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run | None,
+        *,
+        announce: bool = False,
+    ) -> Iterator[Made]:
+        """Make the rows of a SELECT's table functions; give the SELECT that reads them.
+
+        Without a run no model is called. announce: whether what they ask is to be told.
+        """
+        functions = self._engine.table_functions
+        if not (functions.mentioned_in(sql) or self.mentions_stored(sql)):
+            yield Made(sql)
+            return
+        made = Made(sql)
+        parts = count(1)
+        accounts = Accounts(self._raw, self._engine, settings, parameters)
+        estimator = Estimator(self._raw, self._engine, settings, parameters)
+
+        def plan(part: str) -> PlannedQuery:
+            return self._planned(part, parameters, settings, run)
+
+        def execute(planned: PlannedQuery) -> str:
+            assert run is not None
+            run.begin_part()
+            part = f"_{next(parts)}"
+            return self._executor.execute(planned.program, planned.schema, parameters, run, part)
+
+        def told(use: Use) -> None:
+            if announce:
+                estimates = tuple(estimator.stages(planned) for planned, _ in use.questions)
+                if not use.counted:
+                    estimates = tuple(dict.fromkeys(e, StageEstimate()) for e in estimates)
+                made.uses.append(UseEstimate(use, estimates))
+            for planned, certain in use.questions:
+                if run is not None and use.counted and certain:
+                    accounts.refuse_beyond(run, planned)
+
+        limited = run is not None and bool(run.budget.limits)
+        host = Host(plan, execute, run, sql, parameters, told if announce or limited else None)
+        catalog = self._planner.catalog(parameters)
+        resolver = Resolver(self._raw, functions, self._planner, catalog, host)
+        try:
+            with transaction(self._raw):
+                made.sql = resolver.resolved(sql)
+                made.stages_before = (
+                    sum(len(each) for use in made.uses for each in use.estimates)
+                    if run is None
+                    else run.begin_part()
+                )
+                yield made
+        finally:
+            resolver.close()
 
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:

@@ -9,6 +9,7 @@ another cursor needs no care. What is added by others is learned when DuckDB eva
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import duckdb
 
@@ -33,8 +34,10 @@ class StoredNames:
     outdated: whether there may be others; the next statement then looks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, uses: Callable[[str], bool] = lambda text: False) -> None:
+        """Make an empty set; `uses` says whether a definition uses a table function."""
         self.outdated = False
+        self._uses = uses
         self._names: frozenset[str] = frozenset()
         self._words: frozenset[str] = frozenset()
         self._odd: tuple[str, ...] = ()
@@ -69,7 +72,8 @@ class StoredNames:
         except duckdb.Error:
             return  # in an aborted transaction: later, then
         self.outdated = False
-        found = {name for name, text in rows if FUNCTION in (text or "")}
+        texts = [(name, text or "") for name, text in rows]
+        found = {name for name, text in texts if FUNCTION in text or self._uses(text)}
         while found:  # those that use the ones that were found
             self.add(*found)
             found = {n for n, text in rows if n not in self and self.mentioned_in(text or "")}

@@ -238,12 +238,14 @@ def visible_ctes(place: exp.Expr) -> Iterator[tuple[exp.With, list[exp.Expr]]]:
 
 def names_cte(table: exp.Table) -> bool:
     """Whether the name of a table is that of a CTE which is visible where it stands."""
-    if table.args.get("db"):
-        return False
-    name = table.name.lower()
-    for with_, visible in visible_ctes(table):
+    return not table.args.get("db") and is_cte(table.name, table)
+
+
+def is_cte(name: str, place: exp.Expr) -> bool:
+    """Whether a CTE of that name is visible at a place."""
+    for with_, visible in visible_ctes(place):
         before = len(visible) + bool(with_.recursive)  # a recursive CTE sees itself
-        if any(cte.alias.lower() == name for cte in with_.expressions[:before]):
+        if any(cte.alias.lower() == name.lower() for cte in with_.expressions[:before]):
             return True
     return False
 

@@ -1,0 +1,419 @@
+"""llm_search(table, column, query): the rows whose text fits a question best.
+
+Texts are ranked by their words (BM25) and by their meaning (cosine similarity of
+embeddings), and the two rankings are fused by reciprocal rank. All texts are compared, so
+that nothing near is missed; all questions of a statement are answered together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from quackllm.engine.embedding import as_json
+from quackllm.engine.fusion import fused
+from quackllm.engine.lexical import WORDS, Postings, bm25
+from quackllm.engine.neighbours import best_first, nearest, unit
+from quackllm.engine.table_functions.base import (
+    ASKED,
+    Question,
+    Request,
+    Source,
+    TableFunction,
+    Workspace,
+)
+from quackllm.errors import BindError
+from quackllm.optimizer.sql import json_fragment, literal, quote
+from quackllm.udfs.base import Kind, Option, Parameter
+from quackllm.udfs.options import one_of, text, whole
+from quackllm.udfs.prompt import did_you_mean
+
+FUSED = 100
+"""Rows of each ranking that are fused at least; the ranks behind count for little."""
+
+MOST = 1_000_000
+"""The largest k."""
+
+RELEVANCE = "how well {text} answers {query}"
+
+OWN = ("rank", "score")
+"""The columns that are added to those of the table."""
+
+Ranking = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Row numbers, the best first, and their scores; NaN for one that has none."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched: a request that was found to make sense."""
+
+    request: Request
+    source: Source
+    column: str
+    k: int
+    mode: str
+    vector: str | None
+    rerank: int
+    prompt: str
+    model: str | None
+    embedding_model: str | None
+
+    @property
+    def lexical(self) -> bool:
+        """Whether the words count."""
+        return self.mode != "vector"
+
+    @property
+    def semantic(self) -> bool:
+        """Whether the meaning counts."""
+        return self.mode != "lexical"
+
+    @property
+    def texts(self) -> str:
+        """SQL of the rows that have a text."""
+        return f"{self.source.sql} WHERE {quote(self.column)} IS NOT NULL"
+
+    @property
+    def depth(self) -> int:
+        """How many rows of a ranking are wanted."""
+        wanted = max(self.k, self.rerank)
+        return max(wanted, FUSED) if self.mode == "hybrid" else wanted
+
+
+def _search(request: Request, workspace: Workspace) -> Search:
+    """Check the arguments. Raises `BindError`."""
+    name, options = request.function, request.options
+    table = _text(request, "table")
+    source = workspace.source(table)
+    column = _known(request, source, "column", _text(request, "column"))
+    for own in OWN:
+        if source.type_of(own) is not None:
+            raise BindError(
+                f"Binder Error: {name}: {table} has a column {own} of its own, which the result "
+                f"adds; give it another name in a view or a CTE and search that"
+            )
+    vector = options["vector"]
+    if vector is not None:
+        vector = _known(request, source, "vector", vector)
+        _dimensions(request, source, vector)
+        if options["mode"] == "lexical":
+            raise BindError(f"Binder Error: {name}: mode 'lexical' uses no vector")
+    prompt = options["rerank_prompt"] or RELEVANCE
+    return Search(
+        request,
+        source,
+        column,
+        options["k"],
+        options["mode"],
+        vector,
+        options["rerank"],
+        prompt,
+        options["model"],
+        options["embedding_model"],
+    )
+
+
+def _text(request: Request, parameter: str) -> str:
+    value = request.constants[parameter]
+    if not isinstance(value, str) or not value.strip():
+        raise BindError(
+            f"Binder Error: {request.function}: {parameter} must be the name of a {parameter} in "
+            f"quotes, not {value!r}"
+        )
+    return value
+
+
+def _known(request: Request, source: Source, what: str, column: str) -> str:
+    """Return a column's name as the table has it."""
+    names = {name.lower(): name for name, _ in source.columns}
+    if column.lower() not in names:
+        hint = did_you_mean(column, names.values())
+        raise BindError(
+            f"Binder Error: {request.function}: {what}: {request.constants['table']} has no "
+            f"column {column}{hint} Columns: {', '.join(names.values())}"
+        )
+    return names[column.lower()]
+
+
+def _dimensions(request: Request, source: Source, vector: str) -> int:
+    """Read the length of the vectors from the type of their column."""
+    type_ = source.type_of(vector) or ""
+    inner, _, length = type_.removesuffix("]").partition("[")
+    if inner != "FLOAT" or not length.isdigit():
+        raise BindError(
+            f"Binder Error: {request.function}: vector: the column {vector} is {type_}, not "
+            "FLOAT[n] as LLM_EMBED gives it; CAST(... AS FLOAT[n]) makes one of a list"
+        )
+    return int(length)
+
+
+def questions(request: Request, workspace: Workspace) -> Sequence[Question]:
+    """The embeddings that are needed, and about as many scores as there will be."""
+    search = _search(request, workspace)
+    if not search.k:
+        return []
+    asked: list[Question] = []
+    if search.semantic:
+        texts = f"SELECT CAST(query AS VARCHAR) AS text FROM {request.asked}"
+        if search.vector is None:
+            texts += (
+                f" UNION ALL SELECT CAST({quote(search.column)} AS VARCHAR) FROM {search.texts}"
+            )
+        asked.append(
+            Question(f"SELECT LLM_EMBED(text{_model(search.embedding_model)}) FROM ({texts})")
+        )
+    if search.rerank:
+        some = (
+            f"SELECT CAST({quote(search.column)} AS VARCHAR) AS text FROM {search.texts} "
+            f"LIMIT {search.rerank}"
+        )
+        pairs = f"SELECT CAST(query AS VARCHAR) AS query, text FROM {request.asked}, ({some})"
+        asked.append(
+            Question(
+                f"SELECT {_score(search)} FROM ({pairs}) WHERE query IS NOT NULL", certain=False
+            )
+        )
+    return asked
+
+
+def _model(name: str | None) -> str:
+    return "" if name is None else f", model := {literal(name)}"
+
+
+def _score(search: Search) -> str:
+    return f"LLM_SCORE({literal(search.prompt)}, query, text{_model(search.model)})"
+
+
+def likely(request: Request, workspace: Workspace) -> str:
+    """The first rows of the table, for each question."""
+    search = _search(request, workspace)
+    first = (
+        f"SELECT *, row_number() OVER () AS rank FROM (SELECT * FROM {search.texts} "
+        f"LIMIT {search.k})"
+    )
+    return (
+        f"SELECT a.{ASKED}, t.*, CAST(NULL AS DOUBLE) AS score FROM {request.asked} AS a, "
+        f"({first}) AS t WHERE a.query IS NOT NULL"
+    )
+
+
+def rows(request: Request, workspace: Workspace) -> str:
+    """Search for all questions; return the SELECT of the rows found."""
+    search = _search(request, workspace)
+    found = _found(search, workspace) if search.k else {}
+    if search.rerank:
+        found = _reranked(search, found, workspace)
+    table = workspace.register(_as_table({at: _first(r, search.k) for at, r in found.items()}))
+    return (
+        f"SELECT s.{ASKED}, t.*, s.rank, s.score FROM {search.source.sql} AS t "
+        f"JOIN {table} AS s ON t.rowid = s.number ORDER BY s.{ASKED}, s.rank"
+    )
+
+
+def _found(search: Search, workspace: Workspace) -> dict[int, Ranking]:
+    """Rank for each question that has a text."""
+    asked = workspace.query(
+        f"SELECT {ASKED}, CAST(query AS VARCHAR) AS text FROM {search.request.asked} "
+        "WHERE query IS NOT NULL"
+    )
+    numbers = asked[ASKED].to_pylist()
+    rankings: list[dict[int, Ranking]] = []
+    if search.lexical and numbers:
+        rankings.append(_by_words(search, workspace))
+    if search.semantic and numbers:
+        rankings.append(_by_meaning(search, asked, workspace))
+    if len(rankings) == 1:
+        return rankings[0]
+    return {
+        number: fused([ranking[number][0] for ranking in rankings if number in ranking])
+        for number in numbers
+    }
+
+
+def _by_words(search: Search, workspace: Workspace) -> dict[int, Ranking]:
+    """Rank the texts that share a word with a question."""
+    words = WORDS.format(text="CAST(query AS VARCHAR)")
+    asked = workspace.query(
+        f"SELECT {ASKED}, {words} AS words FROM {search.request.asked} WHERE query IS NOT NULL"
+    )
+    questions = dict(zip(asked[ASKED].to_pylist(), asked["words"].to_pylist(), strict=True))
+    wanted = sorted({word for some in questions.values() for word in some})
+    known = workspace.register(pa.table({"word": pa.array(wanted, pa.string())}))
+    numbers, postings = _postings(search, known, workspace)
+    found = {}
+    for number, question in questions.items():
+        scores = bm25(question, postings)
+        best = best_first(scores, search.depth)
+        best = best[scores[best] > 0]
+        found[number] = numbers[best], scores[best]
+    return found
+
+
+def _postings(
+    search: Search, known: str, workspace: Workspace
+) -> tuple[NDArray[np.int64], Postings]:
+    """Find known words in the texts; also return the texts' row numbers."""
+    words = WORDS.format(text=f"CAST({quote(search.column)} AS VARCHAR)")
+    cut = workspace.keep(f"SELECT rowid AS number, {words} AS words FROM {search.texts}")
+    lengths = workspace.query(f"SELECT number, len(words) AS length FROM {cut} ORDER BY number")
+    numbers = _numpy(lengths["number"])
+    places = workspace.query(
+        f"SELECT word, number, count(*) AS times FROM (SELECT number, unnest(words) AS word "
+        f"FROM {cut}) WHERE word IN (FROM {known}) GROUP BY ALL ORDER BY word, number"
+    )
+    texts = np.searchsorted(numbers, _numpy(places["number"]))
+    times = _numpy(places["times"])
+    found, starts = np.unique(np.asarray(places["word"].to_pylist(), object), return_index=True)
+    pieces = zip(found, np.split(texts, starts[1:]), np.split(times, starts[1:]), strict=True)
+    by_word = {word: (texts, times) for word, texts, times in pieces} if len(found) else {}
+    return numbers, Postings(by_word, _numpy(lengths["length"]))
+
+
+def _by_meaning(search: Search, asked: pa.Table, workspace: Workspace) -> dict[int, Ranking]:
+    """Rank the texts by the cosine similarity of their vectors to those of the questions."""
+    model = search.embedding_model
+    questions = asked["text"].to_pylist()
+    if search.vector is not None:
+        length = _dimensions(search.request, search.source, search.vector)
+        given = workspace.dimensions(model)
+        if given != length:
+            raise BindError(
+                f"Binder Error: {search.request.function}: {search.vector} has {length} "
+                f"dimensions, and the model that embeds the question gives {given}: both have to "
+                "come from one model"
+            )
+        embedded = workspace.embed(as_json(questions), model=model)
+        numbers, vectors = _stored(search, length, workspace)
+        of_questions, there = embedded.vectors, embedded.there
+    else:
+        texts = workspace.query(
+            f"SELECT rowid AS number, {json_fragment(f'CAST({quote(search.column)} AS VARCHAR)')} "
+            f"AS text FROM {search.texts} ORDER BY number"
+        )
+        both = pa.concat_arrays([as_json(questions), _array(texts["text"])])
+        embedded = workspace.embed(both, model=model)
+        of_texts = embedded.there[len(questions) :]
+        numbers = _numpy(texts["number"])[of_texts]
+        vectors = embedded.vectors[len(questions) :][of_texts]
+        of_questions = embedded.vectors[: len(questions)]
+        there = embedded.there[: len(questions)]
+    near = nearest(unit(of_questions[there]), unit(vectors), search.depth)
+    which = _numpy(asked[ASKED])[there]
+    return {
+        int(number): (numbers[indices], scores.astype(np.float64))
+        for number, indices, scores in zip(which, near.indices, near.scores, strict=True)
+    }
+
+
+def _stored(
+    search: Search, length: int, workspace: Workspace
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Fetch the vectors of a column, and the row numbers of those that are not NULL."""
+    assert search.vector is not None
+    stored = workspace.query(
+        f"SELECT rowid AS number, {quote(search.vector)} AS vector FROM {search.texts} "
+        f"AND {quote(search.vector)} IS NOT NULL"
+    )
+    flat = _array(stored["vector"]).flatten().to_numpy(zero_copy_only=False)
+    return _numpy(stored["number"]), flat.reshape(-1, length)
+
+
+def _reranked(
+    search: Search, found: dict[int, Ranking], workspace: Workspace
+) -> dict[int, Ranking]:
+    """Let a model score the first rows of each question; the others follow, without a score.
+
+    So do rows whose score failed. Equal scores keep the order that they had.
+    """
+    first = {number: _first(ranking, search.rerank) for number, ranking in found.items()}
+    pairs = workspace.register(_as_table(first))
+    scored = workspace.query(
+        f"SELECT {ASKED}, rank, {_score(search)} AS score FROM (SELECT p.{ASKED}, p.rank, "
+        f"CAST(a.query AS VARCHAR) AS query, CAST(t.{quote(search.column)} AS VARCHAR) AS text "
+        f"FROM {pairs} AS p JOIN {search.request.asked} AS a USING ({ASKED}) "
+        f"JOIN {search.source.sql} AS t ON t.rowid = p.number)"
+    )
+    given = {(a, rank): s for a, rank, s in zip(*scored.to_pydict().values(), strict=True)}
+    result = {}
+    for number, (rows_, _) in found.items():
+        scores = np.array(
+            [given.get((number, rank)) for rank in range(1, len(rows_) + 1)], np.float64
+        )
+        order = np.argsort(np.where(np.isnan(scores), np.inf, -scores), kind="stable")
+        result[number] = rows_[order], scores[order]
+    return result
+
+
+def _first(ranking: Ranking, count: int) -> Ranking:
+    return ranking[0][:count], ranking[1][:count]
+
+
+def _as_table(found: dict[int, Ranking]) -> pa.Table:
+    """Write rankings as rows: question, row number, rank from 1, score."""
+    lengths = [len(rows_) for rows_, _ in found.values()]
+    ranks = [np.arange(1, length + 1) for length in lengths]
+    return pa.table(
+        {
+            ASKED: pa.array(np.repeat(list(found), lengths).astype(np.int64)),
+            "number": _joined([rows_ for rows_, _ in found.values()], np.int64),
+            "rank": _joined(ranks, np.int64),
+            "score": pa.array(
+                _joined([s for _, s in found.values()], np.float64), from_pandas=True
+            ),
+        }
+    )
+
+
+def _joined(parts: list[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind)
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    joined = column.combine_chunks()
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def _numpy(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    numbers: NDArray[np.int64] = column.to_numpy()
+    return numbers
+
+
+SEARCH = TableFunction(
+    name="llm_search",
+    summary="the rows of a table whose text fits a question best, by words and by meaning",
+    parameters=(
+        Parameter("table", Kind.CONSTANT, "the name of a table, a view or a CTE, as a text"),
+        Parameter("column", Kind.CONSTANT, "the name of its column with the texts, as a text"),
+        Parameter("query", Kind.VALUE, "the question; it may be a column of what stands before"),
+    ),
+    options=(
+        Option("k", "rows for each question, at most", whole(0, MOST), 10),
+        Option(
+            "mode",
+            "what counts: 'lexical' the words (BM25), 'vector' the meaning (embeddings), "
+            "'hybrid' both, fused by reciprocal rank",
+            one_of("hybrid", "vector", "lexical"),
+            "hybrid",
+        ),
+        Option("vector", "a column FLOAT[n] with embeddings of the texts, made before", text),
+        Option("rerank", "how many of the first rows LLM_SCORE puts in order", whole(0, MOST), 0),
+        Option(
+            "rerank_prompt",
+            "what is scored then; {query} and {text} stand for the question and the text",
+            text,
+        ),
+        Option("model", "the model that scores", text),
+        Option("embedding_model", "the model that embeds", text),
+    ),
+    example="FROM LLM_SEARCH('tickets', 'body', 'cannot log in', k := 5)",
+    form="SELECT *, CAST(NULL AS BIGINT) AS rank, CAST(NULL AS DOUBLE) AS score "
+    'FROM query_table("table")',
+    questions=questions,
+    rows=rows,
+    likely=likely,
+)
