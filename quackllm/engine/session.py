@@ -348,7 +348,9 @@ class Session:
         Without a run no model is called. announce: whether what they ask is to be told.
         """
         functions = self._engine.table_functions
-        if not (functions.mentioned_in(sql) or self.mentions_stored(sql)):
+        if not functions.mentioned_in(sql) and (
+            not self.mentions_stored(sql) or self._planner.with_table_functions(sql) is None
+        ):
             yield Made(sql)
             return
         made = Made(sql)
