@@ -65,12 +65,12 @@ def places(block: Block, select: exp.Select, site: Site) -> list[tuple[str, list
     other answer goes on from the argument.
     """
     found = [
-        (clause, _path(part, node))
+        (clause, path_to(part, node))
         for clause, part in clause_parts(select)
         for node in _named(part, site.column)
     ]
     for other in block.sites:
-        inner = [_path(arg, node) for arg in other.args for node in _named(arg, site.column)]
+        inner = [path_to(arg, node) for arg in other.args for node in _named(arg, site.column)]
         for clause, path in places(block, select, other) if inner else []:
             found.extend((clause, [*path, *further]) for further in inner)
     return found
@@ -89,7 +89,8 @@ def uses(tree: exp.Expr, columns: set[str]) -> bool:
     return any(not node.table and node.name in columns for node in tree.find_all(exp.Column))
 
 
-def _path(top: exp.Expr, node: exp.Expr) -> list[exp.Expr]:
+def path_to(top: exp.Expr, node: exp.Expr) -> list[exp.Expr]:
+    """The nodes from a tree down to one of its nodes, both among them."""
     path = [node]
     while path[-1] is not top:
         parent = path[-1].parent

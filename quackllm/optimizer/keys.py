@@ -100,9 +100,12 @@ class Equalities:
             return None
         if after_grouping(wanted, self._catalog):
             return None
-        members = self._connected(start, without)
+        return self._rows(wanted, self._connected(start, without))
+
+    def _rows(self, item: exp.Expr, members: frozenset[int]) -> exp.Select:
+        """Select an item from some of the sources, under the free conditions between them."""
         trees = [self._trees[i] for i in sorted(members)]
-        query = exp.Select(expressions=[wanted.copy()]).from_(trees[0].copy())
+        query = exp.Select(expressions=[item.copy()]).from_(trees[0].copy())
         for tree in trees[1:]:
             query.append("joins", exp.Join(this=tree.copy(), kind="CROSS"))
         inside = [
@@ -114,6 +117,22 @@ class Equalities:
         if condition is not None:
             query.set("where", exp.Where(this=condition))
         return query
+
+    def untied(self, source: int) -> Iterator[exp.Select]:
+        """Select the rows of the other sources that no condition ties to one of them.
+
+        One query for each group of sources that conditions tie together. The rows may be
+        more than those that are joined, never fewer.
+        """
+        tied = {i for _, reads in self._conditions if reads and source in reads for i in reads}
+        seen = frozenset(tied | {source})
+        for other in range(len(self.sources.trees)):
+            if other in seen or not self._usable(other):
+                continue
+            members = self._connected(frozenset({other}), source)
+            if not members & seen:
+                yield self._rows(exp.Literal.number(1), members)
+            seen |= members
 
     def _reads_answer(self, part: exp.Expr) -> bool:
         """Whether a condition reads a column that was left out of a source with its call."""

@@ -244,4 +244,56 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT b FROM t1 QUALIFY row_number() OVER (ORDER BY LLM_SCORE('q', b, c), b) <= 2 OR "
         "b >= 2"
     ),
+    _case(
+        "SELECT *, s1.b AS r5 FROM t1 s1, LATERAL (SELECT (s1.b > 1 OR LLM_FILTER('p', s1.a)) AS "
+        "r3, LLM('q', s1.b, LLM('r', s1.a)) AS r4) s2 WHERE LLM_FILTER('q', {'k': s1.b})"
+    ),
+    _case(
+        "SELECT * EXCLUDE (r4) REPLACE (LLM_FILTER('q', s1.a) AS d), s2.r3 FROM t2 s1 LEFT JOIN "
+        "LATERAL (SELECT LLM('p', s1.a) AS r3, LLM_FILTER('r', s1.b) AS r4) s2 ON true WHERE "
+        "LLM_FILTER('Is {d} right?', s1.d)"
+    ),
+    _case(
+        "SELECT x, s2.*, count(*) OVER () FROM t1 s1, (SELECT LLM('p', s1.a)) s2(x), LATERAL "
+        "(SELECT x || '!' AS y, LLM('r', s2.x) AS z) s3 WHERE LLM_FILTER('q', z) ORDER BY x"
+    ),
+    _case(
+        "SELECT s2.r, max(b) AS m FROM t1 s1 CROSS JOIN LATERAL (SELECT LLM('p', s1.a) AS r) s2 "
+        "WHERE s1.b > 1 GROUP BY s2.r HAVING s2.r IS NOT NULL ORDER BY upper(s2.r)"
+    ),
+    _case(
+        "SELECT a, (SELECT max(s2.r || t2.a) FROM t2) AS m FROM t1 s1, LATERAL (SELECT LLM('p', "
+        "s1.a) AS r, 1 AS one) s2 ORDER BY s2.one, a"
+    ),
+    _case("SELECT b FROM t1 WHERE LLM_SCORE('p', a) BETWEEN LLM_SCORE('q', b) AND c"),
+    _case("SELECT c < LLM_SCORE('p', a) AS x, c NOT IN (0.1, LLM_SCORE('q', a)) AS y FROM t1"),
+    _case("SELECT a FROM t1 WHERE LLM_SENTIMENT(b) < ALL (SELECT LLM('p', a) FROM t2)"),
+    _case(
+        "WITH RECURSIVE w1(t, n) AS (SELECT LLM('p', a), 0 FROM t1 UNION SELECT t, n + 1 FROM w1 "
+        "WHERE n < 2), w2 AS (SELECT t FROM w1) SELECT a FROM t2"
+    ),
+    _case(
+        "SELECT s1.a FROM t1 s1 LEFT JOIN t1 s2 ON s1.a = s2.a AND (LLM('r', s1.b) < 'n' OR "
+        "LLM_FILTER('p', s1.b, s2.b))"
+    ),
+    _case(
+        "SELECT *, LLM('q', v) FROM (SELECT LLM('p', b) || NULL::VARCHAR AS c1, a AS c2 FROM t1) "
+        "UNPIVOT (v FOR n IN (c1, c2)) WHERE LLM_FILTER('r', v)"
+    ),
+    _case(
+        "SELECT r FROM t2, (SELECT DISTINCT ON (LLM('p', a)) LLM('q', b) AS r FROM t1 ORDER BY b) "
+        "d WHERE t2.b >= NULL::INTEGER"
+    ),
+    _case(
+        "SELECT r, t2.a FROM t2, (SELECT DISTINCT ON (b) LLM('q', a) AS r FROM t1 ORDER BY b) d "
+        "JOIN t1 s3 ON s3.a > d.r WHERE t2.b > 9"
+    ),
+    _case(
+        "WITH w AS (SELECT max(LLM('q', a)) AS r FROM t1), v AS (SELECT b FROM t2 WHERE b > 0) "
+        "SELECT r, v.b FROM w, v"
+    ),
+    _case(
+        "SELECT s1.b FROM t2 s1 CROSS JOIN (SELECT avg(LLM_SCORE('q', b)) AS r FROM t1 WHERE "
+        "LLM_FILTER('p', a)) s2 SEMI JOIN t1 s3 ON s3.b > 9 WHERE LLM_FILTER('r', s1.a, s2.r)"
+    ),
 )

@@ -14,6 +14,7 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.best_score import best_score
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.empty_queries import empty_queries
+from quackllm.optimizer.rules.empty_sides import empty_sides
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.first_match import first_match
@@ -24,6 +25,7 @@ from quackllm.optimizer.rules.limit_in_union import limit_in_union
 from quackllm.optimizer.rules.limit_through_join import limit_through_join
 from quackllm.optimizer.rules.materialize_unstable import materialize_unstable
 from quackllm.optimizer.rules.merge_derived import merge_derived
+from quackllm.optimizer.rules.merge_lateral import merge_lateral
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
@@ -48,6 +50,7 @@ RULES: tuple[Rule, ...] = (
     separate_sample,
     empty_queries,
     push_into_union,
+    merge_lateral,
     merge_derived,
     prune_columns,
     outer_to_inner,
@@ -57,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     unnest_exists,
     smaller_side_first,
     push_keys,
+    empty_sides,
     group_answers,
     split_aggregate,
     limit_in_union,

@@ -24,6 +24,9 @@ from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
 ROWWISE = (exp.Column, exp.Query, exp.Star, exp.Anonymous)
 """Parts of a condition that has no constant value, or whose value is not known here."""
 
+COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, exp.Like, exp.ILike)
+"""Conditions that are not TRUE when an operand is NULL."""
+
 
 def empty_queries(plan: Plan, catalog: Catalog) -> Plan:
     """Add WHERE FALSE to queries with calls whose rows nothing can come of."""
@@ -70,6 +73,18 @@ def _never_true(clause: exp.Expr | None, catalog: Catalog) -> bool:
     return clause is not None and _rejects(clause.this, catalog)
 
 
+def _operands(comparison: exp.Expr) -> list[exp.Expr]:
+    named = ("this", "expression", "low", "high")
+    return [part for part in map(comparison.args.get, named) if isinstance(part, exp.Expr)]
+
+
+def _is_null(operand: exp.Expr, catalog: Catalog) -> bool:
+    """Whether an operand is a constant that is NULL, such as NULL::INTEGER."""
+    if operand.find(exp.Null) is None or operand.find(*ROWWISE) or has_calls(operand):
+        return False
+    return catalog.is_never_true(exp.Not(this=exp.Is(this=operand.copy(), expression=exp.null())))
+
+
 def _rejects(condition: exp.Expr, catalog: Catalog) -> bool:
     """Whether a condition is FALSE or NULL for every row."""
     node = condition.unnest()
@@ -77,4 +92,6 @@ def _rejects(condition: exp.Expr, catalog: Catalog) -> bool:
         return _rejects(node.left, catalog) or _rejects(node.right, catalog)
     if isinstance(node, exp.Or):
         return _rejects(node.left, catalog) and _rejects(node.right, catalog)
+    if isinstance(node, COMPARISONS) and any(_is_null(part, catalog) for part in _operands(node)):
+        return True
     return node.find(*ROWWISE) is None and not has_calls(node) and catalog.is_never_true(node)

@@ -57,9 +57,10 @@ def _drop_unread_ctes(root: exp.Expr) -> bool:
         if not has_calls(with_):
             continue
         for cte in reversed(list(with_.expressions)):
-            if named[cte.alias.lower()] or with_.recursive:
+            inside = Counter(table.name.lower() for table in cte.find_all(exp.Table))
+            if named[cte.alias.lower()] > inside[cte.alias.lower()]:  # a recursive one reads itself
                 continue
-            named.subtract(table.name.lower() for table in cte.find_all(exp.Table))
+            named.subtract(inside)
             cte.pop()
             dropped = True
         if not with_.expressions:

@@ -50,12 +50,12 @@ def push_keys(plan: Plan, catalog: Catalog) -> Plan:
     root = plan.root.copy()
     pushed = False
     for select in reversed(selects(root)):  # outer queries first: keys move on
-        if _filters_freely(select) and not in_recursive_cte(select):
+        if filters_freely(select) and not in_recursive_cte(select):
             pushed |= _push(select, root, catalog)
     return replace(plan, root=root) if pushed else plan
 
 
-def _filters_freely(select: exp.Select) -> bool:
+def filters_freely(select: exp.Select) -> bool:
     """Whether a row of a source that finds no partner makes no difference to other rows.
 
     Positional joins count rows, and the right side of a RIGHT or FULL join is kept.
@@ -111,7 +111,7 @@ def _push(select: exp.Select, root: exp.Expr, catalog: Catalog) -> bool:
         own = in_scope(inner, rows_of(inner, [key.copy()]))
         there = in_scope(inner, values.copy())
         if comparable(own, there, catalog):
-            _restrict(inner, as_condition(key, values))
+            restrict(inner, as_condition(key, values))
             pushed = True
     return pushed
 
@@ -185,7 +185,8 @@ def _is_open(inner: exp.Select, key: exp.Expr, catalog: Catalog) -> bool:
     return key in group_keys(inner, catalog)
 
 
-def _restrict(inner: exp.Select, condition: exp.Expr) -> None:
+def restrict(inner: exp.Select, condition: exp.Expr) -> None:
+    """Add a condition to the WHERE of a query, in place, before those that it has."""
     where = inner.args.get("where")
     known = conjuncts(where.this if where else None)
     if condition not in known:

@@ -2,7 +2,8 @@
 
 Under AND, OR, CASE, COALESCE and FILTER an earlier operand can settle the value; the
 later ones are then asked only for the rows that it leaves open. In a condition that only has
-to tell TRUE from the rest, a NULL settles as much as a FALSE.
+to tell TRUE from the rest, a NULL settles as much as a FALSE. A comparison or a sum with
+NULL is NULL, whatever is on its other side.
 
 Before: SELECT CASE WHEN stars > 3 THEN 'good' ELSE LLM_CLASSIFY(t, [...]) END, all rows asked
 After:  rows where (stars > 3) IS NOT TRUE asked
@@ -15,8 +16,9 @@ from itertools import pairwise
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.guards import add_guards
+from quackllm.optimizer.guards import add_guards, path_to
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.sources import STRICT
 from quackllm.optimizer.sql import bare, conjuncts
 
 TESTS = ("where", "having", "qualify")
@@ -45,6 +47,16 @@ def _conditions(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[e
     return conditions
 
 
+def decided_inside(test: exp.Expr, call: exp.Expr) -> list[exp.Expr]:
+    """Conditions under which a call can still decide whether a condition is TRUE."""
+    conditions: list[exp.Expr] = []
+    is_test = True
+    for parent, child in pairwise(path_to(test, call)):
+        conditions.extend(_under(parent, child, is_test))
+        is_test = _tests(parent, child, is_test)
+    return conditions
+
+
 def _tests(parent: exp.Expr, child: exp.Expr, is_test: bool) -> bool:
     """Whether all that counts of an operand is whether it is TRUE, the parent given."""
     if isinstance(parent, exp.Where | exp.Having | exp.Qualify | exp.Paren | exp.And | exp.Or):
@@ -63,9 +75,8 @@ def _under(parent: exp.Expr, child: exp.Expr, is_test: bool) -> list[exp.Expr]:
         return [_is_not(parent.this, exp.true())]
     if isinstance(parent, exp.And) and child is parent.expression:
         return [_may_pass(parent.this, is_test)]
-    if isinstance(parent, exp.Between) and child is parent.args["high"]:
-        low = exp.GTE(this=_whole(parent.this), expression=_whole(parent.args["low"]))
-        return [_may_pass(low, is_test)]
+    if isinstance(parent, exp.Between):
+        return _under_between(parent, child, is_test)
     if isinstance(parent, exp.Case):
         return _under_case(parent, child)
     if isinstance(parent, exp.If) and isinstance(parent.parent, exp.Case):
@@ -74,7 +85,45 @@ def _under(parent: exp.Expr, child: exp.Expr, is_test: bool) -> list[exp.Expr]:
         return [_whole(parent.expression.this)]
     if isinstance(parent, exp.Anonymous):
         return _under_function(parent, child)
+    if isinstance(parent, STRICT) and isinstance(parent, exp.Binary):
+        return _not_null(
+            [operand for operand in (parent.this, parent.expression) if operand is not child]
+        )
+    if isinstance(parent, exp.DPipe):  # of lists it is not strict
+        return _not_null([part for part in (parent.this, parent.expression) if _is_null_text(part)])
+    if isinstance(parent, exp.In) and child is not parent.this:
+        return _not_null([parent.this])
     return []
+
+
+def _under_between(between: exp.Between, child: exp.Expr, is_test: bool) -> list[exp.Expr]:
+    """x BETWEEN low AND high is x >= low AND x <= high."""
+    value, low, high = between.this, between.args["low"], between.args["high"]
+    if child is high:
+        passes = exp.GTE(this=_whole(value), expression=_whole(low))
+        return [*_not_null([value]), _may_pass(passes, is_test)]
+    if child is low:
+        return _not_null([value])
+    # Without either bound it may still be FALSE by the other one, unless that counts as NULL.
+    return _not_null([low, high]) if is_test else []
+
+
+def _not_null(operands: list[exp.Expr]) -> list[exp.Expr]:
+    """Write that operands have values; nothing of those that surely have, and of queries."""
+    return [
+        exp.Not(this=exp.Is(this=_whole(operand), expression=exp.null()))
+        for operand in operands
+        if operand.find(exp.Column, exp.Null) is not None and operand.find(exp.Query) is None
+    ]
+
+
+def _is_null_text(operand: exp.Expr) -> bool:
+    node = bare(operand)
+    return (
+        isinstance(node, exp.Cast)
+        and isinstance(node.this, exp.Null)
+        and node.to.is_type(exp.DataType.Type.TEXT, exp.DataType.Type.VARCHAR)
+    )
 
 
 def _may_pass(operand: exp.Expr, is_test: bool) -> exp.Expr:

@@ -12,6 +12,7 @@ After:  SELECT title FROM x LEFT JOIN answers ON <fields of body> = answers.key
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from sqlglot import exp
 from quackllm.optimizer.answers import read_value
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
+from quackllm.optimizer.rules.short_circuit import decided_inside
 from quackllm.optimizer.scope import (
     ANSWER,
     after_grouping,
@@ -194,6 +196,7 @@ def _join_sites(
     A call that stands in it twice is guarded by what decides before the first place.
     """
     names: dict[exp.Expr, str] = {}
+    uses = Counter(node.copy() for node in own_calls(join.args.get("on")))
     for part in _in_order(join.args.get("on")):
         for node in own_calls(part):
             known = names.get(node)
@@ -203,7 +206,9 @@ def _join_sites(
                     column=name,
                     call=plan.calls[node.spec],
                     args=tuple(arg.copy() for arg in node.expressions),
-                    guards=tuple(guard.copy() for guard in before),
+                    guards=tuple(
+                        guard.copy() for guard in [*before, *_inside(part, node, uses[node])]
+                    ),
                     clause="on",
                     join=position,
                     left=node in asked_left,
@@ -213,6 +218,17 @@ def _join_sites(
                 part = replacement
             node.replace(replacement)
         before.append(part)
+
+
+def _inside(part: exp.Expr, call: ModelCall, uses: int) -> list[exp.Expr]:
+    """What a part of a join's condition decides before a call in it.
+
+    Nothing of a call that stands there twice, or whose arguments may fail: those are guarded
+    wherever its answer is looked up, perhaps before the join.
+    """
+    if uses > 1 or not all(map(never_fails, call.expressions)):
+        return []
+    return [guard for guard in decided_inside(part, call) if not has_calls(guard)]
 
 
 def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[exp.Expr]:
