@@ -27,10 +27,11 @@ from quackllm.engine.cache.places import IN_MEMORY, default_path, place
 from quackllm.engine.events import EventStream, Notice, StatementFinished, StatementStarted
 from quackllm.engine.history import Failure, StatementStats
 from quackllm.engine.loop import Interruption, LoopThread
-from quackllm.engine.offline import refuse_unless_here, refuse_unless_local
+from quackllm.engine.offline import IN_PROCESS, refuse_unless_here, refuse_unless_local
 from quackllm.engine.opened import OpenedProviders
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.providers.config import Address, ProviderConfig, Secret
+from quackllm.engine.providers.loaded_models import LoadedModels
 from quackllm.engine.providers.registry import Providers, choose, from_environment
 from quackllm.engine.providers.replicas import members_of, open_replicas
 from quackllm.engine.redaction import Redact, redacted_fields
@@ -49,9 +50,6 @@ from quackllm.udfs.registry import Functions
 
 REMEMBERED_STATEMENTS = 1_000
 REMEMBERED_FAILURES = 100_000
-
-EMBEDDED = "embedded"
-"""Both the name of the provider and its endpoint."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +109,7 @@ class Engine:
         self._environ = os.environ if environ is None else environ
         self._redact = redact
         self._opened = OpenedProviders(self._open)
+        self._loaded = LoadedModels()
         self._lengths: dict[tuple[str, ...], TokenLengths | None] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._memory = MemoryCache()
@@ -202,7 +201,9 @@ class Engine:
             calibrate=settings.calibrate,
             session_header=settings.session_header,
             cache_marks=settings.cache_marks,
+            vllm_options=settings.vllm_options,
             notify=self.notify,
+            loaded=self._loaded,
         )
         named = None if wanted is None else self.models.get(wanted.lower())
         if named is None:
@@ -412,7 +413,7 @@ class Engine:
             name = choose(config, self._environ)
         except QuackLLMError:  # it will be told when the statement runs
             return None
-        endpoint = name if name == EMBEDDED else config.base_url or ""
+        endpoint = IN_PROCESS.get(name, config.base_url or "")
         return cache.similar(Question(call.identity, endpoint, config.model or ""))
 
     def opened_provider(self, settings: Settings, call: Call) -> Provider | None:

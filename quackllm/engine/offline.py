@@ -5,17 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from quackllm.engine.providers.config import Address, ProviderConfig
-from quackllm.engine.providers.registry import choose, from_environment
+from quackllm.engine.providers.registry import (
+    VLLM_IN_PROCESS,
+    choose,
+    from_environment,
+    is_model_directory,
+)
 from quackllm.engine.secrets import OPENAI
 from quackllm.errors import NotOnThisMachine
 
-IN_PROCESS = ("embedded", "fake")
-"""Providers that answer in this process."""
+IN_PROCESS: Mapping[str, str] = {
+    "embedded": "embedded",
+    "embedded_embeddings": "embedded/embeddings",
+    "fake": "fake",
+    VLLM_IN_PROCESS: VLLM_IN_PROCESS,
+}
+"""Providers that answer in this process, with what they call their endpoint."""
 
 
 def refuse_unless_local(config: ProviderConfig, environ: Mapping[str, str]) -> None:
     """Raise `NotOnThisMachine` unless what the config opens is on this machine for certain."""
     name = choose(config, environ)
+    if name == VLLM_IN_PROCESS and config.model and not is_model_directory(config.model):
+        raise NotOnThisMachine(
+            f"llm_offline is on, and vLLM would fetch the model '{config.model}' where it is not "
+            "on this machine: SET llm_model to its directory, or RESET llm_offline"
+        )
     if name in IN_PROCESS:
         return
     url = from_environment(config, environ).base_url

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from quackllm.engine.providers.config import Address, Secret
+from quackllm.engine.providers.vllm_options import options_text
 from quackllm.engine.traffic.endpoint import Limits
 from quackllm.errors import SettingError
 from quackllm.optimizer.rules import RULES
@@ -154,7 +155,10 @@ class Settings:
     """Values of all settings; the SQL name of each has `llm_` in front."""
 
     model: str | None = _setting(
-        None, _text, "model that answers: a name that the server knows, or the path of a .gguf file"
+        None,
+        _text,
+        "model that answers: a name that the server knows, or the path of a .gguf file or of a "
+        "directory that vLLM loads",
     )
     embedding_model: str | None = _setting(
         None,
@@ -178,6 +182,12 @@ class Settings:
         None,
         _text,
         "name of an installed provider, when it does not follow from the other settings",
+    )
+    vllm_options: str | None = _setting(
+        None,
+        options_text,
+        "what vLLM in this process is started with, a JSON object of its options, such as "
+        "'{\"max_model_len\": 8192}'",
     )
     on_error: str = _setting(
         "null",

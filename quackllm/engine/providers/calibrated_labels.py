@@ -38,7 +38,7 @@ OPENING = "Label:"
 SMALL = 1e9
 """Parameters below which a model's labels are calibrated when nothing is set."""
 
-_LISTED = 20
+OPENED_LOGPROBS = 20
 """Tokens of a distribution: as many as vLLM lists unless it was started to list more."""
 
 _REMEMBERED_BASELINES = 1024
@@ -66,8 +66,13 @@ def opened_answer(body: Mapping[str, Any]) -> dict[str, Any]:
         "add_generation_prompt": False,
         "continue_final_message": True,
         "logprobs": True,
-        "top_logprobs": _LISTED,
+        "top_logprobs": OPENED_LOGPROBS,
     }
+
+
+def labels_after_opening(form: Choice) -> tuple[str, ...]:
+    """Return the labels as they go on behind `OPENING`."""
+    return tuple(f" {label}" for label in form.labels)
 
 
 class CalibratedLabels:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
+from quackllm.engine.providers.loaded_models import LoadedModels
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -129,7 +131,7 @@ class ProviderConfig:
     """Everything that a provider may be told; None means that nobody said.
 
     provider: name of an installed provider; None chooses by the other settings.
-    model: name of a model that the server serves, or the path of a GGUF file.
+    model: name of a model that the server serves, or the path of a GGUF file or of a directory.
     embeds: whether embeddings are wanted of the model, and not answers.
     base_url: address of an OpenAI-compatible server, with its `/v1`.
     api_key: sent as a bearer token, shown nowhere.
@@ -141,10 +143,12 @@ class ProviderConfig:
         known to be better.
     session_header: name of a header that says which requests share a prefix, for routers.
     cache_marks: mark in the prompts where a prefix that is worth caching ends.
+    vllm_options: what vLLM in this process is started with, as `vllm_options` writes it.
     also: what else serves the same model, besides `base_url`.
     follow_redirects: go where a response points to. No setting sets it: texts would go to
         an address that nobody named. Faults of TLS and DNS are injected by it in tests.
     notify: takes one line for the person, such as which model is used.
+    loaded: the models in this process's memory, which providers of one connection share.
     """
 
     provider: str | None = None
@@ -158,9 +162,11 @@ class ProviderConfig:
     calibrate: bool | None = None
     session_header: str | None = None
     cache_marks: bool = False
+    vllm_options: str | None = None
     follow_redirects: bool = False
     also: tuple[ProviderConfig, ...] = ()
     notify: Callable[[str], None] = field(default=_ignore, compare=False, repr=False)
+    loaded: LoadedModels = field(default_factory=LoadedModels, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Take user and password out of the address."""

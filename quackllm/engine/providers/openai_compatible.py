@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 
-from quackllm.engine.providers.base import Capabilities, Reply
+from quackllm.engine.providers.base import Reply
 from quackllm.engine.providers.cache_marks import marked
-from quackllm.engine.providers.calibrated_labels import CalibratedLabels, is_small, opened_answer
+from quackllm.engine.providers.calibrated_labels import (
+    CalibratedLabels,
+    labels_after_opening,
+    opened_answer,
+)
 from quackllm.engine.providers.config import Address
 from quackllm.engine.providers.constraints import (
     Constraint,
@@ -33,6 +37,7 @@ from quackllm.engine.providers.openai_limits import allowance
 from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.providers.server_capabilities import MOST_CONCURRENCY, capabilities_of
 from quackllm.engine.providers.short_labels import ShortLabels
 from quackllm.engine.providers.vllm_metrics import UNTOLD_CACHED_TOKENS, advice
 from quackllm.errors import (
@@ -48,30 +53,19 @@ from quackllm.udfs.base import Choice
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from quackllm.engine.providers.base import Allowance, Request, Usage
+    from quackllm.engine.providers.base import Allowance, Capabilities, Request, Usage
     from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.config import ProviderConfig
     from quackllm.udfs.base import AnswerForm
 
 OPENAI_URL = "https://api.openai.com/v1"
 
-# Raised when labels are chosen in another way, so that older answers are not used.
-_WAY_OF_CALIBRATING = "calibrated-1"
-
 # So many refusals before any answer mean that it refuses the form of the request and
 # not a row.
 _STREAK_THAT_STOPS = 3
-# Up to so many times the calls in flight that servers of a kind usually take are tried.
-_GROWTH = 4
 _CONNECTIONS_BEYOND_CALLS = 4
 # So many replies without a count of cached tokens mean that the server does not count them.
 _REPLIES_THAT_TELL = 32
-_CONCURRENCY = {ServerKind.VLLM: 64, ServerKind.OPENAI: 32, ServerKind.OLLAMA: 4}
-_GRANULARITY = {ServerKind.OPENAI: 128, ServerKind.LLAMA_CPP: 1, ServerKind.OLLAMA: 1}
-_SHORTEST_PREFIX = {ServerKind.OPENAI: 1024}
-_ONE_PROMPT_PER_SLOT = frozenset({ServerKind.LLAMA_CPP, ServerKind.OLLAMA})
-_SHARES_ROWS = frozenset({ServerKind.VLLM, ServerKind.OPENAI})
-_COUNTS_CACHED_TOKENS = frozenset({ServerKind.OPENAI, ServerKind.LLAMA_CPP})
 _NAMES_CONSTRAINT = ("response_format", "json_schema", "structured_output", "grammar", "schema")
 
 
@@ -116,7 +110,7 @@ class OpenAICompatible:
         self._cache_marks = config.cache_marks
         self._sends_cache_key = served.kind is ServerKind.OPENAI
         self._capabilities = replace(
-            _capabilities(served, place.model, config),
+            capabilities_of(served, place.model, config),
             takes_groups=self._sends_cache_key or config.cache_marks or bool(config.session_header),
         )
         self._constraints: dict[AnswerForm, Constraint] = {}
@@ -174,8 +168,8 @@ class OpenAICompatible:
 
     async def _first_tokens(self, request: Request, form: Choice) -> tuple[Distribution, Usage]:
         """Return what vLLM says an opened answer may begin with, held to the labels."""
-        labels = tuple(f" {label}" for label in form.labels)
-        asked = replace(request, answer=Choice(labels), max_tokens=1)
+        labels = Choice(labels_after_opening(form))
+        asked = replace(request, answer=labels, max_tokens=1)
         completion, _ = await self._post(asked, opened=True)
         return read_first_tokens(completion)
 
@@ -340,7 +334,7 @@ class OpenAICompatible:
 
 def open_client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
     """Return a client for one server, without retries and redirects of its own."""
-    most = config.concurrency or _GROWTH * max(_CONCURRENCY.values())
+    most = config.concurrency or MOST_CONCURRENCY
     connections = most + _CONNECTIONS_BEYOND_CALLS
     # The class of the limits is httpx's or httpx2's, as the installed openai has it.
     limits = type(openai.DEFAULT_CONNECTION_LIMITS)(
@@ -368,36 +362,6 @@ def open_client(url: str, config: ProviderConfig) -> openai.AsyncOpenAI:
         # httpx's own connections cost time in proportion to their number, and so
         # fall behind a fast server at 64 calls in flight: benchmarks/http_client.
         http_client=http_client,
-    )
-
-
-def _capabilities(served: Served, model: str, config: ProviderConfig) -> Capabilities:
-    kind, cache, revision = served.kind, served.prefix_cache, served.revision(model)
-    usual = _CONCURRENCY.get(kind, 16)
-    # A server that names its slots, or answers one call after the other, has said enough.
-    may_grow = config.concurrency is None and served.slots is None
-    # Others take neither an opened answer nor a list of labels together with log-probabilities.
-    can_calibrate = kind is ServerKind.VLLM and served.holds_choices
-    small = is_small(model, revision)
-    calibrated = can_calibrate and (small if config.calibrate is None else config.calibrate)
-    concurrency = config.concurrency or served.slots or usual
-    if calibrated:  # whose answers are others
-        revision = f"{revision or ''} {_WAY_OF_CALIBRATING}".strip()
-    return Capabilities(
-        constrained=frozenset({"choice", "json_schema"}),
-        logprobs=calibrated,
-        calibrated=calibrated,
-        exact_token_counts=True,
-        reports_cached_tokens=kind in _COUNTS_CACHED_TOKENS,
-        prefix_granularity=(cache.block_size if cache else None) or _GRANULARITY.get(kind),
-        prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
-        cache_tokens=None if cache is None else cache.tokens if cache.enabled else 0,
-        kept_prompts=concurrency if kind in _ONE_PROMPT_PER_SLOT else None,
-        row_first=kind in _SHARES_ROWS and not small,
-        context_window=served.window(model),
-        revision=revision,
-        concurrency=concurrency,
-        most_concurrency=_GROWTH * usual if may_grow and kind is not ServerKind.OLLAMA else None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quackllm.engine.providers.config import ProviderConfig, Secret
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 GROUP = "quackllm.providers"
 EMBEDDED_MODEL = "smollm2-135m-instruct"
 EMBEDDED_EMBEDDING_MODEL = "all-minilm-l6-v2"
+VLLM_IN_PROCESS = "vllm"
 
 _FOR_EMBEDDINGS = {"openai": "openai_embeddings", "embedded": "embedded_embeddings"}
 """Which provider makes embeddings in the place of one that answers; others do both."""
@@ -85,9 +87,12 @@ def choose(config: ProviderConfig, environ: Mapping[str, str]) -> str:
     if config.api_key is not None or _known_server(environ):
         return "openai"
     if config.model is not None:
+        if is_model_directory(config.model):
+            return VLLM_IN_PROCESS
         raise ModelNotFound(
             f"the model '{config.model}' is a name, and no server is set to ask for it: "
-            "SET llm_base_url = 'http://...', or give the path of a .gguf file"
+            "SET llm_base_url = 'http://...', or give the path of a .gguf file or of a directory "
+            "that vLLM can load"
         )
     return "embedded"
 
@@ -95,7 +100,7 @@ def choose(config: ProviderConfig, environ: Mapping[str, str]) -> str:
 def _choose_for_embeddings(config: ProviderConfig, environ: Mapping[str, str]) -> str:
     """Return the name of the provider that would answer, of the model for embeddings."""
     model = (config.model or EMBEDDED_EMBEDDING_MODEL).lower()
-    if config.provider is not None:
+    if config.provider not in (None, VLLM_IN_PROCESS):  # which makes none
         return config.provider
     if model.endswith(".gguf") or model == EMBEDDED_EMBEDDING_MODEL:
         return "embedded"
@@ -135,6 +140,11 @@ def from_environment(config: ProviderConfig, environ: Mapping[str, str]) -> Prov
 def is_embedded_model(model: str) -> bool:
     """Tell whether a model is a file, or the one that the embedded provider brings."""
     return model.lower().endswith(".gguf") or model.lower() == EMBEDDED_MODEL
+
+
+def is_model_directory(model: str) -> bool:
+    """Tell whether a model is a directory of weights and configuration, as vLLM loads it."""
+    return (Path(model).expanduser() / "config.json").is_file()
 
 
 def _known_server(environ: Mapping[str, str]) -> bool:

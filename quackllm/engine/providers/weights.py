@@ -1,4 +1,4 @@
-"""Which weights a model file holds, told by its content and not by its name."""
+"""Which weights a model file or directory holds, told by its content and not by its name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ _WHOLE_BYTES = 256 * 2**20
 _HEAD_BYTES = 16 * 2**20
 _PART_BYTES = 64 * 2**10
 _STEP_BYTES = 2**20
+
+_PARTS_OF_MODEL = frozenset({".bin", ".gguf", ".jinja", ".json", ".model", ".safetensors", ".txt"})
+"""Files of a directory that weights, tokenizer and chat template are in."""
 
 
 def digest_of_file(path: Path) -> str:
@@ -31,4 +34,13 @@ def digest_of_file(path: Path) -> str:
             for start in range(_HEAD_BYTES, size, _STEP_BYTES):
                 file.seek(start)
                 digest.update(file.read(_PART_BYTES))
+    return digest.hexdigest()
+
+
+def digest_of_directory(path: Path) -> str:
+    """Return a digest of a model's directory: of weights, tokenizer, template. Raises `OSError`."""
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()):
+        if file.suffix in _PARTS_OF_MODEL and file.is_file():
+            digest.update(f"{file.name}:{digest_of_file(file)}\n".encode())
     return digest.hexdigest()
