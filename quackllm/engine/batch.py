@@ -245,7 +245,7 @@ class Batch:
     def _by_batch(self, provider: Provider, order: SendingOrder) -> Send | None:
         """Return what sends positions by the provider's batch API; None where nobody asked."""
         asker, first = self._asker, members_of(provider)[0]
-        if not asker.settings.batch or self._call.embeds:
+        if not asker.settings.sends_by_batch(self._call):
             return None
         if not isinstance(first, TakesBatches):
             raise RequestRefused(f"{provider.endpoint} has no batch API: RESET llm_batch")

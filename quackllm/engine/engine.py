@@ -271,17 +271,28 @@ class Engine:
         A named model has the prices that CREATE MODEL gave it, llm_model those of the
         settings; of any other model no price is known. Embeddings have no output to pay.
         """
-        wanted = wanted_model(settings, call)
-        named = None if wanted is None else self.models.get(wanted.lower())
-        if named is None and (call.embeds or call.model not in (None, settings.model)):
+        given = self._price_list(settings, call)
+        if given is None:
             return None
-        given = settings if named is None else named
         output = 0.0 if call.embeds else given.output_price
         if given.input_price is None or output is None:
             return None
         price = Price(given.input_price, output, given.cached_input_price)
-        part = given.batch_price if settings.batch and not call.embeds else None
+        part = self.batch_price(settings, call)
         return price if part is None else price.times(part)
+
+    def batch_price(self, settings: Settings, call: Call) -> float | None:
+        """Return the part of its price that a call by batch costs; None where it costs it all."""
+        given = self._price_list(settings, call)
+        return given.batch_price if given and settings.sends_by_batch(call) else None
+
+    def _price_list(self, settings: Settings, call: Call) -> Settings | NamedModel | None:
+        """Return what names the prices of the model of a call, if anything does."""
+        wanted = wanted_model(settings, call)
+        named = None if wanted is None else self.models.get(wanted.lower())
+        if named is None and (call.embeds or call.model not in (None, settings.model)):
+            return None
+        return named or settings
 
     def batch_records(self, cache: AnswerCache) -> BatchRecords:
         """Return the record of batches that belongs to a cache of answers."""

@@ -68,6 +68,8 @@ class StageEstimate:
         rests on, 0 when it is assumed, None when nothing had to be known.
     certain: whether the calls of `demand` are made whatever is answered.
     row_first: whether the row goes before the question, for several questions to share it.
+    by_batch: whether the provider's batch API answers, batch_price: part of the price that it
+        then costs, None where that is not known.
     unordered: `expected`, with the rows sent as they come. per_row: with a call for
         every row, equal ones too. None where that is not known.
     """
@@ -80,6 +82,8 @@ class StageEstimate:
     certain: bool = False
     measured: Measured = field(default_factory=Measured)
     row_first: bool = False
+    by_batch: bool = False
+    batch_price: float | None = None
     unordered: Cost | None = None
     per_row: Cost | None = None
 
@@ -140,7 +144,13 @@ class Estimator:
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
-            estimates[ceiling.number] = replace(estimate, certain=certain, row_first=row_first)
+            estimates[ceiling.number] = replace(
+                estimate,
+                certain=certain,
+                row_first=row_first,
+                by_batch=self._settings.sends_by_batch(call),
+                batch_price=self._engine.batch_price(self._settings, call),
+            )
         return estimates
 
     def _experience(self, call: Call) -> Experience:
@@ -286,6 +296,7 @@ class Estimator:
             reused=round(order.reused * part),
             reused_unordered=round(order.reused_unordered * part),
             row_tokens=round(longer * _row_tokens(call, columns, tuples.column(len(columns)))),
+            tokenized=order.tokenized,
         )
         return demand, keys
 

@@ -130,11 +130,15 @@ def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
 
 
 def _estimated(estimate: StageEstimate | None) -> Entry:
-    if estimate is None or estimate.demand is None:
+    if estimate is None:
         return {"at_most": None, "expected": None}
+    by_batch = {"by_batch": True, "batch_price": estimate.batch_price} if estimate.by_batch else {}
+    if estimate.demand is None:
+        return {**by_batch, "at_most": None, "expected": None}
     assert estimate.at_most is not None and estimate.expected is not None
     measured = estimate.measured
     return {
+        **by_batch,
         "tuples": estimate.demand.tuples,
         "remembered": estimate.demand.remembered,
         **({"row_first": True} if estimate.row_first else {}),
@@ -145,6 +149,7 @@ def _estimated(estimate: StageEstimate | None) -> Entry:
             "share_from_answers": estimate.answers,
             "tokens_out_per_call": measured.output,
             "measured_calls": measured.calls,
+            "tokens_in_by": "tokenizer" if estimate.demand.tokenized else "characters",
             "tokens_in_factor": measured.prompt,
             "tokens_cached_factor": measured.reuse,
         },
@@ -201,16 +206,22 @@ COLUMNS: Mapping[str, str] = {
 }
 """The columns of a table of costs, by the name of the figure."""
 
+TOKENS_IN_BY: Mapping[str, str] = {
+    "tokenizer": "tokens in: by the model's tokenizer",
+    "characters": "tokens in: estimated, 4 characters each",
+}
+
 
 def as_text(described: Entry) -> str:
     """Draw the data of `explained` for a person, first stage first."""
     columns = _columns(described)
     lines: list[str] = []
+    thorough = "alternatives" in described or "actual" in described["total"]
     for entry in described["stages"]:
         lines.append(_headline(entry))
         lines.extend(_details(entry))
         lines.extend(_table(_costs(entry), columns))
-        lines.extend(_remarks(entry))
+        lines.extend(_remarks(entry, thorough=thorough))
     totals = described["total"]
     if _costs(totals):
         lines.append("● total")
@@ -263,6 +274,8 @@ def _details(entry: Entry) -> list[str]:
     lines.extend(_detail("rows where", entry.get("rows_where")))
     if entry.get("row_first"):
         lines.extend(_detail("row first", "the questions about these fields share its prompt"))
+    if entry.get("by_batch"):
+        lines.extend(_detail("by batch", _by_batch(entry["batch_price"])))
     if "stop_after_rows" in entry:
         lines.extend(_detail("stops after", _enough(entry)))
         lines.extend(_detail("in batches", _batches(entry)))
@@ -272,6 +285,12 @@ def _details(entry: Entry) -> list[str]:
         by = entry["answered_by"]
         lines.extend(_detail("answered by", f"{by['model']} ({by['endpoint']})"))
     return lines
+
+
+def _by_batch(price: float | None) -> str:
+    """Say what the provider's batch API means for a stage."""
+    part = "" if price is None else f", at {price:g} of the price"
+    return f"the answers come within a day{part}"
 
 
 def _enough(entry: Entry) -> str:
@@ -329,8 +348,11 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:,.2f}" if name == "seconds" else f"{value:,}"
 
 
-def _remarks(entry: Entry) -> list[str]:
-    """Say what the estimates rest on, and what went wrong."""
+def _remarks(entry: Entry, *, thorough: bool) -> list[str]:
+    """Say what the estimates rest on, and what went wrong.
+
+    thorough: also what is the same for all stages as a rule.
+    """
     if entry["stage"] == "model" and entry["at_most"] is None:
         return _remark("its arguments stand on earlier answers: not told beforehand")
     remarks: list[str] = []
@@ -346,6 +368,8 @@ def _remarks(entry: Entry) -> list[str]:
         remarks.append(f"{basis['tokens_out_per_call']:.1f} tokens out per call (of {calls:,})")
     elif basis is not None:
         remarks.append("tokens out: at most, none measured yet")
+    if basis is not None and thorough:
+        remarks.append(TOKENS_IN_BY[basis["tokens_in_by"]])
     if entry.get("answered_from_cache", 0) > entry.get("remembered", 0):
         remarks.append(f"{entry['answered_from_cache']:,} answers from the cache")
     if entry.get("retries"):

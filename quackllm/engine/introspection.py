@@ -66,7 +66,7 @@ def _models(engine: Engine, settings: Settings) -> Rows:
     rows: Rows = []
     for named in engine.models.values():
         place = named.provider if named.base_url is None else str(named.base_url)
-        rows.append((named.name, named.model, place, *[None] * 6))
+        rows.append((named.name, named.model, place, *[None] * 7))
     for provider in engine.opened:
         can = provider.capabilities
         rows.append(
@@ -80,6 +80,7 @@ def _models(engine: Engine, settings: Settings) -> Rows:
                 can.prefix_granularity,
                 can.cache_tokens,
                 can.concurrency,
+                "exact" if can.tokenizes else "estimated",
             )
         )
     return rows
@@ -193,6 +194,7 @@ TABLES: tuple[TableFunction, ...] = (
             ("prefix_granularity", _NUMBER),
             ("cache_tokens", _NUMBER),
             ("concurrency", _NUMBER),
+            ("token_counts", _TEXT),
         ),
         _models,
     ),

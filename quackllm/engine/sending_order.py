@@ -36,8 +36,8 @@ class SendingOrder:
     fields: (n, m) positions of fields for each row sent; None for the call's order.
     reused, reused_unordered: tokens that the server is expected to reuse in this order
         and in the order of the rows as they came; total: tokens of all prompts. Of the
-        model's tokens where a server has told how long they are (`token_lengths`), else by
-        estimate, at 4 characters per token.
+        model's tokens where its tokenizer has told how long they are (`token_lengths`), else
+        by estimate, at 4 characters per token; tokenized says which.
     """
 
     rows: NDArray[np.integer[Any]]
@@ -45,6 +45,7 @@ class SendingOrder:
     reused: int = 0
     reused_unordered: int = 0
     total: int = 0
+    tokenized: bool = False
 
 
 Orderer = Callable[[Call, Sequence[pa.Array], Capabilities, TokenLengths | None], SendingOrder]
@@ -89,6 +90,7 @@ def by_prefix(
     """
     if not columns or len(columns[0]) < 2 or capabilities.cache_tokens == 0 or call.embeds:
         return as_given(call, columns, capabilities)
+    tokenized = lengths is not None
     if lengths is None:
         lengths = TokenLengths(instruction_tokens(call), 0, (CHARS_PER_TOKEN,) * len(columns))
     fields = [
@@ -114,6 +116,7 @@ def by_prefix(
         reused=int(found.score),
         reused_unordered=int(found.baseline_score),
         total=int(found.total) + len(found.rows) * lengths.behind,
+        tokenized=tokenized,
     )
 
 

@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from quackllm.engine.providers.config import Address, Secret
 from quackllm.engine.providers.vllm_options import options_text
 from quackllm.engine.traffic.endpoint import Limits
 from quackllm.errors import SettingError
 from quackllm.optimizer.rules import RULES
+
+if TYPE_CHECKING:
+    from quackllm.udfs.base import Call
 
 PREFIX = "llm_"
 
@@ -348,6 +351,10 @@ class Settings:
             reconnect_timeout=self.reconnect_timeout,
             hedge=self.hedge,
         )
+
+    def sends_by_batch(self, call: Call) -> bool:
+        """Whether the provider's batch API is to answer a call: embeddings go the ordinary way."""
+        return self.batch and not call.embeds
 
     def set(self, name: str, value: Any) -> Settings:
         """Return the settings with one changed. Raises `SettingError`."""

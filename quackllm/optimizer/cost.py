@@ -153,6 +153,7 @@ class Demand:
         serve in the sending order, and in the order of the rows as they are; None when
         that is not predicted.
     row_tokens: prompt tokens of a call for every row, remembered or not.
+    tokenized: whether these tokens are the model's own, and not so many characters each.
     """
 
     tuples: int
@@ -162,6 +163,7 @@ class Demand:
     reused: int | None = None
     reused_unordered: int | None = None
     row_tokens: int | None = None
+    tokenized: bool = False
 
     @property
     def calls(self) -> int:

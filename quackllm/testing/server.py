@@ -27,11 +27,17 @@ if TYPE_CHECKING:
 
     from quackllm.testing.http_faults import HttpFault
 
-Flavor = Literal["openai", "vllm", "llama.cpp", "ollama", "unconstrained"]
+Flavor = Literal["openai", "vllm", "llama.cpp", "llama-cpp-python", "ollama", "unconstrained"]
 
-_OWNERS = {"vllm": "vllm", "llama.cpp": "llamacpp", "ollama": "library", "openai": "openai"}
+_OWNERS = {
+    "vllm": "vllm",
+    "llama.cpp": "llamacpp",
+    "llama-cpp-python": "me",
+    "ollama": "library",
+    "openai": "openai",
+}
 _LISTED_NUMBER = re.compile(r"(?<![\[\d{,-])-?\d+(?![\d,}\]-])")
-_TOKEN = re.compile(r"\d|\D{1,4}", re.DOTALL)
+_TOKEN = re.compile(r"\0|\d|[^\d\0]{1,4}")
 _GRAMMAR_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -189,8 +195,8 @@ class FakeServer:
         if route == ("GET", "/props") and self.flavor == "llama.cpp":
             props = {"default_generation_settings": {"n_ctx": self.context_window}}
             return HttpResponse(200, json.dumps(props).encode())
-        if route == ("POST", "/tokenize") and self.flavor == "vllm":
-            return HttpResponse(200, json.dumps(_tokenized(body)).encode())
+        if request.method == "POST" and (said := _tokenizer(self.flavor, route[1], body)):
+            return HttpResponse(200, json.dumps(said).encode())
         if route == ("GET", "/version") and self.flavor == "vllm":
             return HttpResponse(200, json.dumps({"version": "0.32.0"}).encode())
         if route == ("GET", "/metrics") and self._metrics is not None:
@@ -377,12 +383,26 @@ def _constraint(body: Mapping[str, Any], flavor: Flavor) -> AnswerForm:
     return FreeText()
 
 
-def _tokenized(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tokens of a chat: a mark for each message, a digit, or up to four characters."""
-    tokens: list[int] = []
-    for message in body["messages"]:
-        tokens.append(0)
-        tokens += (crc32(part.encode()) for part in _TOKEN.findall(message["content"]))
+def _tokenizer(flavor: Flavor, path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Answer a question about tokens as a server of this flavor does; None for any other."""
+    if (flavor, path) == ("vllm", "/tokenize"):
+        return _tokenized(_in_template(body))
+    if (flavor, path) == ("llama.cpp", "/apply-template"):
+        return {"prompt": _in_template(body)}
+    if (flavor, path) == ("llama.cpp", "/tokenize"):
+        return _tokenized(body["content"])
+    if (flavor, path) == ("llama-cpp-python", "/extras/tokenize"):
+        return _tokenized(body["input"])
+    return None
+
+
+def _in_template(body: Mapping[str, Any]) -> str:
+    return "".join(f"\0{message['content']}" for message in body["messages"])
+
+
+def _tokenized(text: str) -> dict[str, Any]:
+    """Return tokens: a mark for the beginning of a message, a digit, or up to four characters."""
+    tokens = [crc32(part.encode()) for part in _TOKEN.findall(text)]
     return {"count": len(tokens), "tokens": tokens}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -93,6 +94,31 @@ def test_rows_that_fail_are_null_and_recorded() -> None:
         causes = con.execute("SELECT cause FROM llm_errors() ORDER BY 1").fetchall()
     assert rows == [(n, None if n in (3, 7) else True) for n in range(10)]
     assert causes == [("context window exceeded",), ("invalid answer",)]
+
+
+@pytest.mark.parametrize("price", [0.5, None])
+def test_explain_says_that_answers_come_by_batch_and_at_what_part_of_the_price(
+    price: float | None,
+) -> None:
+    with (
+        FakeServer(batch_seconds=0.0) as server,
+        connect(server, input_price=2, output_price=8, batch_price=price) as con,
+    ):
+        [stage] = model_stages(con, STATEMENT)
+        assert (stage["by_batch"], stage["batch_price"]) == (True, price)
+        text = con.execute(f"EXPLAIN {STATEMENT}").fetchall()[0][-1]
+        words = "within a day" + (", at 0.5 of the price" if price else "\n")
+        assert re.search(rf"by batch +the answers come {words}", text)
+        con.execute("SET llm_batch = false")
+        [stage] = model_stages(con, STATEMENT)
+        assert "by_batch" not in stage
+        assert "by batch" not in con.execute(f"EXPLAIN {STATEMENT}").fetchall()[0][-1]
+
+
+def model_stages(con: Connection, sql: str) -> list[dict[str, Any]]:
+    """What EXPLAIN says of each stage that asks a model."""
+    text = con.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall()[0][-1]
+    return [stage for stage in json.loads(text)["stages"] if stage["stage"] == "model"]
 
 
 def test_a_server_without_a_batch_api_is_an_error_that_says_what_to_do() -> None:

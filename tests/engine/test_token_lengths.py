@@ -19,6 +19,12 @@ SELECT i, hash(i)::VARCHAR AS code, 'prose ' || i % 3 AS text FROM range({}) r(i
 ASK = "SELECT LLM_FILTER('Is it odd?', code, text) FROM t"
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests must not turn tokens into estimates."""
+    monkeypatch.setattr("quackllm.engine.token_lengths.LONGEST_WAIT", 60.0)
+
+
 def asked(server: FakeServer, path: str) -> int:
     return sum(request.path == path for request in server.received)
 
@@ -73,7 +79,69 @@ def test_a_vllm_server_is_asked_once_for_a_call_and_not_for_a_few_rows() -> None
         assert DATA_NOTE in server.received[-1].body["messages"][0]["content"]
 
 
-@pytest.mark.parametrize("flavor", ["openai", "llama.cpp", "ollama"])
+def lengths_of(server: FakeServer) -> tuple[float, str, str]:
+    """What EXPLAIN expects after the first time, what that rests on, and what is known of it."""
+    with quackllm.connect(base_url=server.base_url, progress=False, cache=False) as con:
+        con.execute(CODES.format(64))
+        con.execute(ASK).fetchall()
+        con.llm_engine.history.clear()  # not by what calls have cost since
+        text = con.execute(f"EXPLAIN (FORMAT JSON) {ASK}").fetchall()[0][-1]
+        [stage] = [each for each in json.loads(text)["stages"] if each["stage"] == "model"]
+        [(shown,)] = con.execute("SELECT token_counts FROM llm_models()").fetchall()
+    return stage["expected"]["tokens_in"], stage["basis"]["tokens_in_by"], shown
+
+
+@pytest.mark.parametrize(
+    ("flavor", "paths"),
+    [
+        ("vllm", {"/tokenize": 4}),
+        ("llama.cpp", {"/apply-template": 4, "/tokenize": 4}),
+        ("llama-cpp-python", {"/extras/tokenize": 4}),
+    ],
+)
+def test_each_kind_of_server_is_asked_in_its_own_way(flavor: Any, paths: dict[str, int]) -> None:
+    with FakeServer(flavor="vllm", metrics=METRICS) as usual:
+        wanted, _, _ = lengths_of(usual)
+    with FakeServer(flavor=flavor) as server:
+        found, basis, shown = lengths_of(server)
+    assert {path: asked(server, path) for path in paths} == paths
+    assert (basis, shown) == ("tokenizer", "exact")
+    # Of llama-cpp-python without the tokens of the template, two for each prompt.
+    assert found == pytest.approx(wanted - (2 * 64 if "python" in flavor else 0), rel=0.01)
+
+
+@pytest.mark.parametrize("flavor", ["openai", "ollama", "unconstrained"])
+def test_where_nobody_counts_tokens_they_are_estimated_and_called_so(flavor: Any) -> None:
+    with FakeServer(flavor=flavor) as server:
+        _, basis, shown = lengths_of(server)
+    assert (basis, shown) == ("characters", "estimated")
+
+
+def test_a_server_without_such_a_request_is_asked_once_and_its_counts_are_estimates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("quackllm.testing.server._tokenizer", lambda *_: None)
+    with FakeServer(flavor="llama.cpp") as server:
+        with quackllm.connect(base_url=server.base_url, progress=False, cache=False) as con:
+            con.execute(CODES.format(40))
+            for question in ("odd", "even", "prime"):
+                con.execute(f"SELECT LLM_FILTER('Is it {question}?', code, text) FROM t").fetchall()
+            shown = con.execute("SELECT token_counts FROM llm_models()").fetchall()
+        assert asked(server, "/apply-template") == 4, "at once, and never again"
+    assert shown == [("estimated",)]
+
+
+def test_explain_says_in_words_where_the_tokens_of_prompts_come_from() -> None:
+    with quackllm.connect(provider=Tokenizing(), progress=False, cache=False) as con:
+        con.execute(CODES.format(64))
+        before = con.execute(f"EXPLAIN VERBOSE {ASK}").fetchall()[0][-1]
+        con.execute(ASK).fetchall()
+        after = con.execute(f"EXPLAIN ANALYZE {ASK}").fetchall()[0][-1]
+    assert "tokens in: estimated, 4 characters each" in before
+    assert "tokens in: by the model's tokenizer" in after
+
+
+@pytest.mark.parametrize("flavor", ["openai", "ollama"])
 def test_servers_that_do_not_tokenize_are_not_asked_to(flavor: Any) -> None:
     with FakeServer(flavor=flavor) as server:
         with quackllm.connect(base_url=server.base_url, progress=False, cache=False) as con:

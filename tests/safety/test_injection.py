@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -166,11 +165,10 @@ def test_the_embedded_model_answers_attempts_in_form(call: str) -> None:
 
 
 @pytest.fixture
-def tokenizer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def tokenizer() -> Iterator[Any]:
     """The embedded model's own tokenizer, as llama.cpp applies it to a prompt."""
-    monkeypatch.setattr(secrets, "token_urlsafe", lambda: "known")
     embedded = pytest.importorskip("quackllm.engine.providers.embedded")
-    server = embedded._load(embedded.model_path(None), 1, 1)
+    server = embedded._load(embedded.model_path(None), 1, 1, "known")
 
     def tokens(text: str) -> list[int]:
         reply = httpx.post(

@@ -23,6 +23,7 @@ class Capabilities:
     calibrated: a choice is made from log-probabilities with the bias of the prompt
         taken off (needs `Request.neutral`).
     exact_token_counts: `usage` comes from the model's own tokenizer.
+    tokenizes: the tokens of a prompt can be told before it is sent (`Tokenizes`).
     reports_cached_tokens: `usage.cached_tokens` is the server's own count.
     prefix_granularity: tokens per block of the prefix KV cache (1: any prefix is
         reused), None when it is unknown.
@@ -50,6 +51,7 @@ class Capabilities:
     logprobs: bool = False
     calibrated: bool = False
     exact_token_counts: bool = False
+    tokenizes: bool = False
     reports_cached_tokens: bool = False
     prefix_granularity: int | None = None
     prefix_minimum: int = 0

@@ -10,12 +10,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
+import httpx
+
 from quackllm.engine.providers.base import Capabilities, Reply, Usage
 from quackllm.engine.providers.calibrated_labels import OPENING, CalibratedLabels
 from quackllm.engine.providers.constraints import ServerKind, constraint
 from quackllm.engine.providers.openai_reply import first_distribution
 from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
 from quackllm.engine.providers.registry import EMBEDDED_MODEL
+from quackllm.engine.providers.server_tokenizer import TokenizerApi, tokens_of_chat
 from quackllm.engine.providers.weights import digest_of_file
 from quackllm.errors import (
     CallTimedOut,
@@ -28,7 +31,7 @@ from quackllm.errors import (
 from quackllm.udfs.base import Choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
 
     from quackllm.engine.providers.base import Request
     from quackllm.engine.providers.calibration import Distribution
@@ -60,11 +63,13 @@ async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -
     """
     path = model_path(config.model)
     slots = config.concurrency or _SLOTS
-    server = await asyncio.to_thread(_load, path, slots, threads)
+    key = secrets.token_urlsafe()
+    server = await asyncio.to_thread(_load, path, slots, threads, key)
     name = EMBEDDED_MODEL if _is_packaged(config.model) else str(path)
     digest = await asyncio.to_thread(digest_of_file, path)
     way = _WAY_OF_ASKING if config.calibrate is not False else f"{_WAY_OF_ASKING}-generated"
-    return Embedded(server, name, slots, config, weights=f"{way}:{digest}")
+    port = LocalPort(server.listening_address, key)
+    return Embedded(server, name, slots, config, port, weights=f"{way}:{digest}")
 
 
 def model_path(model: str | None) -> Path:
@@ -93,6 +98,32 @@ def model_file(model: str) -> Path:
     return path
 
 
+class LocalPort:
+    """The port of this machine that llama.cpp listens on, which has what its functions lack."""
+
+    def __init__(self, address: str, key: str) -> None:
+        """Make one that asks nothing yet."""
+        self._address = address
+        self._headers = {"authorization": f"Bearer {key}"}
+        self._client: httpx.AsyncClient | None = None
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> object:
+        """Send a JSON document; return the one that comes back. Raises `httpx.HTTPError`."""
+        if self._client is None:
+            # Never by way of a proxy, and without TLS, whose set-up takes longer than all else.
+            self._client = httpx.AsyncClient(trust_env=False, verify=False)
+        said = await self._client.post(self._address + path, json=body, headers=self._headers)
+        said.raise_for_status()
+        document: object = said.json()
+        return document
+
+    async def aclose(self) -> None:
+        """Close the connection, if there is one."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+
 class Embedded:
     """A `Provider` over llama.cpp in this process. Made by `open_embedded`.
 
@@ -108,9 +139,11 @@ class Embedded:
         model: str,
         slots: int,
         config: ProviderConfig,
+        port: LocalPort,
         weights: str | None = None,
     ) -> None:
         self._server = server
+        self._port = port
         self._model = model
         self._timeout = config.timeout
         self._pool = ThreadPoolExecutor(slots, thread_name_prefix="quackllm-embedded")
@@ -119,6 +152,7 @@ class Embedded:
             logprobs=True,
             calibrated=config.calibrate is not False,
             exact_token_counts=True,
+            tokenizes=True,
             reports_cached_tokens=True,
             prefix_granularity=1,
             kept_prompts=slots,
@@ -157,8 +191,17 @@ class Embedded:
             failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_call_timeout)")
         raise failure
 
+    async def tokenize(self, request: Request) -> Sequence[int] | None:
+        """Return the tokens of a prompt; None where llama.cpp's port does not answer."""
+        api, messages = TokenizerApi.LLAMA_SERVER, chat_messages(request)
+        try:
+            return await tokens_of_chat(api, self._port.post, self._model, messages)
+        except (httpx.HTTPError, ValueError):  # it is only asked for a better guess
+            return None
+
     async def aclose(self) -> None:
         """Wait for the call that runs, end the threads and free the model."""
+        await self._port.aclose()
         # Not in a thread of its own: while the interpreter ends, none can be started.
         self._pool.shutdown(cancel_futures=True)
         self._server = None
@@ -239,7 +282,7 @@ def threads_of_model(threads: int | None) -> int:
     return threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
 
 
-def _load(path: Path, slots: int, threads: int | None) -> Any:
+def _load(path: Path, slots: int, threads: int | None, key: str) -> Any:
     xllamacpp = import_xllamacpp()
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(path)
@@ -250,8 +293,8 @@ def _load(path: Path, slots: int, threads: int | None) -> Any:
     # Whole prompts kept in memory for later would grow to gigabytes; the slot itself
     # holds the prefix of the row before.
     parameters.cache_ram_mib = 0
-    # llama.cpp also listens on a port of this machine; nobody is told the key.
-    parameters.api_keys = [secrets.token_urlsafe()]
+    # llama.cpp also listens on a port of this machine; nobody else is told the key.
+    parameters.api_keys = [key]
     chosen = threads_of_model(threads)
     parameters.cpuparams.n_threads = chosen
     parameters.cpuparams_batch.n_threads = chosen

@@ -38,6 +38,7 @@ from quackllm.engine.providers.openai_probe import Served, probe
 from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
 from quackllm.engine.providers.server_capabilities import MOST_CONCURRENCY, capabilities_of
+from quackllm.engine.providers.server_tokenizer import tokens_of_chat
 from quackllm.engine.providers.short_labels import ShortLabels
 from quackllm.engine.providers.vllm_metrics import UNTOLD_CACHED_TOKENS, advice
 from quackllm.errors import (
@@ -105,6 +106,7 @@ class OpenAICompatible:
         self._client = client
         self._place = place
         self._kind = served.kind
+        self._tokenizer = served.tokenizer
         self._notify = config.notify
         self._session_header = config.session_header
         self._cache_marks = config.cache_marks
@@ -222,18 +224,27 @@ class OpenAICompatible:
         return True
 
     async def tokenize(self, request: Request) -> Sequence[int] | None:
-        """Return the tokens of a prompt, as vLLM tells them; None from other servers."""
-        if self._kind is not ServerKind.VLLM:
+        """Return the tokens of a prompt, as the server tells them; None from one that does not.
+
+        One that has no such request is not asked again.
+        """
+        if self._tokenizer is None:
             return None
-        # Outside the `/v1` of the address.
-        url = self._place.url.removesuffix("/").removesuffix("/v1") + "/tokenize"
-        body = {"model": self._place.model, "messages": chat_messages(request)}
+        messages, model = chat_messages(request), self._place.model
         try:
-            said = await self._client.post(url, cast_to=object, body=body)
+            return await tokens_of_chat(self._tokenizer, self._post_to_root, model, messages)
+        except openai.APIStatusError as error:
+            if error.status_code in (404, 405):
+                self._tokenizer = None
+                self._capabilities = replace(self._capabilities, tokenizes=False)
         except (openai.OpenAIError, ValueError):  # it is only asked for a better guess
-            return None
-        tokens = said.get("tokens") if isinstance(said, dict) else None
-        return tokens if isinstance(tokens, list) else None
+            pass
+        return None
+
+    async def _post_to_root(self, path: str, body: Mapping[str, Any]) -> object:
+        """Send to what is outside the `/v1` of the address."""
+        url = self._place.url.removesuffix("/").removesuffix("/v1") + path
+        return await self._client.post(url, cast_to=object, body=body)
 
     async def aclose(self) -> None:
         """Close the connections to the server."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ import openai
 
 from quackllm.engine.providers.constraints import ServerKind
 from quackllm.engine.providers.openai_errors import is_timeout, silent, translate, unreachable
+from quackllm.engine.providers.server_tokenizer import TokenizerApi
 from quackllm.engine.providers.vllm_metrics import PrefixCache, read_prefix_cache
 from quackllm.errors import AuthenticationFailed
 
@@ -37,6 +38,11 @@ _OWNERS = {
     "openai-internal": ServerKind.OPENAI,
     "system": ServerKind.OPENAI,
 }
+_TOKENIZERS = {
+    ServerKind.VLLM: TokenizerApi.VLLM,
+    ServerKind.LLAMA_CPP: TokenizerApi.LLAMA_SERVER,
+}
+_OWNER_OF_LLAMA_CPP_PYTHON = "me"
 _STRUCTURED_OUTPUTS = (0, 12)
 """The vLLM that gave up `guided_choice` and its like for it."""
 _OPENAI_HOSTS = ("api.openai.com", "openai.azure.com")
@@ -47,6 +53,7 @@ class Served:
     """What was found out; None and () where the server does not say.
 
     holds_choices: whether it is certain to hold an answer to a list of labels.
+    tokenizer: how it tells the tokens of a prompt, None where it does not.
     """
 
     kind: ServerKind
@@ -56,6 +63,7 @@ class Served:
     slots: int | None = None
     holds_choices: bool = False
     revisions: tuple[str | None, ...] = ()
+    tokenizer: TokenizerApi | None = None
 
     def window(self, model: str) -> int | None:
         """Return the context window of a model in tokens."""
@@ -105,15 +113,16 @@ async def _describe(
     models = tuple(str(card["id"]) for card in cards)
     windows = tuple(_integer(card.get("max_model_len")) for card in cards)
     revisions = tuple(_revision(card, kind) for card in cards)
+    tokenizer = _TOKENIZERS.get(kind)
+    if owners == {_OWNER_OF_LLAMA_CPP_PYTHON}:
+        tokenizer = TokenizerApi.LLAMA_CPP_PYTHON
+    found = Served(kind, models, windows, revisions=revisions, tokenizer=tokenizer)
     if kind is ServerKind.VLLM:
         metrics = await _optional(client, place, "/metrics")
         version = await _optional(client, place, "/version")
-        return Served(
-            kind,
-            models,
-            windows,
+        return replace(
+            found,
             prefix_cache=read_prefix_cache(metrics),
-            revisions=revisions,
             holds_choices=_knows_structured_outputs(version),
         )
     if kind is ServerKind.LLAMA_CPP:
@@ -121,15 +130,8 @@ async def _describe(
         if isinstance(props, dict):
             settings = props.get("default_generation_settings") or {}
             window, slots = _integer(settings.get("n_ctx")), _integer(props.get("total_slots"))
-            return Served(
-                kind,
-                models,
-                (window,) * len(models),
-                slots=slots,
-                revisions=revisions,
-                holds_choices=True,
-            )
-    return Served(kind, models, windows, revisions=revisions)
+            return replace(found, windows=(window,) * len(models), slots=slots, holds_choices=True)
+    return found
 
 
 async def _optional(client: openai.AsyncOpenAI, place: Place, path: str) -> object:

@@ -226,7 +226,7 @@ def _capabilities(
     can = capabilities_of(served, model, config)
     if weights is not None and can.calibrated:
         weights += "-calibrated"
-    return replace(can, reports_cached_tokens=True, weights=weights)
+    return replace(can, tokenizes=True, reports_cached_tokens=True, weights=weights)
 
 
 def _weights(model: str, config: ProviderConfig) -> str | None:
