@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,6 +29,13 @@ def vllm_url() -> str:
     if not url:
         pytest.skip("no vLLM server: make test-vllm starts one")
     return url
+
+
+def last(con: Connection) -> dict[str, Any]:
+    """Return what the last statement cost, as llm_queries() says it."""
+    table = con.sql("FROM llm_queries() ORDER BY statement DESC LIMIT 1").to_arrow_table()
+    row: dict[str, Any] = table.to_pylist()[0]
+    return row
 
 
 @pytest.fixture

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
 
 import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.errors import ModelNotFound, StatementCancelled
+from tests.vllm.conftest import last
 
 pytestmark = pytest.mark.vllm
-
-
-def last(con: Connection) -> dict[str, Any]:
-    """Return what the last statement cost, as llm_queries() says it."""
-    table = con.sql("FROM llm_queries() ORDER BY statement DESC LIMIT 1").to_arrow_table()
-    row: dict[str, Any] = table.to_pylist()[0]
-    return row
 
 
 def test_the_server_is_known_after_the_first_call(con: Connection) -> None:
@@ -45,6 +38,11 @@ def test_the_server_is_known_after_the_first_call(con: Connection) -> None:
             "x IN ('größer','日本','ü')",
         ),
         ("LLM_CLASSIFY(synopsis, ['a', 'a long one', 'a long two'])", "VARCHAR", "x LIKE 'a%'"),
+        (
+            f"LLM_CLASSIFY(synopsis, ['one{' more' * 40}', 'two{' more' * 40}'])",
+            "VARCHAR",
+            "length(x) = 203",
+        ),
         ("LLM_SCORE('How sad is it?', synopsis)", "DOUBLE", "x BETWEEN 0 AND 1"),
         ("LLM_EXTRACT(synopsis, {'place': 'VARCHAR', 'year': 'INTEGER'})", "STRUCT", "true"),
         ("LLM('How many ducks?', synopsis, return_type := 'INTEGER')", "INTEGER", "true"),

@@ -14,7 +14,7 @@ ENVIRONMENT = {
     # program that called us a second time, and on a CPU vLLM asks for one unless told not to.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_LEVEL": "ERROR",
 }
 """What vLLM reads from the environment of the process, where the person has not set it."""
 
@@ -141,9 +141,8 @@ class VLLMEngine:
             "structured_outputs": held,
             "logprobs": prompt.logprobs or None,
         }
-        self._engine.add_request(
-            name, {"prompt_token_ids": tokens}, self._sampling_params(**sampling)
-        )
+        asked = {"type": "token", "prompt_token_ids": tokens}
+        self._engine.add_request(name, asked, self._sampling_params(**sampling))
 
     def abort(self, names: Sequence[str]) -> None:
         """Forget prompts, whether they are known or not."""
