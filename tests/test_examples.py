@@ -97,6 +97,11 @@ SHAPES: dict[str, list[Shape]] = {
         shape("calls failures", 1, 1),
         shape("name verdict", 3, 3),
     ],
+    "21_search.sql": [
+        shape("rank subject body", 5, 5),
+        shape("question rank review", 6, 6),
+        shape("question answer", 3, 3),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

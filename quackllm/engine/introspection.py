@@ -31,7 +31,7 @@ ROWS_PER_BATCH = 10_000
 
 
 @dataclass(frozen=True)
-class TableFunction:
+class SystemTable:
     """One table: name, description, columns with their DuckDB types, and its rows.
 
     many: there may be thousands of rows, too many for the text of a query.
@@ -45,7 +45,7 @@ class TableFunction:
 
 
 def _functions(engine: Engine, settings: Settings) -> Rows:
-    return [
+    scalar: Rows = [
         (
             function.name,
             list(function.aliases),
@@ -54,8 +54,20 @@ def _functions(engine: Engine, settings: Settings) -> Rows:
             [option.name for option in options_of(function)],
             function.example,
         )
-        for function in sorted(engine.functions, key=lambda function: function.name)
+        for function in engine.functions
     ]
+    tables: Rows = [
+        (
+            function.name,
+            [],
+            function.signature(),
+            function.summary,
+            [option.name for option in function.options],
+            function.example,
+        )
+        for function in engine.table_functions
+    ]
+    return sorted([*scalar, *tables], key=lambda row: str(row[0]))
 
 
 def _settings(engine: Engine, settings: Settings) -> Rows:
@@ -161,8 +173,8 @@ def _moment(seconds: float | None) -> datetime | None:
 _TEXT, _NUMBER, _TEXTS, _REAL, _TRUTH = "VARCHAR", "BIGINT", "VARCHAR[]", "DOUBLE", "BOOLEAN"
 _TIME = "TIMESTAMP"  # UTC
 
-TABLES: tuple[TableFunction, ...] = (
-    TableFunction(
+TABLES: tuple[SystemTable, ...] = (
+    SystemTable(
         "llm_functions",
         "the SQL functions that call a model",
         (
@@ -175,13 +187,13 @@ TABLES: tuple[TableFunction, ...] = (
         ),
         _functions,
     ),
-    TableFunction(
+    SystemTable(
         "llm_settings",
         "the settings, with their values on this connection",
         (("name", _TEXT), ("value", _TEXT), ("description", _TEXT)),
         _settings,
     ),
-    TableFunction(
+    SystemTable(
         "llm_models",
         "the models that CREATE MODEL named, and those that have answered",
         (
@@ -198,13 +210,13 @@ TABLES: tuple[TableFunction, ...] = (
         ),
         _models,
     ),
-    TableFunction(
+    SystemTable(
         "llm_secrets",
         "the keys that CREATE SECRET gave, without the keys",
         (("name", _TEXT), ("type", _TEXT), ("scope", _TEXT), ("key", _TEXT)),
         _secrets,
     ),
-    TableFunction(
+    SystemTable(
         "llm_queries",
         "the statements of this connection that called a model, and what they cost",
         (
@@ -226,7 +238,7 @@ TABLES: tuple[TableFunction, ...] = (
         _queries,
         many=True,
     ),
-    TableFunction(
+    SystemTable(
         "llm_errors",
         "the calls that failed or were left out, with their cause",
         (
@@ -245,7 +257,7 @@ TABLES: tuple[TableFunction, ...] = (
         _errors,
         many=True,
     ),
-    TableFunction(
+    SystemTable(
         "llm_cache",
         "the answers that are kept, and what they are the answers to",
         (
@@ -310,7 +322,7 @@ def provide_tables(
     return tuple(registered)
 
 
-def arrow_of(table: TableFunction, engine: Engine, settings: Settings) -> pa.Table:
+def arrow_of(table: SystemTable, engine: Engine, settings: Settings) -> pa.Table:
     """Return the rows of a table that may have many."""
     schema = pa.schema([(name, _ARROW[type_]) for name, type_ in table.columns])
     rows = iter(table.rows(engine, settings))
@@ -329,7 +341,7 @@ def _array(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
         return pa.array([text if text is None else well_formed(text) for text in values], type_)
 
 
-def query_of(table: TableFunction, engine: Engine, settings: Settings) -> str:
+def query_of(table: SystemTable, engine: Engine, settings: Settings) -> str:
     """Write a SELECT that gives the rows of a table, independent of anything else."""
     names = [name for name, _ in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows(engine, settings)]

@@ -99,6 +99,8 @@ class Planner:
         self._names = names
         self._dimensions = dimensions
         self._table_functions = table_functions
+        any_name = "|".join(map(re.escape, functions.names))
+        self._named = re.compile(rf'\b({any_name})"?\s*\(', re.IGNORECASE)
 
     def query(
         self,
@@ -115,6 +117,8 @@ class Planner:
         """
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
+        if FUNCTION not in sql and not self.calls_model(sql):  # its table functions did
+            return PlannedQuery(Program((), sql), _described(catalog, sql, sql))
         binder = self._binder(catalog)
         reason = DIFFERENT_READING
         try:
@@ -177,7 +181,8 @@ class Planner:
 
     def calls_model(self, sql: str) -> bool:
         """Whether a SELECT calls a model, itself or by a view or a macro."""
-        return holds_calls(sql, self._functions) or self.reads_stored(sql)
+        named = self._named.search(sql) is not None  # quicker than reading all of it
+        return (named and holds_calls(sql, self._functions)) or self.reads_stored(sql)
 
     def with_table_functions(self, sql: str) -> exp.Expr | None:
         """Read a SELECT, the views and macros written out that use table functions.

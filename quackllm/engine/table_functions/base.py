@@ -81,7 +81,7 @@ class Workspace(Protocol):
         ...
 
     def keep(self, sql: str) -> str:
-        """Run a SELECT as `query` does; return the name of a relation of its rows, quoted."""
+        """Run a SELECT as `query` does; return a relation of its rows, as it is written in FROM."""
         ...
 
     def register(self, table: pa.Table) -> str:

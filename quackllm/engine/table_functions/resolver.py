@@ -188,28 +188,29 @@ class Resolver:
         return name
 
     def rows_of(self, sql: str, dry: bool) -> str | None:
-        """Run a SELECT as a part of the statement; return the table of its rows, c0, c1, ....
+        """Run a SELECT as a part of the statement; return a relation of its rows.
 
         None where it calls a model and none may be called (`dry`).
         """
         sql = self.resolved(sql)
-        if self._planner.calls_model(sql):
-            if dry:
-                return None
-            table = self._host.execute(self._host.plan(sql))
-            self._tables.append(table)
-            return table
-        columns = ", ".join(f"c{i}" for i in range(len(self._catalog.describe(sql))))
-        given = used_parameters(self._connection, sql, self._host.parameters)
-        return self.create(f"SELECT * FROM ({sql}) AS r({columns})", given)
+        if not self._planner.calls_model(sql):
+            given = used_parameters(self._connection, sql, self._host.parameters)
+            return f"temp.{quote(self.create(sql, given))}"
+        if dry:
+            return None
+        planned = self._host.plan(sql)
+        table = self._host.execute(planned)
+        self._tables.append(table)
+        named = (f"c{at} AS {quote(name)}" for at, (name, _) in enumerate(planned.schema))
+        return f"(SELECT {', '.join(named)} FROM temp.{quote(table)})"
 
     def empty(self, sql: str) -> str:
-        """Make a table like that of `rows_of`, without rows."""
-        columns = (f"c{at} {type_}" for at, (_, type_) in enumerate(self.described(sql)))
+        """Make a relation like that of `rows_of`, without rows."""
+        columns = (f"{quote(name)} {type_}" for name, type_ in self.described(sql))
         name = f"{self._prefix}_{next(self._numbers)}"
         self._connection.execute(f"CREATE TEMP TABLE {quote(name)} ({', '.join(columns)})")
         self._tables.append(name)
-        return name
+        return f"temp.{quote(name)}"
 
     def described(self, sql: str) -> Schema:
         """Names and types of a SELECT that may call a model. Raises DuckDB's error."""
@@ -303,19 +304,8 @@ class Desk:
                 for name in entry.function.varying
             )
             sql = f"SELECT {', '.join(shown)}"
-        table = self._rows(sql)
-        named = ", ".join(
-            f"c{at} AS {quote(name)}" for at, name in enumerate(entry.function.varying)
-        )
-        return f"temp.{quote(resolver.create(f'SELECT rowid AS {ASKED}, {named} FROM {table}'))}"
-
-    def _rows(self, sql: str) -> str:
-        """Run a SELECT into a temporary table, an empty one where that would call a model."""
-        table = self._resolver.rows_of(sql, self._dry)
-        if table is None:
-            self.counted = False
-            table = self._resolver.empty(sql)
-        return f"temp.{quote(table)}"
+        numbered = f"SELECT row_number() OVER () - 1 AS {ASKED}, * FROM {self.keep(sql)}"
+        return f"temp.{quote(resolver.create(numbered))}"
 
     def source(self, name: str) -> Source:
         """Find the table, view or CTE that a text names, where the function stands."""
@@ -331,21 +321,21 @@ class Desk:
 
     def _copied(self, sql: str) -> Source:
         """Copy rows that have no numbers of their own."""
-        columns = self._resolver.described(sql)
-        table = self._rows(sql)
-        named = ", ".join(f"c{at} AS {quote(name)}" for at, (name, _) in enumerate(columns))
-        copied = self._resolver.create(f"SELECT {named} FROM {table}")
-        return Source(f"temp.{quote(copied)}", columns)
+        copied = self._resolver.create(f"FROM {self.keep(sql)}")
+        table = f"temp.{quote(copied)}"
+        return Source(table, self._resolver.described(f"FROM {table}"))
 
     def query(self, sql: str) -> pa.Table:
         """Run a SELECT, which may call LLM functions, as a part of the statement."""
         return self._resolver.fetch(f"FROM {self.keep(sql)}")
 
     def keep(self, sql: str) -> str:
-        """Run it likewise; return the name of a relation of its rows, quoted."""
-        names = [name for name, _ in self._resolver.described(sql)]
-        columns = ", ".join(f"c{at} AS {quote(name)}" for at, name in enumerate(names))
-        return f"(SELECT {columns} FROM {self._rows(sql)})"
+        """Run it likewise; return a relation of its rows, an empty one where none can be made."""
+        relation = self._resolver.rows_of(sql, self._dry)
+        if relation is None:
+            self.counted = False
+            relation = self._resolver.empty(sql)
+        return relation
 
     def register(self, table: pa.Table) -> str:
         """Make an Arrow table a relation; return its name, quoted."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from quackllm.engine.embedding import as_json
@@ -40,6 +41,10 @@ MOST = 1_000_000
 """The largest k."""
 
 RELEVANCE = "how well {text} answers {query}"
+
+COMPARED_IN_DUCKDB = 2
+"""Questions that DuckDB compares with a column of vectors one by one; for more of them the
+vectors are fetched, which takes longer than two comparisons, and compared with all at once."""
 
 OWN = ("rank", "score")
 """The columns that are added to those of the table."""
@@ -275,52 +280,90 @@ def _postings(
 
 
 def _by_meaning(search: Search, asked: pa.Table, workspace: Workspace) -> dict[int, Ranking]:
-    """Rank the texts by the cosine similarity of their vectors to those of the questions."""
-    model = search.embedding_model
-    questions = asked["text"].to_pylist()
+    """Rank the texts by the cosine similarity of their vectors to those of the questions.
+
+    A text or a question whose embedding failed is in no ranking.
+    """
     if search.vector is not None:
-        length = _dimensions(search.request, search.source, search.vector)
-        given = workspace.dimensions(model)
-        if given != length:
-            raise BindError(
-                f"Binder Error: {search.request.function}: {search.vector} has {length} "
-                f"dimensions, and the model that embeds the question gives {given}: both have to "
-                "come from one model"
-            )
-        embedded = workspace.embed(as_json(questions), model=model)
-        numbers, vectors = _stored(search, length, workspace)
-        of_questions, there = embedded.vectors, embedded.there
-    else:
-        texts = workspace.query(
-            f"SELECT rowid AS number, {json_fragment(f'CAST({quote(search.column)} AS VARCHAR)')} "
-            f"AS text FROM {search.texts} ORDER BY number"
+        return _by_stored_vectors(search, search.vector, asked, workspace)
+    text = json_fragment(f"CAST({quote(search.column)} AS VARCHAR)")
+    texts = workspace.query(
+        f"SELECT rowid AS number, {text} AS text FROM {search.texts} ORDER BY number"
+    )
+    both = pa.concat_arrays([as_json(asked["text"].to_pylist()), _array(texts["text"])])
+    embedded = workspace.embed(both, model=search.embedding_model)
+    there, vectors = embedded.there, embedded.vectors
+    of_questions, of_texts = there[: len(asked)], there[len(asked) :]
+    return _nearest(
+        (_numpy(asked[ASKED])[of_questions], vectors[: len(asked)][of_questions]),
+        (_numpy(texts["number"])[of_texts], vectors[len(asked) :][of_texts]),
+        search.depth,
+    )
+
+
+def _by_stored_vectors(
+    search: Search, vector: str, asked: pa.Table, workspace: Workspace
+) -> dict[int, Ranking]:
+    """Rank by the vectors of a column: only the questions are embedded."""
+    length = _dimensions(search.request, search.source, vector)
+    given = workspace.dimensions(search.embedding_model)
+    if given != length:
+        raise BindError(
+            f"Binder Error: {search.request.function}: the vectors of {vector} have {length} "
+            f"dimensions, and the model that embeds the question gives {given}: both have to come "
+            "from one model"
         )
-        both = pa.concat_arrays([as_json(questions), _array(texts["text"])])
-        embedded = workspace.embed(both, model=model)
-        of_texts = embedded.there[len(questions) :]
-        numbers = _numpy(texts["number"])[of_texts]
-        vectors = embedded.vectors[len(questions) :][of_texts]
-        of_questions = embedded.vectors[: len(questions)]
-        there = embedded.there[: len(questions)]
-    near = nearest(unit(of_questions[there]), unit(vectors), search.depth)
-    which = _numpy(asked[ASKED])[there]
+    embedded = workspace.embed(as_json(asked["text"].to_pylist()), model=search.embedding_model)
+    numbers, vectors = _numpy(asked[ASKED])[embedded.there], embedded.vectors[embedded.there]
+    stored = f"{search.texts} AND {quote(vector)} IS NOT NULL"
+    if len(numbers) <= COMPARED_IN_DUCKDB:
+        return {
+            int(number): _nearest_in_duckdb(search, question, stored, vector, workspace)
+            for number, question in zip(numbers, vectors, strict=True)
+        }
+    rows_ = workspace.query(
+        f"SELECT rowid AS number, {quote(vector)} AS vector FROM {stored} ORDER BY number"
+    )
+    flat = _array(rows_["vector"]).flatten().to_numpy(zero_copy_only=False)
+    table = _numpy(rows_["number"]), flat.reshape(-1, length)
+    return _nearest((numbers, vectors), table, search.depth)
+
+
+Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Numbers (n,) and the vectors (n, dimensions) of what they stand for."""
+
+
+def _nearest(questions: Vectors, texts: Vectors, depth: int) -> dict[int, Ranking]:
+    """Compare all, in NumPy. A vector without a direction is near to nothing."""
+    (asked, of_questions), (numbers, of_texts) = _directed(questions), _directed(texts)
+    near = nearest(of_questions, of_texts, depth)
     return {
         int(number): (numbers[indices], scores.astype(np.float64))
-        for number, indices, scores in zip(which, near.indices, near.scores, strict=True)
+        for number, indices, scores in zip(asked, near.indices, near.scores, strict=True)
     }
 
 
-def _stored(
-    search: Search, length: int, workspace: Workspace
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Fetch the vectors of a column, and the row numbers of those that are not NULL."""
-    assert search.vector is not None
-    stored = workspace.query(
-        f"SELECT rowid AS number, {quote(search.vector)} AS vector FROM {search.texts} "
-        f"AND {quote(search.vector)} IS NOT NULL"
+def _directed(vectors: Vectors) -> Vectors:
+    """Return the vectors that have a direction, at length 1."""
+    lengths = np.linalg.norm(vectors[1], axis=1)
+    kept = np.isfinite(lengths) & (lengths > 0)
+    if kept.all():
+        return vectors[0], unit(vectors[1])
+    return vectors[0][kept], unit(vectors[1][kept])
+
+
+def _nearest_in_duckdb(
+    search: Search, question: NDArray[np.float32], stored: str, vector: str, workspace: Workspace
+) -> Ranking:
+    """Compare all, in DuckDB, which for one question costs less than fetching the vectors."""
+    written = f"CAST({question.tolist()} AS FLOAT[{len(question)}])"
+    similarity = f"array_cosine_similarity({quote(vector)}, {written})"
+    best = workspace.query(  # NaN, which a vector without a direction gives, would come first
+        f"SELECT rowid AS number, nullif({similarity}, CAST('nan' AS FLOAT)) AS similarity "
+        f"FROM {stored} ORDER BY similarity DESC NULLS LAST, number LIMIT {search.depth}"
     )
-    flat = _array(stored["vector"]).flatten().to_numpy(zero_copy_only=False)
-    return _numpy(stored["number"]), flat.reshape(-1, length)
+    best = best.filter(pc.is_finite(best["similarity"]))
+    return _numpy(best["number"]), best["similarity"].to_numpy().astype(np.float64)
 
 
 def _reranked(

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import threading
 from typing import Any
 
+import duckdb
 import pytest
 
+import quackllm
 from quackllm.engine.connection import Connection
-from quackllm.testing import FakeProvider
+from quackllm.errors import BudgetExceeded, ContextWindowExceeded, StatementCancelled
+from quackllm.testing import FakeProvider, Fault
+from tests.engine.table_functions.conftest import TABLES
 
 NEAREST = """
 SELECT q.id, p.id FROM (SELECT id, LLM_EMBED(question) AS v FROM questions) q,
@@ -81,3 +87,209 @@ def test_nothing_is_left_behind(con: Connection) -> None:
     con.execute("SELECT 1")
     left = "SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE '\\_\\_%' ESCAPE '\\'"
     assert rows(con, left) == [(0,)]
+
+
+RAG = """
+SELECT q.id, LLM('Answer {question} from {contexts}', q.question,
+    {'contexts': list(p.body ORDER BY p.rank)}) AS answer
+FROM questions q, llm_search('passages', 'body', q.question, k := 3, mode := 'lexical') p
+GROUP BY q.id, q.question ORDER BY q.id
+"""
+
+
+def test_retrieval_and_answers_are_one_statement_with_the_naive_answers(con: Connection) -> None:
+    planned = rows(con, RAG)
+    con.execute(
+        "CREATE TABLE found AS SELECT q.id AS asked, p.* FROM questions q, "
+        "llm_search('passages', 'body', q.question, k := 3, mode := 'lexical') p"
+    )
+    naive = rows(
+        con,
+        "SELECT q.id, LLM('Answer {question} from {contexts}', q.question, {'contexts': "
+        "(SELECT list(body ORDER BY rank) FROM found WHERE asked = q.id)}) FROM questions q "
+        "WHERE EXISTS (FROM found WHERE asked = q.id) ORDER BY q.id",
+    )
+    assert planned == naive
+    [asked, *_, again] = rows(con, "SELECT calls FROM llm_queries()")
+    assert (asked, again) == ((3,), (0,))  # of seven questions three are distinct and no NULL
+
+
+def test_explain_counts_without_asking(con: Connection, fake: FakeProvider) -> None:
+    sql = RAG.replace("mode := 'lexical'", "rerank := 5")
+    plan = json.loads(rows(con, f"EXPLAIN (FORMAT JSON) {sql}")[0][1])
+    stages = [(each["stage"], each.get("function"), each.get("number")) for each in plan["stages"]]
+    assert stages[:4] == [
+        ("table function", "LLM_SEARCH", None),
+        ("model", "LLM_EMBED", 1),
+        ("model", "LLM_SCORE", 2),
+        ("model", "LLM", 3),
+    ]
+    expected = [each["expected"]["calls"] for each in plan["stages"][1:4]]
+    assert expected == [55 + 3, 3 * 5, 3]
+    assert fake.calls == 0
+    ran = json.loads(rows(con, f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")[0][1])
+    actual = [each["actual"]["calls"] for each in ran["stages"][1:4]]
+    assert (actual, fake.calls) == (expected, sum(expected))
+
+
+def test_a_budget_is_refused_before_the_first_call(con: Connection, fake: FakeProvider) -> None:
+    con.execute("SET llm_max_calls = 50")
+    with pytest.raises(BudgetExceeded, match="takes at least 56 calls"):
+        con.execute("FROM llm_search('passages', 'body', 'ducks')")
+    assert fake.calls == 0
+    assert rows(
+        con, "SELECT count(*) FROM llm_search('passages', 'body', 'ducks', mode := 'lexical')"
+    ) == [(10,)]
+
+
+def test_the_first_rows_are_put_in_order_by_scores_and_the_rest_follows(con: Connection) -> None:
+    plain = "SELECT id FROM llm_search('passages', 'body', 'ducks', k := 9"
+    first = [id_ for (id_,) in rows(con, f"{plain})")]
+    scores = dict(
+        rows(
+            con,
+            "SELECT id, LLM_SCORE('fits {query} {text}?', {'query': 'ducks', 'text': body}) "
+            "FROM passages",
+        )
+    )
+    expected = sorted(first[:4], key=lambda id_: (-scores[id_], first.index(id_))) + first[4:]
+    ranked = rows(
+        con,
+        f"{plain.replace('id', 'id, score', 1)}, rerank := 4, "
+        "rerank_prompt := 'fits {query} {text}?')",
+    )
+    assert ranked == [(id_, scores[id_] if at < 4 else None) for at, id_ in enumerate(expected)]
+
+
+def test_a_stored_vector_is_searched_as_the_text_is(con: Connection, fake: FakeProvider) -> None:
+    con.execute("CREATE TABLE indexed AS SELECT *, LLM_EMBED(body) AS v FROM passages")
+    before = fake.calls
+    for sql in (
+        "SELECT id FROM llm_search('{}', 'body', 'ducks', k := 7, mode := 'vector'{})",
+        "SELECT q.id, s.id FROM questions q, "
+        "llm_search('{}', 'body', q.question, k := 7, mode := 'vector'{}) s ORDER BY q.id, rank",
+    ):
+        found = rows(con, sql.format("indexed", ", vector := 'v'"))
+        assert found and found == rows(con, sql.format("passages", ""))
+    assert fake.calls == before + 4  # 'ducks' and three questions
+
+
+def test_what_cannot_be_embedded_is_told_and_never_ranked() -> None:
+    fault = Fault(error=ContextWindowExceeded, containing="Passage 7 ")
+    with quackllm.connect(provider=FakeProvider(faults=[fault]), progress=False) as con:
+        con.execute(TABLES)
+        found = rows(
+            con, "SELECT id FROM llm_search('passages', 'body', 'x', k := 99, mode := 'vector')"
+        )
+        assert len(found) == 54
+        assert (7,) not in found
+        assert rows(con, "SELECT function, preview LIKE '%Passage 7 %' FROM llm_errors()") == [
+            ("llm_embed", True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("sql", "count"),
+    [
+        ("FROM llm_search('nothing', 'x', 'ducks')", 0),
+        ("FROM llm_search('passages', 'body', 'ducks', k := 0)", 0),
+        ("FROM llm_search('passages', 'body', NULL)", 0),
+        ("FROM llm_search('passages', 'body', 'ducks', k := 1000, mode := 'vector')", 55),
+        ("FROM llm_search('passages', 'body', 'nowhere', mode := 'lexical')", 0),
+        ("FROM llm_search('passages', 'id', '17', mode := 'lexical')", 1),
+        (
+            "FROM questions q LEFT JOIN LATERAL llm_search('passages', 'body', question, k := 1) p "
+            "ON true",
+            7,
+        ),
+        (
+            "FROM questions q, llm_search('passages', 'body', question, k := 1) p WHERE q.id < 2",
+            2,
+        ),
+        ("FROM questions q WHERE EXISTS (FROM llm_search('passages', 'body', q.question) p)", 6),
+    ],
+)
+def test_there_are_as_many_rows_as_there_should_be(con: Connection, sql: str, count: int) -> None:
+    con.execute("CREATE TABLE nothing (x VARCHAR)")
+    assert len(rows(con, sql)) == count
+
+
+def test_only_questions_that_pass_the_conditions_are_embedded(
+    con: Connection, fake: FakeProvider
+) -> None:
+    con.execute("CREATE TABLE indexed AS SELECT *, LLM_EMBED(body) AS v FROM passages")
+    before = fake.calls
+    rows(
+        con,
+        "FROM questions q, llm_search('indexed', 'body', question, vector := 'v') p "
+        "WHERE q.id = 3 AND p.id > 3",
+    )
+    assert fake.calls == before + 1
+
+
+def test_a_name_in_the_argument_is_never_a_column_of_the_table(con: Connection) -> None:
+    con.execute("CREATE TABLE faq AS SELECT id AS k, body, 'x' AS question FROM passages")
+    found = (
+        "SELECT q.id, s.k FROM questions q, llm_search('faq', 'body', {}, k := 2) s ORDER BY ALL"
+    )
+    assert rows(con, found.format("question")) == rows(con, found.format("q.question")) != []
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("'passages', 'bdy', 'x'", "column: passages has no column bdy, did you mean body?"),
+        ("'passagez', 'body', 'x'", "Table with name passagez does not exist!"),
+        ("'passages', 'body'", r"wrong number of arguments: LLM_SEARCH\(table, column, query\)"),
+        ("'passages', 'body', 'x', kk := 3", "unknown option kk, did you mean k?"),
+        ("'passages', 'body', 'x', k := -1", "option k must be a whole number from 0"),
+        ("'passages', 'body', 'x', mode := 'fast'", "option mode must be 'hybrid' or"),
+        ("'passages', 'body', 'x', vector := 'id'", "the column id is BIGINT, not FLOAT"),
+        ("'short', 'body', 'x', vector := 'v'", "have 3 dimensions, and the model .* gives 16"),
+        ("'passages', 7, 'x'", "column must be the name of a column in quotes, not 7"),
+        ("'ranked', 'body', 'x'", "ranked has a column rank of its own"),
+        ("q.question, 'body', 'x'", "table must be a constant"),
+        ("'passages', 'body', nowhere", "nowhere is neither a constant nor made of columns"),
+    ],
+)
+def test_errors_say_what_would_be_right(con: Connection, call: str, message: str) -> None:
+    con.execute("CREATE TABLE ranked AS SELECT 1 AS rank, 'a' AS body")
+    con.execute("CREATE TABLE short AS SELECT 'a' AS body, CAST([1, 2, 3] AS FLOAT[3]) AS v")
+    with pytest.raises(duckdb.Error, match=message):
+        con.execute(f"FROM questions q, llm_search({call})")
+
+
+def test_where_it_cannot_be_planned_it_is_an_error_and_no_rows(con: Connection) -> None:
+    con.execute("PREPARE p AS FROM llm_search('passages', 'body', 'ducks')")
+    with pytest.raises(duckdb.Error, match="CREATE TEMP TABLE found AS FROM LLM_SEARCH"):
+        con.execute("EXECUTE p").fetchall()
+
+
+def test_a_change_reads_it(con: Connection) -> None:
+    con.execute(
+        "UPDATE passages SET body = 'found' FROM "
+        "llm_search('passages', 'body', 'ducks', k := 2, mode := 'lexical') s WHERE "
+        "s.id = passages.id"
+    )
+    assert rows(con, "SELECT count(*) FROM passages WHERE body = 'found'") == [(2,)]
+    con.execute(
+        "COPY (SELECT id FROM llm_search('passages', 'body', 'rain', k := 2)) TO '/dev/null'"
+    )
+
+
+def test_an_interrupt_ends_it() -> None:
+    with quackllm.connect(provider=FakeProvider(latency=0.5), progress=False) as con:
+        con.execute(TABLES)
+        con.execute("SET llm_concurrency = 1")
+        timer = threading.Timer(0.7, con.interrupt)
+        timer.start()
+        with pytest.raises(StatementCancelled):
+            con.execute("FROM llm_search('passages', 'body', 'ducks')")
+        timer.join()
+        assert rows(con, "SELECT count(*) FROM passages") == [(59,)]
+
+
+def test_no_rows_wanted_means_no_calls(con: Connection, fake: FakeProvider) -> None:
+    con.execute("SELECT * FROM llm_search('passages', 'body', 'ducks') LIMIT 0")
+    assert [column[0] for column in con.description] == ["id", "body", "rank", "score"]
+    assert fake.calls == 0
