@@ -13,7 +13,8 @@ TEXTS = ["a duck and a duck", "the Duck swims", "trains", "", "Ünïcode ducks: 
 FORMULA = f"""
 WITH words AS (SELECT id, {WORDS.format(text="body")} AS words FROM texts),
     sizes AS (SELECT count(*) AS n, avg(len(words)) AS mean FROM words),
-    found AS (SELECT id, len(words) AS length, word, len(list_filter(words, lambda w: w = word)) AS f
+    found AS (SELECT id, len(words) AS length, word,
+        len(list_filter(words, lambda w: w = word)) AS f
         FROM words, unnest(list_distinct({WORDS.format(text="$q")})) AS t(word)),
     weights AS (SELECT word, ln(1 + (any_value(n) - count(*) FILTER (f > 0) + 0.5)
         / (count(*) FILTER (f > 0) + 0.5)) AS idf FROM found, sizes GROUP BY word)
