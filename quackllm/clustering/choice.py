@@ -2,7 +2,7 @@
 
 Stands apart: the mean silhouette (Rousseeuw, "Silhouettes: a graphical aid to the
 interpretation and validation of cluster analysis", 1987), by the cosine, of a sample. On
-labelled sets it comes near to the number of labels: docs/topics.md has the figures.
+labelled sets it comes near to the number of labels: docs/deduplication.md has the figures.
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.engine.statement import Statement
 from quackllm.engine.table_functions.base import TableFunction
+from quackllm.engine.table_functions.dedup import DEDUP, DEDUP_PAIRS
 from quackllm.engine.table_functions.search import SEARCH
 from quackllm.engine.transactions import finish
 from quackllm.optimizer.sql import literal, quote
 
-BUILT_IN: tuple[TableFunction, ...] = (SEARCH,)
+BUILT_IN: tuple[TableFunction, ...] = (SEARCH, DEDUP, DEDUP_PAIRS)
 
 NOT_PLANNED = (
     "{name} was evaluated by DuckDB itself, which cannot run it: use it in a SELECT, INSERT "

@@ -1,0 +1,1 @@
+"""Deduplication of real tables with known matches: F1 beside the calls made."""
