@@ -102,6 +102,10 @@ SHAPES: dict[str, list[Shape]] = {
         shape("question rank review", 6, 6),
         shape("question answer", 3, 3),
     ],
+    "24_dedup_and_topics.sql": [
+        shape("cluster_id is_canonical ticket_id subject"),
+        shape("one other similarity same", 0, 5),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

@@ -176,7 +176,7 @@ def _rows(request: Request, workspace: Workspace) -> str:
     nulls = " + ".join(
         f"CAST({ROW}.{quote(name)} IS NULL AS INTEGER)" for name, _ in source.columns
     )
-    best = f"{nulls}, length({value}) DESC, {value}, CAST({ROW} AS VARCHAR)"
+    best = f"{nulls} ASC, length({value}) DESC, {value} ASC, CAST({ROW} AS VARCHAR) ASC"
     of_cluster = "OVER (PARTITION BY c.cluster_id{})"
     return (
         f"SELECT {ROW}.*, c.cluster_id, "
@@ -186,7 +186,7 @@ def _rows(request: Request, workspace: Workspace) -> str:
         f"AS cluster_rows, "
         f"coalesce(c.conflicts, 0) AS conflicts, coalesce(c.unanswered, 0) AS unanswered "
         f"FROM {source.sql} AS {ROW} LEFT JOIN {clusters} AS c ON {value} = c.text "
-        f"ORDER BY {ROW}.rowid"
+        f"ORDER BY {ROW}.rowid ASC"
     )
 
 
@@ -207,7 +207,7 @@ def _pair_rows(request: Request, workspace: Workspace) -> str:
     types = (pa.string(), pa.string(), pa.float32(), pa.bool_(), pa.bool_())
     arrays = [pa.array(shown[name], type_) for (name, _), type_ in zip(PAIRS, types, strict=True)]
     table = workspace.register(pa.table(arrays, [name for name, _ in PAIRS]))
-    return f"FROM {table} ORDER BY similarity DESC, a, b"
+    return f"FROM {table} ORDER BY similarity DESC, a ASC, b ASC"
 
 
 def _likely(request: Request, workspace: Workspace) -> str:

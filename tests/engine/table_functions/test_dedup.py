@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -11,6 +12,8 @@ import pytest
 
 import quackllm
 from quackllm.engine.providers.base import Request
+from quackllm.engine.table_functions import TableFunction
+from quackllm.engine.table_functions.dedup import DEDUP, DEDUP_PAIRS
 from quackllm.errors import BindError, BudgetExceeded, CallError, RequestRefused
 from quackllm.testing import FakeProvider, Fault
 from quackllm.udfs.base import Choice, Embedding
@@ -83,6 +86,13 @@ def test_the_order_of_rows_makes_no_difference() -> None:
     con.execute("CREATE TABLE turned AS FROM products ORDER BY id DESC")
     assert con.execute(sql.format("turned")).fetchall() == first
     assert fake.calls == calls
+
+
+def test_rows_keep_their_order_whatever_order_is_the_default(con: quackllm.Connection) -> None:
+    con.execute("SET default_order = 'DESC'")
+    rows = con.execute("SELECT id, is_canonical FROM llm_dedup('products', 'name')").fetchall()
+    assert [number for number, _ in rows] == list(range(1, 9))
+    assert [number for number, canonical in rows if canonical] == [1, 4, 5, 6, 8]
 
 
 def contradicting(request: Request) -> str:
@@ -225,6 +235,19 @@ def test_explain_counts_without_a_call() -> None:
     assert fake.calls == 0
     assert "LLM_EMBED in LLM_DEDUP" in plan
     assert "LLM_FILTER in LLM_DEDUP" in plan
+
+
+@pytest.mark.parametrize("function", [DEDUP, DEDUP_PAIRS], ids=lambda each: each.name)
+def test_the_page_tells_every_option_and_column(
+    function: TableFunction, con: quackllm.Connection
+) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "deduplication.md").read_text(encoding="utf-8")
+    for option in function.options:
+        default = "" if option.default is None else f"`{option.default!r}`"
+        assert f"| `{option.name}` | {default} | ".replace("|  |", "| |") in page
+    added = con.execute(f"DESCRIBE FROM {function.name}('products', 'name')").fetchall()
+    for name, type_, *_ in added:
+        assert name in ("id", "name", "price") or (f"`{name}`" in page and type_ in page)
 
 
 def test_a_refusing_server_stops_the_statement() -> None:

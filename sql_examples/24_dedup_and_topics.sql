@@ -1,0 +1,19 @@
+-- Duplicates: llm_dedup and llm_dedup_pairs.
+--
+-- llm_dedup stands in FROM. It embeds the texts of a column, compares each with the most similar
+-- ones, and adds to every row of the table the cluster of rows that are about the same thing.
+--
+-- Expect: tickets about the same trouble with the same cluster_id, of which one is canonical;
+-- then pairs that were compared for that, and what was answered.
+
+SELECT cluster_id, is_canonical, ticket_id, subject
+FROM llm_dedup('data/support_tickets.csv', 'body', k := 1, threshold := 0.6,
+               prompt := 'Are the messages {a} and {b} about the same problem?')
+WHERE cluster_rows > 1
+ORDER BY cluster_id, is_canonical DESC, ticket_id;
+
+SELECT left(a, 40) AS one, left(b, 40) AS other, round(similarity, 2) AS similarity, same
+FROM llm_dedup_pairs('data/support_tickets.csv', 'body', k := 1, threshold := 0.6,
+                     prompt := 'Are the messages {a} and {b} about the same problem?')
+ORDER BY similarity DESC
+LIMIT 5;
