@@ -10,11 +10,15 @@ from sqlglot import exp
 from quackllm.engine.binder import is_constant
 from quackllm.engine.catalog import Schema
 from quackllm.engine.table_functions.base import TableFunction
+from quackllm.engine.table_functions.names import read_name
 from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.errors import BindError
 from quackllm.optimizer.scope import enclosing, in_scope, rows_of
 from quackllm.optimizer.sql import column, conjunction, conjuncts, text
 from quackllm.udfs.base import Kind
+
+TABLE = "table"
+"""What a parameter is called whose argument names a table."""
 
 BESIDE = ("sample", "pivots", "joins", "laterals")
 """What may stand beside an entry in FROM and stays there."""
@@ -62,6 +66,19 @@ def function_of(node: exp.Expr, functions: TableFunctions) -> TableFunction | No
     return functions.get(node.this.name)
 
 
+def named_tables(root: exp.Expr, functions: TableFunctions) -> list[exp.Table]:
+    """List the tables that arguments name by a text, as they would stand in FROM."""
+    found = []
+    for node in root.walk():
+        function = function_of(node, functions)
+        if function is None:
+            continue
+        for parameter, argument in zip(function.parameters, node.this.expressions, strict=False):
+            if parameter.name == TABLE and argument.is_string:
+                found.append(read_name(argument.this))
+    return found
+
+
 def _entry(node: exp.Expr, function: TableFunction) -> Entry:
     given: list[exp.Expr] = []
     options: dict[str, exp.Expr] = {}
@@ -100,6 +117,9 @@ def distinct_arguments(entry: Entry, plain: Columns, bound: Columns) -> exp.Quer
         exp.Alias(this=entry.arguments[name].copy(), alias=exp.to_identifier(name, quoted=True))
         for name in entry.function.varying
     ]
+    alone = in_scope(entry.node, exp.Select(expressions=[item.copy() for item in items]))
+    if bound(alone) is not None:  # a subquery that reads nothing around it
+        return alone
     place: exp.Expr = entry.node
     select = _select_around(place)
     sources: list[exp.Expr] = []

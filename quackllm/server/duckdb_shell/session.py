@@ -16,7 +16,7 @@ import quackllm
 from quackllm.engine.clear_cache import is_clear_cache
 from quackllm.engine.commands import is_command
 from quackllm.engine.secrets import is_secret_command
-from quackllm.engine.statement import Statement, calls_in, explain_of, is_query, split
+from quackllm.engine.statement import Statement, explain_of, is_query, split
 from quackllm.errors import BindError
 from quackllm.optimizer.sql import literal
 from quackllm.server.duckdb_shell import vectors
@@ -157,8 +157,8 @@ class Session:
 
     def _query(self, statement: Statement) -> Result:
         self._check_query(statement)
-        functions = self._connection.llm_engine.functions
-        answer = calls.answered if calls_in(statement, functions) else calls.relation
+        calls_model = self._connection.calls_model(statement.sql)
+        answer = calls.answered if calls_model else calls.relation
         relation = answer(self._connection, statement.sql)
         columns = _columns(relation)
         items = ", ".join(

@@ -13,6 +13,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from quackllm.engine.statement import Statement, explain_of
+from quackllm.engine.table_functions import TableFunctions
+from quackllm.engine.table_functions.entries import named_tables
 from quackllm.engine.variables import table_names
 from quackllm.optimizer.sql import literal, parse, quote
 from quackllm.server.pgwire import calls
@@ -123,11 +125,9 @@ def _names(statement: Statement, tree: exp.Expr | None) -> list[TableName]:
     if tree is None:
         found = [TableName((name,)) for name in table_names(statement.tokens)]
     else:
-        found = [
-            TableName(tuple(part.name for part in table.parts))
-            for table in tree.find_all(exp.Table)
-            if isinstance(table.this, exp.Identifier)
-        ]
+        tables = [t for t in tree.find_all(exp.Table) if isinstance(t.this, exp.Identifier)]
+        tables += named_tables(tree, TableFunctions())
+        found = [TableName(tuple(part.name for part in table.parts)) for table in tables]
     distinct = {tuple(map(str.lower, name.parts)): name for name in found}
     return [name for name in distinct.values() if not _is_elsewhere(name)]
 

@@ -60,6 +60,9 @@ def test_all_questions_are_asked_at_once_and_equal_ones_once(
         "SELECT id, rank FROM (FROM llm_search('main.passages', 'BODY', 'ducks', k := 3)) AS d",
         "WITH p AS (FROM passages) SELECT id, rank FROM llm_search('p', 'body', 'ducks', k := 3)",
         "SELECT a, b FROM llm_search('passages', 'body', 'ducks', k := 3) AS s(a, x, b)",
+        "SELECT id, rank FROM llm_search('passages', 'body', (SELECT 'ducks'), k := 3)",
+        "SELECT s.id, s.rank FROM (VALUES ('du')) t(x), LATERAL (SELECT * FROM "
+        "llm_search('passages', 'body', x || 'cks', k := 3)) AS s",
         "SELECT id, rank FROM searched",
         "SELECT id, rank FROM find('ducks')",
     ],
@@ -293,3 +296,14 @@ def test_no_rows_wanted_means_no_calls(con: Connection, fake: FakeProvider) -> N
     con.execute("SELECT * FROM llm_search('passages', 'body', 'ducks') LIMIT 0")
     assert [column[0] for column in con.description] == ["id", "body", "rank", "score"]
     assert fake.calls == 0
+
+
+def test_it_sees_the_rows_of_its_transaction(con: Connection) -> None:
+    zebra = "SELECT id FROM llm_search('passages', 'body', 'zebra', mode := 'lexical')"
+    con.execute("BEGIN; INSERT INTO passages VALUES (99, 'a zebra')")
+    assert rows(con, zebra) == [(99,)]
+    with pytest.raises(duckdb.Error, match="no column nowhere"):
+        con.execute("FROM llm_search('passages', 'nowhere', 'zebra')")
+    assert rows(con, zebra) == [(99,)]
+    con.execute("ROLLBACK")
+    assert rows(con, zebra) == []

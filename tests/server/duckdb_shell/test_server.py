@@ -160,6 +160,14 @@ def test_more_rows_than_a_vector_holds_come_in_parts(shell: Shell) -> None:
     assert sum(row[0] for row in shell.run("SELECT i FROM many")) == 4999 * 2500
 
 
+def test_a_table_that_a_table_function_names_is_fetched(shell: Shell) -> None:
+    found = shell.run(
+        "SELECT id FROM llm_search('t', 'name', 'yes', mode := 'lexical', k := 2) ORDER BY rank"
+    )
+    expected = "SELECT id FROM t WHERE name LIKE 'yes%' ORDER BY id LIMIT 2"
+    assert found == shell.duckdb.execute(expected).fetchall() != []
+
+
 def test_settings_are_remembered_for_another_engine(path: Path, shell: Shell) -> None:
     assert shell.call("llm_set", "'llm_concurrency', 7") == ["llm_concurrency"]
     shell.run("SET llm_reorder = false")

@@ -243,3 +243,33 @@ def test_thirty_two_clients_at_once(served: Running) -> None:
     for thread in threads:
         thread.join(60)
     assert failures == []
+
+
+SEARCH = "SELECT s.id, rank FROM llm_search('movies', 'synopsis', 'ducks', k := 3) AS s"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"EXPLAIN {SEARCH}",
+        f"SELECT * FROM ({SEARCH}) t LIMIT 0",
+        f"CREATE OR REPLACE VIEW searched AS {SEARCH}",
+        f"BEGIN; DECLARE c CURSOR FOR {SEARCH}; ROLLBACK",
+    ],
+    ids=["explain", "limit 0", "view", "declare"],
+)
+def test_no_model_is_called_for_a_table_function_by(
+    served: Running, pg: psycopg.Connection, sql: str
+) -> None:
+    before = served.fake.calls
+    pg.execute(sql)
+    assert served.fake.calls == before
+
+
+def test_a_table_function_is_searched_over_the_wire(pg: psycopg.Connection) -> None:
+    found = pg.execute(SEARCH).fetchall()
+    assert [rank for _, rank in found] == [1, 2, 3]
+    sent = pg.execute(SEARCH.replace("'ducks', k := 3", "%s, k := %s"), ("ducks", 3))
+    assert sent.fetchall() == found
+    pg.execute(f"CREATE OR REPLACE VIEW searched AS {SEARCH}")
+    assert pg.execute("SELECT * FROM searched").fetchall() == found
