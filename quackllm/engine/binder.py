@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from quackllm.engine.formulas import extent, written_out
 from quackllm.errors import BindError
-from quackllm.optimizer.naive import FUNCTION
+from quackllm.optimizer.naive import FUNCTION, of_all_rows, window_of
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import ModelCall, column, held, parse, quote, released, text
@@ -19,6 +19,8 @@ from quackllm.udfs.base import Call, Embedding, Function, Kind, Parameter
 from quackllm.udfs.registry import Functions
 from quackllm.udfs.type_parser import result_type
 from quackllm.udfs.types import SqlType
+
+LAMBDAS = (exp.Lambda, exp.Comprehension)
 
 Fold = Callable[[exp.Expr], Any]
 """Evaluates an expression without columns to a Python value."""
@@ -75,7 +77,11 @@ class Binder:
             bound = self.bind(node)
             calls[bound.call.spec] = bound.call
             fields = [field.node.copy() for field in bound.fields]
-            node.replace(ModelCall(this=bound.call.spec, expressions=fields))
+            made = ModelCall(this=bound.call.spec, expressions=fields)
+            if bound.call.declaration.joint is None:
+                node.replace(made)
+            else:
+                _put_over(node, made)
         return released(holder)
 
     def _nodes(self, tree: exp.Expr) -> list[exp.Anonymous]:
@@ -92,8 +98,13 @@ class Binder:
             call = self._functions.from_spec(spec.this)
             calls[call.spec] = call
             casts = _casts(result_type(call.declaration))
+            window = None
+            if call.declaration.joint is not None:
+                window = fragments.pop().find(exp.Window)
             fields = [_unrendered(fragment) for fragment in fragments]
-            _without_casts(node, casts).replace(ModelCall(this=call.spec, expressions=fields))
+            made = ModelCall(this=call.spec, expressions=fields)
+            whole = made if window is None else _over(made, window)
+            _without_casts(node, casts).replace(whole)
         return released(holder)
 
     def bind(self, node: exp.Anonymous) -> BoundCall:
@@ -101,6 +112,8 @@ class Binder:
         function = self._functions.get(node.name)
         assert function is not None
         written = node.name
+        if function.joint:
+            _refuse_around(node)
         options: dict[str, Any] = {}
         constants: dict[str, Any] = {}
         fields: list[Field] = []
@@ -207,6 +220,36 @@ def name_items_as(root: exp.Expr, names: Sequence[str]) -> None:
         if not isinstance(item, exp.Alias) and item.find(exp.Anonymous) is not None:
             alias = exp.to_identifier(name, quoted=True)
             item.replace(exp.Alias(this=item.copy(), alias=alias))
+
+
+def _refuse_around(node: exp.Anonymous) -> None:
+    """Raise `BindError` for a joint call where DuckDB would not say of it what is wrong."""
+    name = node.name.upper()
+    if isinstance(node.parent, exp.Filter):
+        raise BindError(
+            f"Binder Error: {name}: FILTER is for aggregate functions; "
+            "leave rows out with WHERE, in a subquery where others are to stay"
+        )
+    if isinstance(node.find_ancestor(exp.Lambda, exp.Comprehension, exp.Query), LAMBDAS):
+        raise BindError(
+            f"Binder Error: {name} is about all rows of a SELECT together and cannot stand inside "
+            "a lambda; unnest the list in a subquery and call it there"
+        )
+
+
+def _put_over(node: exp.Expr, made: ModelCall) -> None:
+    """Put a joint call in the place of its text: as a window function, with or without OVER."""
+    window = window_of(node)
+    (node if window is None else window).replace(_over(made, window))
+
+
+def _over(call: ModelCall, window: exp.Window | None) -> exp.Window:
+    """Return a joint call as a window function; OVER () and no OVER are the same."""
+    if window is None or of_all_rows(window):
+        return exp.Window(this=call)
+    over = window.copy()
+    over.set("this", call)
+    return over
 
 
 def _casts(type_: SqlType) -> int:

@@ -16,6 +16,7 @@ from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
+from quackllm.engine.joint import inner_call
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.reduction import (
@@ -57,7 +58,7 @@ from quackllm.optimizer.program import Ceiling
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE
 from quackllm.optimizer.sql import conjuncts
-from quackllm.udfs.base import Call, Reduction
+from quackllm.udfs.base import Call, Joint, Reduction, Wanted
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ class Estimator:
             counted = (
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
-            whole = call.declaration.reduction is None  # else partly a guess
+            declaration = call.declaration
+            whole = declaration.reduction is None and declaration.joint is None  # else a guess
             certain = counted and whole and answers is None and block.stop_after is None
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
@@ -242,7 +244,7 @@ class Estimator:
             tokens = estimated_tokens(call, known, tuples.num_rows)
             tokens += tuples.num_rows * self._answer_tokens(ceiling)
             return Demand(tuples.num_rows, rows, tokens=tokens), []
-        return self._fielded(call, tuples, columns, rows, asked)
+        return self._fielded(call, tuples, columns, rows, asked, ceiling.site.wanted)
 
     def _counted(self, sql: str) -> pa.Table | None:
         """Run a query that counts tuples; None when it fails.
@@ -274,10 +276,13 @@ class Estimator:
         columns: list[pa.Array],
         rows: int,
         asked: set[str],
+        wanted: Wanted,
     ) -> tuple[Demand, list[str]]:
         reduction = call.declaration.reduction
         if reduction is not None:
             return self._reducing(call, reduction, columns[0].to_pylist(), rows), []
+        if call.declaration.joint is not None:
+            return self._in_rounds(call, call.declaration.joint, columns, rows, wanted), []
         columns = list(self._engine.shown(columns))
         keys = answer_keys(call, columns, tuples.num_rows)
         known = self._remembered(call, keys) | asked
@@ -323,6 +328,22 @@ class Estimator:
                 tokens += merges * instruction_tokens(step_call(call, Step.MERGE))
                 tokens += (len(some) + merges - 1) * answer
         return Demand(calls, max(rows, calls), len(chunks) - len(fresh), tokens)
+
+    def _in_rounds(
+        self, call: Call, joint: Joint, columns: list[pa.Array], rows: int, wanted: Wanted
+    ) -> Demand:
+        """Estimate the calls that are made for all tuples together; none is known beforehand."""
+        tuples = len(columns[0])
+        lengths = sum(pc.sum(pc.utf8_length(column)).as_py() or 0 for column in columns)
+        each = lengths / CHARS_PER_TOKEN / max(tuples, 1)
+        rounds = joint.expected(tuples, wanted)
+        most = sum(one.most for one in rounds)
+        tokens = sum(
+            one.most * (instruction_tokens(inner_call(call, one.inquiry)) + one.shown * each)
+            for one in rounds
+        )
+        usual = sum(one.calls for one in rounds) / most if most else 1.0
+        return Demand(most, max(rows, most), tokens=round(tokens), usual=usual)
 
     def _not_remembered(self, call: Call, chunks: set[Chunk]) -> set[Chunk]:
         """Return the chunks that no answer is known of."""

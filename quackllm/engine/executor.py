@@ -78,6 +78,9 @@ class Executor:
             ask_until_enough(block, stages, fetch)
             return
         for stage in stages:
+            if stage.is_joint:
+                stage.ask(fetch(stage.probe))
+                continue
             waiting = f"{stage.name}_tuples"
             for tuples in in_chunks(self._connection, stage.probe, parameters, waiting):
                 stage.ask(tuples)

@@ -142,6 +142,7 @@ def _estimated(estimate: StageEstimate | None) -> Entry:
         "tuples": estimate.demand.tuples,
         "remembered": estimate.demand.remembered,
         **({"row_first": True} if estimate.row_first else {}),
+        **({"in_rounds": True} if estimate.demand.usual != 1 else {}),
         "at_most": asdict(estimate.at_most),
         "expected": asdict(estimate.expected),
         "basis": {
@@ -363,6 +364,8 @@ def _remarks(entry: Entry, *, thorough: bool) -> list[str]:
         seen = basis["share_from_answers"]
         source = f"as of {seen:,} answers seen" if seen else "assumed"
         remarks.append(f"{basis['share']:.0%} of the calls expected ({source})")
+    if entry.get("in_rounds"):
+        remarks.append("calls in rounds: how many it takes depends on the answers")
     if basis is not None and basis["measured_calls"]:
         calls = basis["measured_calls"]
         remarks.append(f"{basis['tokens_out_per_call']:.1f} tokens out per call (of {calls:,})")

@@ -17,6 +17,7 @@ from quackllm.engine.binder import Binder, Dimensions, name_items, name_items_as
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
+from quackllm.engine.joint import said_of_place
 from quackllm.engine.reading import same_reading
 from quackllm.engine.rows import has_called_rows, select_rows
 from quackllm.engine.splice import splice
@@ -129,7 +130,8 @@ class Planner:
         except RecursionError:
             reason = NESTED_TOO_DEEPLY
         naive = splice(sql, self._functions, binder, run)
-        schema = _described(catalog, splice(sql, self._functions, binder, BINDING), sql)
+        to_bind = splice(sql, self._functions, binder, BINDING)
+        schema = _described(catalog, to_bind, sql, self._functions)
         return PlannedQuery(Program((), naive, unstaged=(reason,)), schema)
 
     def _plan(
@@ -148,7 +150,8 @@ class Planner:
         with_rows = has_called_rows(root, is_call)
         written = root.copy() if with_rows or self._names.mentioned_in(sql) else None
         plan = Plan(self._bound_tree(root, binder, calls), calls)
-        schema = _described(catalog, naive_text(plan.root, calls, BINDING), sql)
+        to_bind = naive_text(plan.root, calls, BINDING)
+        schema = _described(catalog, to_bind, sql, self._functions)
         if written is None:
             return plan, schema
         expansion = Expansion(self._connection, self._names, self._read)
@@ -386,18 +389,18 @@ def wants_no_rows(root: exp.Expr) -> bool:
     return isinstance(rows, exp.Literal) and rows.this == "0"
 
 
-def _described(catalog: DuckCatalog, naive: str, sql: str) -> Schema:
+def _described(catalog: DuckCatalog, naive: str, sql: str, functions: Functions) -> Schema:
     try:
         return catalog.describe(naive)
     except duckdb.Error as error:
-        raise relocated(error, sql) from None
+        raise relocated(error, sql, functions) from None
 
 
-def relocated(error: duckdb.Error, sql: str) -> duckdb.Error:
+def relocated(error: duckdb.Error, sql: str, functions: Functions) -> duckdb.Error:
     """Return DuckDB's error with its position shown in the text that the person wrote."""
-    message = str(error)
-    head, line, excerpt = message.partition("\n\nLINE ")
-    if not line:
+    said, line, excerpt = str(error).partition("\n\nLINE ")
+    head = said_of_place(said, sql, functions)
+    if not line and head == said:
         return error
     wrong = _pointed_at(excerpt.split("\n"))
     found = re.search(rf"(?<!\w){re.escape(wrong)}(?!\w)", sql, re.IGNORECASE) if wrong else None

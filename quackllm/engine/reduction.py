@@ -17,12 +17,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2b
 
-from quackllm.errors import CallError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
-from quackllm.udfs.base import Call, Reduction
-
-Answered = str | CallError | None
-"""What became of a call; None for an SQL NULL, and for one that a budget left out."""
+from quackllm.udfs.base import Answered, Call, Reduction
 
 SHORTEST = 0.25
 """Part of the room in a prompt that a chunk fills before a value may end it."""

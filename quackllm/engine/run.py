@@ -15,12 +15,23 @@ from quackllm.engine.budget import Budget
 from quackllm.engine.cache import Question, question_of
 from quackllm.engine.events import StageFinished, StageStarted
 from quackllm.engine.history import StageStats, StatementStats
+from quackllm.engine.joint import distinct_tuples, inner_call
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider
-from quackllm.engine.reduction import Answered, Step, reduce_lists, room, step_call
+from quackllm.engine.reduction import Step, reduce_lists, room, step_call
 from quackllm.engine.settings import Settings
 from quackllm.errors import BudgetExceeded, CallError
-from quackllm.udfs.base import Call, Choice, Embedding, Reduction
+from quackllm.udfs.base import (
+    ALL,
+    Answered,
+    Call,
+    Choice,
+    Embedding,
+    Inquiry,
+    Joint,
+    Reduction,
+    Wanted,
+)
 
 if TYPE_CHECKING:
     from quackllm.engine.engine import Engine
@@ -130,11 +141,13 @@ class Run:
         self._stages_before = len(self.stats.stages)
         return self._stages_before
 
-    def answer(self, call: Call, fields: Sequence[pa.Array], rows: int) -> pa.Array:
-        """Answer a call for rows of rendered fields.
+    def answer(
+        self, call: Call, fields: Sequence[pa.Array], rows: int, wanted: Wanted = ALL
+    ) -> pa.Array:
+        """Answer a call for rows of rendered fields: a joint call for all of its rows at once.
 
         fields: one string array of length `rows` per field of the call, values as JSON
-            text, 'null' for NULL.
+            text, 'null' for NULL. wanted: of a joint call, which answers are read.
         Returns a string array (rows,) of canonical texts; NULL for a row whose fields
         are all null, for a NULL that the model gave, and for a failed call.
 
@@ -145,11 +158,45 @@ class Run:
         """
         with self._lock:
             reduction = call.declaration.reduction
+            if call.declaration.joint is not None:
+                tuples = list(zip(*(field.to_pylist() for field in fields), strict=True))
+                return self.answer_jointly(call, tuples, distinct_tuples(tuples), wanted)
             if reduction is None:
                 answers = self._answered(call, fields, rows)
             else:
                 answers = self._reduced(call, reduction, fields[0].to_pylist())
             return pa.array(self._with_failures(call, answers), pa.string())
+
+    def answer_jointly(
+        self,
+        call: Call,
+        rows: Sequence[Sequence[str]],
+        members: Sequence[tuple[str, ...]],
+        wanted: Wanted = ALL,
+    ) -> pa.Array:
+        """Answer a joint call for some of the rows that it is about.
+
+        rows: of each row the rendered fields; members: `distinct_tuples` of all rows.
+        Returns and raises as `answer` does.
+        """
+        with self._lock:
+            joint = call.declaration.joint
+            assert joint is not None
+            solved = self._solved(call, joint, members, wanted)
+            answers = [solved.get(tuple(row)) for row in rows]
+            return pa.array(self._with_failures(call, answers), pa.string())
+
+    def _solved(
+        self, call: Call, joint: Joint, members: Sequence[tuple[str, ...]], wanted: Wanted
+    ) -> dict[tuple[str, ...], Answered]:
+        """Answer a joint call for the tuples of a set, in rounds of other calls."""
+
+        def ask(inquiry: Inquiry, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
+            columns = list(zip(*tuples, strict=True)) or [()] * len(inquiry.fields)
+            fields = [pa.array(column, pa.string()) for column in columns]
+            return self._answered(inner_call(call, inquiry), fields, len(tuples))
+
+        return dict(zip(members, joint.solve(members, ask, wanted), strict=True))
 
     def _answered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[Answered]:
         """Answer a call for each row; one whose call failed has the failure instead."""
@@ -177,8 +224,9 @@ class Run:
     def remembered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[bool]:
         """Tell of each row whether its answer is there already."""
         with self._lock:
-            if call.declaration.reduction is not None:  # of its parts, some may be
-                return [False] * rows
+            declaration = call.declaration
+            if declaration.reduction is not None or declaration.joint is not None:
+                return [False] * rows  # of the calls that it makes, some may be
             provider = self.provider(call)
             question = question_of(call, provider)
             keys = answer_keys(call, fields, rows)

@@ -13,10 +13,13 @@ from contextlib import suppress
 from typing import TypeAlias
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from quackllm.engine.engine import Engine
+from quackllm.engine.joint import members_of
+from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
 from quackllm.errors import QuackLLMError
 from quackllm.optimizer.naive import BINDING, FUNCTION
@@ -93,14 +96,29 @@ def _answer(
     filled = [pc.fill_null(field, "null") for field in fields]
     run = engine.running(number)
     if run is not None:
-        return _castable(call, run.answer(call, filled, rows))
+        return _castable(call, _asked(run, call, filled, rows))
     engine.stored.outdated = True  # a view or a macro that was not known, perhaps
     own = engine.begin(settings(), f"{call.function} (evaluated by DuckDB)")
     started = time.monotonic()
     try:
-        return _castable(call, own.answer(call, filled, rows))
+        return _castable(call, _asked(own, call, filled, rows))
     finally:
         engine.end(own, time.monotonic() - started)
+
+
+def _asked(run: Run, call: Call, fields: list[pa.Array], rows: int) -> pa.Array:
+    """Answer a chunk of rows: of a joint call, those of one window after the other."""
+    if call.declaration.joint is None:
+        return run.answer(call, fields, rows)
+    windows = fields.pop().dictionary_encode()
+    tuples = list(zip(*(field.to_pylist() for field in fields), strict=True))
+    answers: list[str | None] = [None] * rows
+    for number, text in enumerate(windows.dictionary.to_pylist()):
+        places = np.flatnonzero(windows.indices.to_numpy() == number).tolist()
+        found = run.answer_jointly(call, [tuples[at] for at in places], members_of(text))
+        for at, answer in zip(places, found.to_pylist(), strict=True):
+            answers[at] = answer
+    return pa.array(answers, pa.string())
 
 
 def _stand_in(call: Call) -> str | None:

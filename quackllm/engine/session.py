@@ -188,7 +188,7 @@ class Session:
                 return self._raw.sql(text, params=given)
             return self._raw.execute(text, given)
         except duckdb.Error as error:
-            raise relocated(error, written) from None
+            raise relocated(error, written, self._engine.functions) from None
 
     def evaluate(self, expression: str, parameters: Mapping[str, Any]) -> Any:
         """Evaluate a constant SQL expression."""
@@ -210,7 +210,7 @@ class Session:
         try:
             return self._planner.naive_query(sql, "")
         except duckdb.Error as error:
-            raise relocated(error, sql) from None
+            raise relocated(error, sql, self._engine.functions) from None
 
     def explain(
         self,

@@ -11,7 +11,7 @@ from quackllm.engine.binder import Binder, BoundCall
 from quackllm.engine.formulas import written_out
 from quackllm.engine.statement import CallText, Statement, calls_in, split
 from quackllm.errors import BindError
-from quackllm.optimizer.naive import naive_call
+from quackllm.optimizer.naive import naive_call, window_of
 from quackllm.optimizer.sql import json_fragment, literal, parse, raw, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -56,7 +56,7 @@ def _spliced(
         json_fragment(splice(source, functions, binder, run, seen))
         for source in _sources(statement, found, bound)
     ]
-    return naive_call(run, bound.call.spec, bound.call, fragments)
+    return naive_call(run, bound.call.spec, bound.call, fragments, window_of(node))
 
 
 def _sources(statement: Statement, found: CallText, bound: BoundCall) -> list[str]:

@@ -34,11 +34,16 @@ class StageAnswers:
         """SQL of the argument tuples: columns of the fields first."""
         return self._stage.probe
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether all tuples are to be asked at once."""
+        return self._stage.call.declaration.joint is not None
+
     def ask(self, tuples: pa.Table) -> None:
         """Answer the tuples, and make all answers so far visible to DuckDB."""
         call = self._stage.call
         fields = string_columns(tuples, len(call.fields))
-        answers = self._run.answer(call, fields, tuples.num_rows)
+        answers = self._run.answer(call, fields, tuples.num_rows, self._stage.wanted)
         found = self._answered(_keys(fields, tuples.num_rows), answers)
         # A later round finds the tuples of earlier ones again; a key that stood twice
         # would double the rows that it is joined to.

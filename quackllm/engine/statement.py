@@ -115,7 +115,7 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
             continue
         first = tokens[at].start - statement.offset
         spans = tuple(_arguments(tokens, at + 1, end, statement.offset))
-        if function.over_set:
+        if function.over_set or function.joint:
             end = _end_of_aggregate(tokens, end)
         last = tokens[end].end + 1 - statement.offset
         calls.append(CallText(function, first, last, spans))

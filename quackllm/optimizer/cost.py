@@ -154,6 +154,8 @@ class Demand:
         that is not predicted.
     row_tokens: prompt tokens of a call for every row, remembered or not.
     tokenized: whether these tokens are the model's own, and not so many characters each.
+    usual: part of the calls that is made whatever is TRUE, by estimate: of calls in rounds,
+        the number of which depends on the answers.
     """
 
     tuples: int
@@ -164,6 +166,7 @@ class Demand:
     reused_unordered: int | None = None
     row_tokens: int | None = None
     tokenized: bool = False
+    usual: float = 1.0
 
     @property
     def calls(self) -> int:
@@ -209,7 +212,7 @@ def cost_expected(
     demand: Demand, share: float, max_tokens: int, measured: Measured, price: Price | None
 ) -> Cost:
     """Estimate what a stage costs when a share (0 to 1) of its calls is made."""
-    calls = round(demand.calls * share)
+    calls = round(demand.calls * share * demand.usual)
     share = calls / demand.calls if demand.calls else 0.0
     tokens_in = _scaled(demand.tokens, share * (measured.prompt or 1.0))
     reuse = 1.0 if measured.reuse is None else measured.reuse

@@ -336,6 +336,7 @@ class _Lowering:
             probe=self.written(in_scope(select, probe)),
             clause=site.clause,
             guard=guard,
+            wanted=site.wanted,
         )
 
     def _answers(self, block: Block, site: Site) -> str:

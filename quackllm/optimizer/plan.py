@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from sqlglot import exp
 
-from quackllm.udfs.base import Call
+from quackllm.udfs.base import ALL, Call, Wanted
 
 BLOCK = "quackllm_block"
 """Key in a SELECT node's `meta` that holds the number of its block."""
@@ -38,6 +38,7 @@ class Site:
     clause: where the call stands: 'where', 'expressions', 'group', 'having', ..., 'on'.
     join: for 'on', the position of the join whose condition it stands in.
     left: for 'on', whether it is asked about rows left of the join alone.
+    wanted: of a joint call, which answers are read.
     """
 
     column: str
@@ -47,6 +48,12 @@ class Site:
     clause: str
     join: int | None = None
     left: bool = False
+    wanted: Wanted = ALL
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether the call is about all rows of the block: then no row may be left out."""
+        return self.call.declaration.joint is not None
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,11 @@ class Block:
     limited: bool = False
     correlated: bool = False
     outer_guards: tuple[exp.Expr, ...] = ()
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether a call of the block is about all of its rows."""
+        return any(site.is_joint for site in self.sites)
 
 
 @dataclass(frozen=True)

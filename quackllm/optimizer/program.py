@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from quackllm.optimizer.plan import Block, Site
-from quackllm.udfs.base import Call
+from quackllm.udfs.base import ALL, Call, Wanted
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class ModelStage:
         column (and one row) for a call without fields.
     clause: where in the statement the call stands.
     guard: the guards as SQL text, for people.
+    wanted: of a joint call, which answers are read.
     """
 
     number: int
@@ -36,6 +37,7 @@ class ModelStage:
     probe: str
     clause: str
     guard: str
+    wanted: Wanted = ALL
 
 
 @dataclass(frozen=True)

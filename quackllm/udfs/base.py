@@ -10,10 +10,15 @@ its fields, and runs it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+
+from quackllm.errors import CallError
+
+Answered = str | CallError | None
+"""What became of a call; None for an SQL NULL, and for one that a budget left out."""
 
 
 class Kind(Enum):
@@ -118,6 +123,8 @@ class Declaration:
     reduction: of a call about a list that may be too long for one prompt, how it goes
         about it; `instruction` is then that of a list which is not.
     bounds: of a number that `parse` holds to a range, its lowest and highest value.
+    joint: of a call that is about all rows of its SELECT together, how they are answered;
+        no prompt is then made of the declaration itself, and `parse` is not used.
     """
 
     instruction: str
@@ -127,6 +134,7 @@ class Declaration:
     max_tokens: int
     bounds: tuple[float, float] | None = None
     reduction: Reduction | None = None
+    joint: Joint | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,81 @@ class Reduction:
     part: str
     merge: str
     tokens: int
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A kind of calls that a joint call makes, in as many rounds as it needs.
+
+    name: what tells it from the other inquiries of the call; part of its identity, as are
+        its instruction, its form of answer and its fields.
+    fields: names of what a prompt shows.
+    model: the model that is asked, None for that of the joint call.
+    """
+
+    name: str
+    fields: tuple[str, ...]
+    declaration: Declaration
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which answers of a joint call are read: those of the first and of the last ranks.
+
+    None is all of them. An answer that is not wanted may be None.
+    """
+
+    first: int | None = None
+    last: int | None = None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every answer is read."""
+        return self.first is None and self.last is None
+
+
+ALL = Wanted()
+"""Every answer is read."""
+
+Ask = Callable[[Inquiry, Sequence[tuple[str, ...]]], Sequence[Answered]]
+"""Makes the calls of one round: for each tuple of JSON texts, one per field, an answer.
+
+Equal tuples are asked once, a tuple that was asked in an earlier round not again, and all
+the others are in flight together."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """How many calls a joint call makes of one kind, and what each of them shows.
+
+    calls: about how many. most: how many at most, whatever is answered.
+    shown: tuples of arguments that a prompt shows on average.
+    """
+
+    inquiry: Inquiry
+    calls: int
+    most: int
+    shown: float = 1.0
+
+
+@dataclass(frozen=True)
+class Joint:
+    """How a call is answered whose answers depend on all rows of its SELECT, as a window's do.
+
+    solve: the answer of each argument tuple, given all distinct ones: each the JSON texts of
+        the fields in the order of the call, in no order that means anything and none of them
+        all NULL. What it asks may depend on nothing but the set of them, so that the same
+        rows make the same calls. The failure of a call is that of the tuples that cannot be
+        answered without it.
+    expected: which calls it makes for so many distinct tuples, by estimate.
+    ranks: whether the answers are the ranks of the tuples, from 1 without gaps, so that
+        the first and the last ones can be found without the others.
+    """
+
+    solve: Callable[[Sequence[tuple[str, ...]], Ask, Wanted], Sequence[Answered]]
+    expected: Callable[[int, Wanted], Sequence[Round]]
+    ranks: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,6 +259,10 @@ class Function:
 
     over_set: the formula is an aggregate: `{name}` of the first parameter is a struct of
     the list of its values in a group, and the options stand where it says `{options}`.
+
+    joint: every declaration of it is a `Joint`: it stands where a window function may, and
+    is answered over the distinct argument tuples of the rows of its SELECT, those that WHERE,
+    GROUP BY and HAVING leave.
     """
 
     name: str
@@ -188,6 +275,7 @@ class Function:
     version: int = 1
     formula: str | None = None
     over_set: bool = False
+    joint: bool = False
 
     def signature(self) -> str:
         """Return the call as a person would write it, for errors and for listings."""

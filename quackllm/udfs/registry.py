@@ -156,6 +156,8 @@ def _bind(
     _check_arguments(function, fixed, fields)
     binding = Binding(MappingProxyType(fixed), MappingProxyType(checked), fields)
     declaration = function.declare(binding)
+    if function.joint != (declaration.joint is not None):
+        raise TypeError(f"{function.name.upper()} and its declaration differ in `joint`")
     return _call(function, binding, declaration, known)
 
 

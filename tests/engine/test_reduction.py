@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from quackllm.engine.reduction import (
-    Answered,
     Step,
     cut,
     merges_expected,
@@ -24,7 +23,7 @@ from quackllm.engine.reduction import (
     values_of,
 )
 from quackllm.errors import CallError, InvalidAnswer
-from quackllm.udfs.base import Call
+from quackllm.udfs.base import Answered, Call
 from quackllm.udfs.registry import Functions
 
 TEXTS = st.lists(st.text(max_size=40).map(json.dumps), max_size=60)

@@ -18,8 +18,10 @@ from quackllm.optimizer.rules.empty_sides import empty_sides
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.first_match import first_match
+from quackllm.optimizer.rules.first_ranks import first_ranks
 from quackllm.optimizer.rules.group_answers import group_answers
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
+from quackllm.optimizer.rules.joint_calls import joint_calls
 from quackllm.optimizer.rules.keep_order import keep_order
 from quackllm.optimizer.rules.limit_in_union import limit_in_union
 from quackllm.optimizer.rules.limit_through_join import limit_through_join
@@ -66,6 +68,7 @@ RULES: tuple[Rule, ...] = (
     limit_in_union,
     project_after_qualify,
     project_after_limit,
+    joint_calls,
     materialize_unstable,
     relational_first,
     order_predicates,
@@ -76,5 +79,6 @@ RULES: tuple[Rule, ...] = (
     limit_through_join,
     best_score,
     first_match,
+    first_ranks,
     keep_order,
 )

@@ -47,7 +47,7 @@ def best_score(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
-    if block.correlated or block.stop_after is not None or not block.sites:
+    if block.correlated or block.stop_after is not None or not block.sites or block.is_joint:
         return block
     if any(select.args.get(name) for name in CUTTING) or select.find(exp.Window, exp.Explode):
         return block

@@ -36,7 +36,7 @@ def early_stop(plan: Plan, catalog: Catalog) -> Plan:
 
 def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     wanted = row_limit(select, catalog)
-    if wanted is None or not block.sites or block.correlated:
+    if wanted is None or not block.sites or block.correlated or block.is_joint:
         return block
     if any(select.args.get(name) for name in REDUCING):
         return block

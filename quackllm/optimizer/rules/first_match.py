@@ -37,7 +37,7 @@ def first_match(plan: Plan, catalog: Catalog) -> Plan:
 
 def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     filters = block.sites and all(site.clause == "where" for site in block.sites)
-    if not filters or block.correlated or block.stop_after is not None:
+    if not filters or block.correlated or block.stop_after is not None or block.is_joint:
         return block
     if any(select.args.get(name) for name in CUTTING) or _computes(select, catalog):
         return block

@@ -12,6 +12,7 @@ After:  m asked in batches until ten joined rows are certain
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlglot import exp
@@ -32,9 +33,10 @@ def limit_through_join(plan: Plan, catalog: Catalog) -> Plan:
     root = plan.root.copy()
     found = replace(plan, root=root)
     blocks = {block.number: block for block in plan.blocks}
+    joint = {block.number for block in plan.blocks if block.is_joint}
     changed = False
     for block in plan.blocks:
-        query = _limited(found.select_of(block), block, root, catalog)
+        query = _limited(found.select_of(block), block, root, catalog, joint)
         wanted = None if query is None else row_limit(query, catalog)
         if query is not None and wanted is not None and _is_only_block(query, block, root):
             query.meta[LIMITED] = block.number
@@ -44,9 +46,12 @@ def limit_through_join(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _limited(
-    select: exp.Select, block: Block, root: exp.Expr, catalog: Catalog
+    select: exp.Select, block: Block, root: exp.Expr, catalog: Catalog, joint: Collection[int]
 ) -> exp.Select | None:
-    """The query with LIMIT that takes rows of a block as they are; None when there is none."""
+    """The query with LIMIT that takes rows of a block as they are; None when there is none.
+
+    joint: numbers of the blocks that need all rows of what they read.
+    """
     filters = block.sites and all(site.clause == "where" for site in block.sites)
     if not filters or block.stop_after is not None or block.correlated:
         return None
@@ -54,7 +59,7 @@ def _limited(
         return None
     node = select
     while (reader := _reader(node, root)) is not None:
-        if not _passes_rows_on(reader, catalog):
+        if not _passes_rows_on(reader, catalog) or reader.meta_get(BLOCK) in joint:
             return None
         if _cuts(reader):
             return reader if not reader.args.get("order") else None

@@ -99,7 +99,7 @@ def _clauses_after(select: exp.Select, split: Split, leaf: Leaf) -> dict[str, ex
     return after
 
 
-def _as_key(value: exp.Expr) -> exp.Expr:
+def as_key(value: exp.Expr) -> exp.Expr:
     """Copy a value for GROUP BY, where a number would be a position."""
     if not isinstance(value, exp.Literal):
         return value.copy()
@@ -122,7 +122,7 @@ def _assemble(
     if stay:
         inner.set("having", exp.Having(this=conjunction(stay)))
     if keys:
-        inner.set("group", exp.Group(expressions=list(map(_as_key, keys))))
+        inner.set("group", exp.Group(expressions=list(map(as_key, keys))))
     elif select.args.get("group") is not None:
         inner.set("group", None)
     if inner.args.get("with_") is not None:

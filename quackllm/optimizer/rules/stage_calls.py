@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.answers import read_value
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.naive import window_of
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.rules.short_circuit import decided_inside
 from quackllm.optimizer.scope import (
@@ -64,6 +65,10 @@ CORRELATED_JOIN = (
 """Two forms that the rewriting needs and that DuckDB 1.x refuses to plan."""
 
 
+CHANGING_ROWS = ("joins", "laterals", "where", "group", "having", "sample")
+"""Clauses by which the rows that a window sees are not those of one source."""
+
+
 SOURCES = ("with_", "from_", "joins", "laterals")
 """Parts of a block that are evaluated before its groups are formed."""
 
@@ -103,6 +108,8 @@ def stage_calls(plan: Plan, catalog: Catalog) -> Plan:
         select.meta[BLOCK] = number
         found = tuple(_sites(select, plan, sites, catalog, asked_left[id(select)]))
         sites += len(found)
+        if any(site.is_joint for site in found):
+            _qualify_as_where(select)
         guards = correlated.get(id(select))
         blocks.append(
             Block(
@@ -180,7 +187,15 @@ def _sites(
                     guards=(),
                     clause=clause,
                 )
-            node.replace(read_value(plan.calls[node.spec], name))
+            (window_of(node) or node).replace(read_value(plan.calls[node.spec], name))
+
+
+def _qualify_as_where(select: exp.Select) -> None:
+    """Write QUALIFY over kept rows as WHERE, in place: the windows in it are columns now."""
+    qualify = select.args.get("qualify")
+    if qualify is not None:
+        select.set("where", exp.Where(this=qualify.this))
+        select.set("qualify", None)
 
 
 def _join_sites(
@@ -265,6 +280,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is in the condition of a join beside an ASOF or positional join"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
+    if any(map(window_of, calls)) and not reads_kept_rows(select):
+        yield "the call is about rows together that are not kept"
     if select.args.get("sample") or any(map(_is_sampled, source_parts(select))):
         yield "the rows are a sample"
     if any(_in_lambda(call) for call in calls):
@@ -308,6 +325,15 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
     if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def reads_kept_rows(select: exp.Select) -> bool:
+    """Whether all rows of a block are those of a query that are kept."""
+    from_ = select.args.get("from_")
+    source = from_.this if from_ is not None else None
+    if not isinstance(source, exp.Subquery) or not source.this.meta_get(MATERIALIZE):
+        return False
+    return not any(select.args.get(name) for name in CHANGING_ROWS)
 
 
 def _makes_rows(arg: exp.Expr) -> bool:

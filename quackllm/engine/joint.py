@@ -1,0 +1,68 @@
+"""Calls that are answered over all rows of a SELECT together, by rounds of other calls."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from quackllm.udfs.base import Call, Inquiry
+from quackllm.udfs.registry import Functions
+
+NOTHING = "null"
+"""The JSON text of a field that is NULL."""
+
+
+def inner_call(call: Call, inquiry: Inquiry) -> Call:
+    """Return the call of one kind that a joint call makes.
+
+    It counts as the same stage (`spec`), but is another question. What a failure means is
+    decided where the tuples are answered, so a default value is none of its own.
+    """
+    declaration = inquiry.declaration
+    given = call.max_tokens != call.declaration.max_tokens
+    asked = {
+        **json.loads(call.identity),
+        "inquiry": inquiry.name,
+        "instruction": declaration.instruction,
+        "answer": repr(declaration.answer),
+        "fields": sorted(inquiry.fields),
+    }
+    return replace(
+        call,
+        fields=inquiry.fields,
+        declaration=declaration,
+        model=inquiry.model or call.model,
+        max_tokens=call.max_tokens if given else declaration.max_tokens,
+        default=None,
+        on_error=call.on_error if call.default is None else "null",
+        pin=(),
+        identity=json.dumps(asked, ensure_ascii=False, separators=(",", ":")),
+    )
+
+
+def said_of_place(message: str, sql: str, functions: Functions) -> str:
+    """Add to DuckDB's error that no window function can stand somewhere what to write instead.
+
+    Where the statement names no joint function, the error is about something else.
+    """
+    names = [each.name.upper() for each in functions if each.joint]
+    named = next((name for name in names if name in sql.upper()), None)
+    if named is None or not re.search("window function|UNNEST of window", message, re.IGNORECASE):
+        return message
+    return (
+        f"{message}\n{named} is about all rows of its SELECT together, like a window function: it "
+        "can stand in the SELECT list, in ORDER BY and in QUALIFY. Elsewhere, compute it in a "
+        f"subquery: SELECT ... FROM (SELECT *, {named}(...) AS place FROM ...) WHERE place <= 10"
+    )
+
+
+def distinct_tuples(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Return the distinct tuples of some rows that are not all NULL, in a fixed order."""
+    return sorted({tuple(row) for row in rows if any(value != NOTHING for value in row)})
+
+
+def members_of(text: str) -> list[tuple[str, ...]]:
+    """Read the rows that a call in naive form is about: see `naive.members`."""
+    return distinct_tuples(json.loads(text) or ())
