@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from quackllm.udfs.base import Call, Inquiry
-from quackllm.udfs.registry import Functions
+from quackllm.udfs.base import Call, Function, Inquiry
 
 NOTHING = "null"
 """The JSON text of a field that is NULL."""
@@ -42,7 +41,7 @@ def inner_call(call: Call, inquiry: Inquiry) -> Call:
     )
 
 
-def said_of_place(message: str, sql: str, functions: Functions) -> str:
+def said_of_place(message: str, sql: str, functions: Iterable[Function]) -> str:
     """Add to DuckDB's error that no window function can stand somewhere what to write instead.
 
     Where the statement names no joint function, the error is about something else.

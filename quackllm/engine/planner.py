@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Any
@@ -51,7 +51,7 @@ from quackllm.optimizer.sql import (
     require_extensible_sqlglot,
     text,
 )
-from quackllm.udfs.base import Call
+from quackllm.udfs.base import Call, Function
 from quackllm.udfs.registry import Functions
 
 LOGGER = logging.getLogger("quackllm")
@@ -119,7 +119,7 @@ class Planner:
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
         if FUNCTION not in sql and not self.calls_model(sql):  # its table functions did
-            return PlannedQuery(Program((), sql), _described(catalog, sql, sql))
+            return PlannedQuery(Program((), sql), _described(catalog, sql, sql, self._functions))
         binder = self._binder(catalog)
         reason = DIFFERENT_READING
         try:
@@ -396,8 +396,11 @@ def _described(catalog: DuckCatalog, naive: str, sql: str, functions: Functions)
         raise relocated(error, sql, functions) from None
 
 
-def relocated(error: duckdb.Error, sql: str, functions: Functions) -> duckdb.Error:
-    """Return DuckDB's error with its position shown in the text that the person wrote."""
+def relocated(error: duckdb.Error, sql: str, functions: Iterable[Function] = ()) -> duckdb.Error:
+    """Return DuckDB's error with its position shown in the text that the person wrote.
+
+    functions: those of which is said where they can stand.
+    """
     said, line, excerpt = str(error).partition("\n\nLINE ")
     head = said_of_place(said, sql, functions)
     if not line and head == said:

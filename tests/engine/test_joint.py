@@ -27,6 +27,8 @@ STATEMENTS = [
     "SELECT id, LLM_RANK('a', body, both_orders := true) FROM reviews",
     "SELECT title, LLM_RANK('a', title) FROM movies LIMIT 4",
     "SELECT title, LLM_RANK('a', title) OVER () FROM movies ORDER BY id LIMIT 4",
+    "SELECT LLM_RANK('a', title) AS c1, year AS c0, title FROM movies ORDER BY id LIMIT 4",
+    "SELECT title AS c1, id AS c0 FROM movies ORDER BY year, LLM_RANK('a', title)",
     "SELECT title FROM movies QUALIFY LLM_RANK('a', title) <= 3",
     "SELECT title FROM movies QUALIFY LLM_RANK('a', title) BETWEEN 2 AND 4 AND id > 5",
     "SELECT title, LLM_RANK('a', title) AS r FROM movies QUALIFY 3 > r ORDER BY r",

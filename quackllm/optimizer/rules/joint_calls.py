@@ -30,6 +30,9 @@ from quackllm.optimizer.scope import (
 from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import ModelCall, conjunction, conjuncts, has_calls, own_calls
 
+SEEN = "__llm_seen"
+"""Name of the derived table of the rows that a call is about."""
+
 AFTER = ("qualify", "distinct", "order", "limit", "offset")
 """Clauses that apply to the rows that a window has seen."""
 
@@ -58,7 +61,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         return None
     if not _has_own_names(select) or groups_by_having(select, catalog):
         return None
-    split = Split("__llm_seen")
+    split = Split(SEEN)
     leaf = _leaf(select, catalog)
     items = split.items(select, names, catalog, leaf)
     if items is None:
@@ -143,8 +146,10 @@ def _add_what_follows(
     items = [item.unalias() for item in select.expressions]
     for key in keys:
         place = items.index(key.this) + 1 if distinct is not None and key.this in items else None
-        by = exp.Literal.number(place) if place else split.rewrite(key.this, leaf)
-        key.set("this", by)
+        by = split.rewrite(key.this, leaf)
+        if isinstance(by, exp.Column):  # by its name alone it could mean a select item
+            by.set("table", exp.to_identifier(SEEN))
+        key.set("this", exp.Literal.number(place) if place else by)
     if keys:
         outer.set("order", exp.Order(expressions=list(keys)))
     for name in ("limit", "offset"):
