@@ -102,6 +102,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("question rank review", 6, 6),
         shape("question answer", 3, 3),
     ],
+    "23_rank.sql": [
+        shape("ticket_id customer subject", 3, 3),
+        shape("calls failures", 1, 1),
+        shape("name place", 40, 40),
+        shape("review_id rating place", 2, 2),
+    ],
     "24_dedup_and_topics.sql": [
         shape("cluster_id is_canonical ticket_id subject"),
         shape("one other similarity same", 0, 5),
