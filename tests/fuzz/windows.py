@@ -24,7 +24,7 @@ class Windows:
             partition = f"PARTITION BY {key}"
         ordered = f"{partition} ORDER BY {self._order(scope)}".strip()
         loose = f"{partition} ORDER BY {make.value(DOUBLE, Scope(scope.local), 1)}".strip()
-        kind = source.below(8)
+        kind = source.below(7)
         if kind == 0:
             return f"row_number() OVER ({ordered})", INTEGER
         if kind == 1:
@@ -38,11 +38,6 @@ class Windows:
         if kind == 5:
             keep = make.condition(scope, 1)
             return f"count(*) FILTER (WHERE {keep}) OVER ({partition})", INTEGER
-        if kind == 6:
-            source.use("LLM_RANK")
-            source.calls += 1
-            over = source.pick(("", "", " OVER ()", f" OVER ({partition})"))
-            return f"LLM_RANK('p', {make.value(VARCHAR, scope, 1)}){over}", INTEGER
         source.use("call on a window function")
         source.calls += 1
         return f"LLM('p', row_number() OVER ({ordered}))", VARCHAR
