@@ -111,6 +111,7 @@ SHAPES: dict[str, list[Shape]] = {
     "24_dedup_and_topics.sql": [
         shape("cluster_id is_canonical ticket_id subject"),
         shape("one other similarity same", 0, 5),
+        shape("topic tickets", 1, 6),
     ],
     "demo.sql": [
         PLAN,

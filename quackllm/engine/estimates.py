@@ -16,7 +16,7 @@ from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
-from quackllm.engine.joint import inner_call
+from quackllm.engine.joint import asked_call
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.reduction import (
@@ -338,8 +338,9 @@ class Estimator:
         each = lengths / CHARS_PER_TOKEN / max(tuples, 1)
         rounds = joint.expected(tuples, wanted)
         most = sum(one.most for one in rounds)
+        bind = self._engine.functions.bind
         tokens = sum(
-            one.most * (instruction_tokens(inner_call(call, one.inquiry)) + one.shown * each)
+            one.most * (instruction_tokens(asked_call(call, one.inquiry, bind)) + one.shown * each)
             for one in rounds
         )
         usual = sum(one.calls for one in rounds) / most if most else 1.0

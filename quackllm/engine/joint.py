@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from quackllm.udfs.base import Call, Function, Inquiry
+from quackllm.udfs.base import Call, CallOf, Function, Inquiry
 
 NOTHING = "null"
 """The JSON text of a field that is NULL."""
@@ -55,6 +55,18 @@ def said_of_place(message: str, sql: str, functions: Iterable[Function]) -> str:
         "can stand in the SELECT list, in ORDER BY and in QUALIFY. Elsewhere, compute it in a "
         f"subquery: SELECT ... FROM (SELECT *, {named}(...) AS place FROM ...) WHERE place <= 10"
     )
+
+
+def asked_call(call: Call, asked: Inquiry | CallOf, bind: Callable[..., Call]) -> Call:
+    """Return the call of one kind that a joint call makes; `bind` is as `Functions.bind`.
+
+    One of another function counts as the same stage too, unless it embeds: embeddings have a
+    model and a price of their own.
+    """
+    if isinstance(asked, Inquiry):
+        return inner_call(call, asked)
+    bound = bind(asked.function, asked.constants, asked.options, asked.fields)
+    return bound if bound.embeds else replace(bound, spec=call.spec)
 
 
 def distinct_tuples(rows: Iterable[Sequence[str]]) -> list[tuple[str, ...]]:

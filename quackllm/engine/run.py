@@ -15,7 +15,7 @@ from quackllm.engine.budget import Budget
 from quackllm.engine.cache import Question, question_of
 from quackllm.engine.events import StageFinished, StageStarted
 from quackllm.engine.history import StageStats, StatementStats
-from quackllm.engine.joint import distinct_tuples, inner_call
+from quackllm.engine.joint import asked_call, distinct_tuples
 from quackllm.engine.loop import Interruption
 from quackllm.engine.providers.base import Provider
 from quackllm.engine.reduction import Step, reduce_lists, room, step_call
@@ -25,6 +25,7 @@ from quackllm.udfs.base import (
     ALL,
     Answered,
     Call,
+    CallOf,
     Choice,
     Embedding,
     Inquiry,
@@ -116,7 +117,8 @@ class Run:
         """Return the running totals of a call, begun at its first use."""
         stages = self.stats.stages
         if call.spec not in stages:
-            number = self._numbers.get(call.spec, len(stages) + 1)
+            taken = (*self._numbers.values(), *(each.number for each in stages.values()))
+            number = self._numbers.get(call.spec, max(taken, default=0) + 1)
             stages[call.spec] = StageStats(
                 number,
                 call.function,
@@ -191,10 +193,10 @@ class Run:
     ) -> dict[tuple[str, ...], Answered]:
         """Answer a joint call for the tuples of a set, in rounds of other calls."""
 
-        def ask(inquiry: Inquiry, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
+        def ask(inquiry: Inquiry | CallOf, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
             columns = list(zip(*tuples, strict=True)) or [()] * len(inquiry.fields)
             fields = [pa.array(column, pa.string()) for column in columns]
-            return self._answered(inner_call(call, inquiry), fields, len(tuples))
+            return self._answered(asked_call(call, inquiry, self.bound), fields, len(tuples))
 
         return dict(zip(members, joint.solve(members, ask, wanted), strict=True))
 

@@ -167,6 +167,20 @@ class Inquiry:
 
 
 @dataclass(frozen=True)
+class CallOf:
+    """Calls of another function that a joint call makes: the same questions as in SQL.
+
+    constants, options: as in `Binding`, the options that are given. fields: names of what a
+    prompt shows.
+    """
+
+    function: str
+    constants: Mapping[str, Any]
+    options: Mapping[str, Any]
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Wanted:
     """Which answers of a joint call are read: those of the first and of the last ranks.
 
@@ -185,7 +199,7 @@ class Wanted:
 ALL = Wanted()
 """Every answer is read."""
 
-Ask = Callable[[Inquiry, Sequence[tuple[str, ...]]], Sequence[Answered]]
+Ask = Callable[[Inquiry | CallOf, Sequence[tuple[str, ...]]], Sequence[Answered]]
 """Makes the calls of one round: for each tuple of JSON texts, one per field, an answer.
 
 Equal tuples are asked once, a tuple that was asked in an earlier round not again, and all
@@ -200,7 +214,7 @@ class Round:
     shown: tuples of arguments that a prompt shows on average.
     """
 
-    inquiry: Inquiry
+    inquiry: Inquiry | CallOf
     calls: int
     most: int
     shown: float = 1.0
