@@ -113,6 +113,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("one other similarity same", 0, 5),
         shape("topic tickets", 1, 6),
     ],
+    "22_semantic_join.sql": [
+        shape("ticket_id subject name", 0, 50),
+        shape("name review", 0, 5),
+        PLAN,
+        shape("name name_1", 0),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

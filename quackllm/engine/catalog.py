@@ -61,7 +61,10 @@ class DuckCatalog:
         facts: DuckDBFacts,
         calls: Mapping[str, Call],
         parameters: Mapping[str, Any],
+        *,
+        approximate: bool = False,
     ) -> None:
+        self._approximate = approximate
         self._connection = connection
         self._facts = facts
         self._calls = calls
@@ -76,6 +79,11 @@ class DuckCatalog:
     def statistics(self, predicates: tuple[exp.Expr, ...]) -> PredicateStatistics | None:
         """What is known of the predicates with calls under one AND, as they are written."""
         return self._statistics.get(predicates)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether the user allows that rows of a join are missed."""
+        return self._approximate
 
     @property
     def parameters(self) -> Mapping[str, Any]:

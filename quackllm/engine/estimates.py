@@ -16,6 +16,8 @@ from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
+from quackllm.engine.joins.blocking import FEWEST_PAIRS
+from quackllm.engine.joins.expected import Counts, advice, taken, ways
 from quackllm.engine.joint import asked_call
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
@@ -62,6 +64,14 @@ from quackllm.udfs.base import Call, Joint, Reduction, Wanted
 
 
 @dataclass(frozen=True)
+class SearchEstimate:
+    """What a join's strategy will work on; `name` is that of the strategy that will run."""
+
+    name: str
+    counts: Counts
+
+
+@dataclass(frozen=True)
 class StageEstimate:
     """What a stage will cost. demand and costs are None when it cannot be told.
 
@@ -71,6 +81,8 @@ class StageEstimate:
     row_first: whether the row goes before the question, for several questions to share it.
     by_batch: whether the provider's batch API answers, batch_price: part of the price that it
         then costs, None where that is not known.
+    search: of a join whose pairs need not all be asked, its pairs and its strategy.
+    advice: what would ask less, at a price.
     unordered: `expected`, with the rows sent as they come. per_row: with a call for
         every row, equal ones too. None where that is not known.
     """
@@ -85,6 +97,8 @@ class StageEstimate:
     row_first: bool = False
     by_batch: bool = False
     batch_price: float | None = None
+    search: SearchEstimate | None = None
+    advice: str | None = None
     unordered: Cost | None = None
     per_row: Cost | None = None
 
@@ -129,7 +143,13 @@ class Estimator:
             block, call = ceiling.block, ceiling.site.call
             question = call.identity, call.model
             share, answers = self._reach(ceiling)
-            demand, keys = self._demand(ceiling, asked.get(question, set()))
+            search = self._search(ceiling)
+            if search is None or search.name == "exact":
+                demand, keys = self._demand(ceiling, asked.get(question, set()))
+            else:
+                demand, keys = self._of_pairs(ceiling, search.counts)
+                share *= _part_asked(search)
+                answers = 0 if answers is None else answers
             if block.number not in stops:
                 stops[block.number] = self._stop(plan, ceiling, demand)
             share *= stops[block.number]
@@ -152,6 +172,8 @@ class Estimator:
                 row_first=row_first,
                 by_batch=self._settings.sends_by_batch(call),
                 batch_price=self._engine.batch_price(self._settings, call),
+                search=search,
+                advice=self._advice(plan, ceiling, demand),
             )
         return estimates
 
@@ -245,6 +267,50 @@ class Estimator:
             tokens += tuples.num_rows * self._answer_tokens(ceiling)
             return Demand(tuples.num_rows, rows, tokens=tokens), []
         return self._fielded(call, tuples, columns, rows, asked, ceiling.site.wanted)
+
+    def _search(self, ceiling: Ceiling) -> SearchEstimate | None:
+        """Count the pairs of a join that a strategy decides; None where that fails."""
+        search = ceiling.search
+        if search is None:
+            return None
+        queries = (search.pairs, search.left, search.right)
+        found = [self._counted(f"SELECT count(*) FROM ({sql})") for sql in queries]
+        numbers = [table.column(0)[0].as_py() for table in found if table is not None]
+        if len(numbers) < len(queries):
+            return None
+        counts = Counts(*numbers)
+        return SearchEstimate(taken(search.strategy, counts), counts)
+
+    def _of_pairs(self, ceiling: Ceiling, counts: Counts) -> tuple[Demand | None, list[str]]:
+        """Say what asking every pair of a join would ask; no key is known beforehand."""
+        assert ceiling.search is not None
+        search, lengths = ceiling.search, 0.0
+        sides = (search.left, search.strategy.left), (search.right, search.strategy.right)
+        for sql, fields in sides:
+            sums = " + ".join(f"avg(length(c{at}))" for at in range(len(fields)))
+            mean = self._counted(f"SELECT {sums} FROM ({sql})")
+            lengths += (mean.column(0)[0].as_py() or 0) if mean is not None else 0
+        each = estimated_tokens(ceiling.site.call, [], 1) + lengths / CHARS_PER_TOKEN
+        return Demand(counts.pairs, counts.pairs, tokens=round(counts.pairs * each)), []
+
+    def _advice(self, plan: Plan, ceiling: Ceiling, demand: Demand | None) -> str | None:
+        """Say what would ask less than every pair of a join, where that is to be seen."""
+        site, select = ceiling.site, plan.select_of(ceiling.block)
+        of_join = bool(select.args.get("joins")) and site.clause in ("where", "on")
+        if not of_join or site.call.function != "llm_filter" or len(site.args) != 2:
+            return None
+        if ceiling.search is not None or demand is None or ceiling.sql is None:
+            return None
+        if demand.tuples < FEWEST_PAIRS or None in ceiling.columns:
+            return None
+        facts = self._counted(
+            "SELECT count(DISTINCT f0), count(DISTINCT f1), max(length(f1)) - 2 "
+            f"FROM ({ceiling.sql})"
+        )
+        if facts is None:
+            return None
+        left, right, longest = (facts.column(at)[0].as_py() for at in range(3))
+        return advice(Counts(demand.tuples, left, right), longest)
 
     def _counted(self, sql: str) -> pa.Table | None:
         """Run a query that counts tuples; None when it fails.
@@ -416,6 +482,12 @@ def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -
         if len(asked) > 1 and max(asked) >= SMALLEST_TABLE:
             return True
     return False
+
+
+def _part_asked(search: SearchEstimate) -> float:
+    """The share of the pairs that a join's strategy is expected to ask."""
+    calls = next(way.calls for way in ways(search.counts) if way.name == search.name)
+    return min(1.0, calls / search.counts.pairs) if search.counts.pairs else 1.0
 
 
 def _row_tokens(call: Call, columns: list[pa.Array], counts: Any) -> int:

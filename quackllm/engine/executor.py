@@ -12,6 +12,7 @@ import pyarrow as pa
 from quackllm.engine.catalog import Schema, used_parameters
 from quackllm.engine.chunks import in_chunks
 from quackllm.engine.early_stop import ask_until_enough
+from quackllm.engine.joins.search import PairAsker
 from quackllm.engine.run import Run
 from quackllm.engine.stage_answers import StageAnswers
 from quackllm.engine.transactions import transaction
@@ -77,9 +78,11 @@ class Executor:
         if block.stop_after is not None:
             ask_until_enough(block, stages, fetch)
             return
-        for stage in stages:
+        for part, stage in zip(block.stages, stages, strict=True):
             if stage.is_joint:
                 stage.ask(fetch(stage.probe))
+                continue
+            if part.search is not None and PairAsker(part, stage, run, fetch).ask():
                 continue
             waiting = f"{stage.name}_tuples"
             for tuples in in_chunks(self._connection, stage.probe, parameters, waiting):

@@ -15,6 +15,7 @@ from quackllm.engine.alternatives import Alternative
 from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.estimates import Estimates, StageEstimate
 from quackllm.engine.history import StageStats, StatementStats, money
+from quackllm.engine.joins.expected import ways
 from quackllm.engine.table_functions.resolver import Made, UseEstimate
 from quackllm.optimizer.cost import Cost, total
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
@@ -63,6 +64,7 @@ def explained(
         for part in stage.stages:
             entry = _model_entry(part, stage)
             entry["number"] += before
+            entry.update(_strategy(part, estimates.get(part.number)))
             entry.update(_estimated(estimates.get(part.number)))
             if actual is not None and part.call.spec not in shown:
                 entry.update(_happened(actual.stages.get(part.call.spec)))
@@ -72,7 +74,8 @@ def explained(
     stages.extend({"stage": "scalar function", "reason": reason} for reason in program.unstaged)
     for spec, stats in actual.stages.items() if actual else ():
         if spec not in shown:
-            entry = {"stage": "scalar function", "function": stats.function.upper()}
+            name = "scalar function" if stats.helps is None else f"for model {stats.helps}"
+            entry = {"stage": name, "function": stats.function.upper()}
             stages.append({**entry, **_happened(stats)})
     behind = {number + before: estimate for number, estimate in estimates.items()}
     everything = {**dict(enumerate(counted, 1)), **behind}
@@ -129,6 +132,26 @@ def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
     return {name: value for name, value in entry.items() if value is not None}
 
 
+def _strategy(stage: ModelStage, estimate: StageEstimate | None) -> Entry:
+    """Say how the pairs of a join are chosen, and what the other ways would ask."""
+    if stage.search is None:
+        told = None if estimate is None else estimate.advice
+        return {} if told is None else {"advice": told}
+    search = None if estimate is None else estimate.search
+    if search is None:
+        return {"strategy": {"name": stage.search.strategy.name}}
+    found = ways(search.counts)
+    return {
+        "strategy": {
+            "name": search.name,
+            "approximate": search.name != "exact",
+            "pairs": search.counts.pairs,
+            "embeddings": next(way.embeddings for way in found if way.name == search.name),
+            "rejected": {way.name: way.calls for way in found if way.name != search.name},
+        }
+    }
+
+
 def _estimated(estimate: StageEstimate | None) -> Entry:
     if estimate is None:
         return {"at_most": None, "expected": None}
@@ -167,6 +190,7 @@ def _happened(stats: StageStats | None) -> Entry:
         "retries": stats.retries,
         "failures": dict(stats.failures),
         "undecided": stats.undecided,
+        **({} if stats.strategy is None else {"measured": asdict(stats.strategy)}),
     }
 
 
@@ -280,6 +304,10 @@ def _details(entry: Entry) -> list[str]:
     if "stop_after_rows" in entry:
         lines.extend(_detail("stops after", _enough(entry)))
         lines.extend(_detail("in batches", _batches(entry)))
+    lines.extend(_detail("strategy", _strategy_in_words(entry.get("strategy"))))
+    lines.extend(_detail("rejected", _rejected_in_words(entry.get("strategy"))))
+    lines.extend(_detail("advice", entry.get("advice")))
+    lines.extend(_detail("found", _measured_in_words(entry.get("measured"))))
     lines.extend(_detail("sql", entry.get("sql")))
     lines.extend(_detail("reason", entry.get("reason")))
     if "answered_by" in entry:
@@ -292,6 +320,52 @@ def _by_batch(price: float | None) -> str:
     """Say what the provider's batch API means for a stage."""
     part = "" if price is None else f", at {price:g} of the price"
     return f"the answers come within a day{part}"
+
+
+STRATEGIES = {
+    "exact": "every pair is asked",
+    "block": "only pairs of near texts are asked, and a sample of the others",
+    "classify": "each value of the left side is asked which values of the right side fit",
+}
+
+
+def _strategy_in_words(strategy: Entry | None) -> str | None:
+    if strategy is None:
+        return None
+    words = f"{strategy['name']}: {STRATEGIES[strategy['name']]}"
+    if strategy.get("embeddings"):
+        words += f"; {strategy['embeddings']:,} texts are embedded"
+    return words + ("; approximate" if strategy.get("approximate") else "")
+
+
+def _rejected_in_words(strategy: Entry | None) -> str | None:
+    if strategy is None or "rejected" not in strategy:
+        return None
+    return " · ".join(f"{name}: {calls:,} calls" for name, calls in strategy["rejected"].items())
+
+
+def _measured_in_words(measured: Entry | None) -> str | None:
+    if measured is None:
+        return None
+    if not measured["approximate"]:
+        why = f": {measured['reason']}" if measured["reason"] else ""
+        return f"every pair was asked{why}"
+    parts = [
+        f"{measured['matches']:,} matches",
+        f"recall {_interval(measured['recall'])}, {measured['target']:.0%} wanted",
+    ]
+    if measured["precision"] is not None:
+        parts.append(f"precision {_interval(measured['precision'])}")
+    parts.append(
+        f"{measured['asked']:,} of {measured['pairs']:,} pairs asked, {measured['drawn']:,} of "
+        "them to estimate this"
+    )
+    return " · ".join(parts)
+
+
+def _interval(share: Entry) -> str:
+    low, high = f"{share['low']:.1%}", f"{share['high']:.1%}"
+    return f"{share['value']:.1%} ({share['confidence']:.0%} interval {low} to {high})"
 
 
 def _enough(entry: Entry) -> str:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from quackllm.engine.joins.recall import Share
 from quackllm.engine.providers.base import Usage
 from quackllm.optimizer.cost import Price
 
@@ -72,6 +73,35 @@ def money(dollars: float) -> str:
     return f"${dollars:.4f}" if dollars >= 0.01 else f"${dollars:.6f}"
 
 
+@dataclass(frozen=True)
+class StrategyReport:
+    """How a strategy has decided the condition of a join for its pairs.
+
+    name: 'block', 'classify', or 'exact' where all pairs were asked after all.
+    reason: then, why. approximate: whether pairs were left out or decided otherwise.
+    pairs, left, right: distinct pairs that there were, and distinct values of either side.
+    asked: pairs that the call itself was asked for. drawn: of them, those of the sample
+        that the estimates come from. matches: pairs that are in the result.
+    depth: neighbours of each text that were asked, of blocking.
+    target: the recall wanted. recall, precision: as the sample says; None where nothing was
+        left to chance.
+    """
+
+    name: str
+    pairs: int
+    left: int
+    right: int
+    asked: int
+    drawn: int = 0
+    matches: int = 0
+    depth: int | None = None
+    reason: str | None = None
+    approximate: bool = False
+    target: float | None = None
+    recall: Share | None = None
+    precision: Share | None = None
+
+
 @dataclass
 class StageStats:
     """Running totals of one model stage. Tokens are counts, seconds are of the wall clock.
@@ -88,6 +118,8 @@ class StageStats:
     undecided: tuples that were left out because a budget was reached.
     answers: how often each label was answered, of calls that answer with a label.
     price: of the model's tokens, None when nobody has said.
+    strategy: of a call that decided a join for some of its pairs, how that went.
+    helps: of a call that a strategy has made, the number of the stage that it was made for.
     """
 
     number: int
@@ -109,6 +141,8 @@ class StageStats:
     undecided: int = 0
     answers: Counter[str] = field(default_factory=Counter)
     price: Price | None = None
+    strategy: StrategyReport | None = None
+    helps: int | None = None
 
     @property
     def cost(self) -> float | None:

@@ -110,14 +110,19 @@ class Planner:
         run: str,
         disabled: frozenset[str],
         ask: Ask | None = None,
+        *,
+        approximate: bool = False,
     ) -> PlannedQuery:
         """Plan a SELECT. Raises `BindError` and DuckDB's own errors, about the text given.
 
         ask: runs a planned query and returns its one row; with it, samples are taken
             where the order of predicates is worth knowing.
+        approximate: whether rows of a join may be missed.
         """
         calls: dict[str, Call] = {}
-        catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
+        catalog = DuckCatalog(
+            self._connection, self._facts, calls, parameters, approximate=approximate
+        )
         if FUNCTION not in sql and not self.calls_model(sql):  # its table functions did
             return PlannedQuery(Program((), sql), _described(catalog, sql, sql, self._functions))
         binder = self._binder(catalog)

@@ -77,6 +77,19 @@ class Run:
         """End the calls in flight, from any thread; `answer` then raises `StatementCancelled`."""
         self._interruption.ask()
 
+    @property
+    def settings(self) -> Settings:
+        """The settings that the statement runs with."""
+        return self._settings
+
+    def shown(self, fields: Sequence[pa.Array]) -> Sequence[pa.Array]:
+        """Return what a model is shown of rendered fields: all but what is redacted."""
+        return self._engine.shown(fields)
+
+    def notify(self, text: str) -> None:
+        """Tell the person one line."""
+        self._engine.notify(text)
+
     def provider(self, call: Call) -> Provider:
         """Return the provider of a call; opening it ends with the statement.
 

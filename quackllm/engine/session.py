@@ -329,9 +329,14 @@ class Session:
             return tuple(row)
 
         disabled = frozenset(name.strip() for name in settings.disabled_rules.split(","))
-        if run is None:
-            return self._planner.query(sql, parameters, "", disabled)
-        return self._planner.query(sql, parameters, run.id, disabled, ask if samples else None)
+        return self._planner.query(
+            sql,
+            parameters,
+            "" if run is None else run.id,
+            disabled,
+            ask if run is not None and samples else None,
+            approximate=settings.approximate == "auto",
+        )
 
     @contextmanager
     def _with_tables(

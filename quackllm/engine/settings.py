@@ -311,6 +311,21 @@ class Settings:
         "that saves tokens; when not set, models on vLLM and hosted APIs whose name does not say "
         "fewer than a billion parameters do",
     )
+    approximate: str = _setting(
+        "off",
+        _word("off", "auto"),
+        "'auto': a join on LLM_FILTER may ask only pairs of near texts, and miss some rows; 'off': "
+        "no row is ever missed",
+    )
+    target_recall: float = _setting(
+        0.95, _ratio, "share of a join's rows that an approximate join is to find"
+    )
+    recall_sample: int | None = _setting(
+        None,
+        _whole(0),
+        "pairs asked to estimate what an approximate join has found; a quarter of the pairs "
+        "asked otherwise, at least 200, when not set",
+    )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"
     )

@@ -39,11 +39,17 @@ class StageAnswers:
         """Whether all tuples are to be asked at once."""
         return self._stage.call.declaration.joint is not None
 
-    def ask(self, tuples: pa.Table) -> None:
-        """Answer the tuples, and make all answers so far visible to DuckDB."""
+    def ask(self, tuples: pa.Table) -> pa.Array:
+        """Answer the tuples, make all answers so far visible to DuckDB, and return these."""
         call = self._stage.call
         fields = string_columns(tuples, len(call.fields))
         answers = self._run.answer(call, fields, tuples.num_rows, self._stage.wanted)
+        self.settle(tuples, answers)
+        return answers
+
+    def settle(self, tuples: pa.Table, answers: pa.Array) -> None:
+        """Take texts (rows,) as the answers to the tuples, and make them visible to DuckDB."""
+        fields = string_columns(tuples, len(self._stage.call.fields))
         found = self._answered(_keys(fields, tuples.num_rows), answers)
         # A later round finds the tuples of earlier ones again; a key that stood twice
         # would double the rows that it is joined to.

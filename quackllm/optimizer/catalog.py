@@ -60,5 +60,9 @@ class Catalog(Protocol):
         """Whether a condition without columns and calls is FALSE or NULL."""
 
     @property
+    def approximate(self) -> bool:
+        """Whether the user allows that rows of a join are missed."""
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
         """Values of the statement's parameters by name."""

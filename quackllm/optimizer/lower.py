@@ -19,10 +19,19 @@ from quackllm.optimizer.program import (
     Ceiling,
     MaterializeStage,
     ModelStage,
+    PairSearch,
     Program,
 )
 from quackllm.optimizer.readable import kept_rows, simplified
-from quackllm.optimizer.scope import beside, enclosing, in_scope, pairs_of, queries, rows_of
+from quackllm.optimizer.scope import (
+    beside,
+    enclosing,
+    in_scope,
+    own_rows_of,
+    pairs_of,
+    queries,
+    rows_of,
+)
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -237,12 +246,15 @@ class _Lowering:
             columns, args = asked
             answers = {other.column for other in block.sites}
             free = tuple(guard for guard in site.guards if not uses(guard, answers))
-            bare = replace(site, args=args, guards=free)
+            plain = columns == tuple(range(len(site.args)))
+            strategy = site.strategy if plain else None
+            bare = replace(site, args=args, guards=free, strategy=strategy)
             sites = tuple(bare if other is site else other for other in block.sites)
             alone = replace(block, sites=sites, stop_after=None)
-            probe = self._model_stage(select, alone, bare, self.numbered).probe
-            if STUB not in probe and FUNCTION not in probe:  # else its rows need answers
-                found = replace(found, sql=probe, columns=columns)
+            stage = self._model_stage(select, alone, bare, self.numbered)
+            # Otherwise its rows need answers.
+            if STUB not in stage.probe and FUNCTION not in stage.probe:
+                found = replace(found, sql=stage.probe, columns=columns, search=stage.search)
         self.ceilings.append(found)
 
     def _order_of(self, block: Block) -> str:
@@ -319,8 +331,9 @@ class _Lowering:
         if site.join is not None:
             probe = pairs_of(select, site.join, shown)
         else:
-            probe = rows_of(select, shown)
-        needed = {other.column for other in _needed(block, site)}
+            unread = site.unread if self.purpose is Purpose.RUN else ()  # COUNT counts rows too
+            probe = own_rows_of(select, shown, unread)
+        source, needed = select, {other.column for other in _needed(block, site)}
         if block.stop_after is not None:
             needed.update(other.column for other in _before(block, site))
         self._join_answers(probe, block, needed, beside_joins=in_join)
@@ -330,6 +343,7 @@ class _Lowering:
             probe, select = self._all_at_once(probe, select, block, site)
         guard = " AND ".join(self._readable(part, block) for part in site.guards)
         return ModelStage(
+            search=self._search(source, block, site),
             number=number,
             call=site.call,
             answers=self._answers(block, site),
@@ -338,6 +352,40 @@ class _Lowering:
             guard=guard,
             wanted=site.wanted,
         )
+
+    def _search(self, select: exp.Select, block: Block, site: Site) -> PairSearch | None:
+        """Write the queries of the two sides of a call whose pairs need not all be asked."""
+        if site.strategy is None:
+            return None
+        fragments = self._fragments(site)
+        left = [fragments[at] for at in site.strategy.left]
+        right = [fragments[at] for at in site.strategy.right]
+        hashes = f"hash({key(left)})", f"hash({key(right)})"
+        return PairSearch(
+            site.strategy,
+            self._distinct(select, block, site, [*left, hashes[0]]),
+            self._distinct(select, block, site, [*right, hashes[1]]),
+            self._distinct(select, block, site, list(hashes)),
+        )
+
+    def _distinct(self, select: exp.Select, block: Block, site: Site, values: list[str]) -> str:
+        """Write a query of the distinct values of the pairs that reach a call of a join."""
+        names = [f"c{number}" for number in range(len(values))]
+        items = [raw(f"{v} AS {name}") for v, name in zip(values, names, strict=True)]
+        in_join = site.join is not None
+        rows = (
+            pairs_of(select, site.join, items) if site.join is not None else rows_of(select, items)
+        )
+        needed = {other.column for other in _needed(block, site)}
+        self._join_answers(rows, block, needed, beside_joins=in_join)
+        rows.where(raw(self._reached(site)), copy=False)
+        place = select
+        outer = enclosing(select) if block.correlated else None
+        if outer is not None:
+            rows = beside(outer, select, rows, [raw(name) for name in names], block.outer_guards)
+            place = outer
+        rows.set("distinct", exp.Distinct())
+        return self.written(in_scope(place, rows))
 
     def _answers(self, block: Block, site: Site) -> str:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"

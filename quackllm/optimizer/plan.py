@@ -27,6 +27,20 @@ LIMITED = "quackllm_limited"
 
 
 @dataclass(frozen=True)
+class Strategy:
+    """How a call that decides a join is answered for its pairs, other than by asking all.
+
+    name: 'block' or 'classify'. left, right: positions of the arguments of either side.
+    by_itself: whether it was chosen by the setting, and may be left where it does not pay.
+    """
+
+    name: str
+    left: tuple[int, ...]
+    right: tuple[int, ...]
+    by_itself: bool = False
+
+
+@dataclass(frozen=True)
 class Site:
     """One model call of a block: its answer is a column of the block's rows.
 
@@ -39,6 +53,9 @@ class Site:
     join: for 'on', the position of the join whose condition it stands in.
     left: for 'on', whether it is asked about rows left of the join alone.
     wanted: of a joint call, which answers are read.
+    unread: positions of sources of FROM, from 0, that it does not read: each has to have a
+        row, whichever.
+    strategy: where not all pairs of a join need to be asked, how they are chosen.
     """
 
     column: str
@@ -49,6 +66,8 @@ class Site:
     join: int | None = None
     left: bool = False
     wanted: Wanted = ALL
+    unread: tuple[int, ...] = ()
+    strategy: Strategy | None = None
 
     @property
     def is_joint(self) -> bool:

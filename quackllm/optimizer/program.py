@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quackllm.optimizer.plan import Block, Site
+from quackllm.optimizer.plan import Block, Site, Strategy
 from quackllm.udfs.base import ALL, Call, Wanted
 
 
@@ -15,6 +15,21 @@ class MaterializeStage:
     table: str
     sql: str
     shown: str = ""
+
+
+@dataclass(frozen=True)
+class PairSearch:
+    """The pairs of a join of which some are chosen to be asked.
+
+    strategy: how. left, right: SQL of the distinct values of either side: a VARCHAR column
+        for each field, rendered, and `h`, a hash of them all. pairs: SQL of the distinct
+        pairs that may be asked, as two columns of such hashes.
+    """
+
+    strategy: Strategy
+    left: str
+    right: str
+    pairs: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +44,7 @@ class ModelStage:
     clause: where in the statement the call stands.
     guard: the guards as SQL text, for people.
     wanted: of a joint call, which answers are read.
+    search: where not all tuples of the probe need to be asked, how they are chosen.
     """
 
     number: int
@@ -38,6 +54,7 @@ class ModelStage:
     clause: str
     guard: str
     wanted: Wanted = ALL
+    search: PairSearch | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,7 @@ class Ceiling:
     columns: position of the call's field that a column holds; None for an argument of
         an earlier call whose answer is a field of this one.
     rows: where there is no `sql`, the rows that a LIMIT leaves at most.
+    search: where not all tuples need to be asked, how they are chosen.
     """
 
     number: int
@@ -59,6 +77,7 @@ class Ceiling:
     sql: str | None
     columns: tuple[int | None, ...] = ()
     rows: int | None = None
+    search: PairSearch | None = None
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,35 @@ def reads_only_its_from(select: exp.Select) -> bool:
     return True
 
 
+def own_rows_of(
+    select: exp.Select, expressions: list[exp.Expr], unread: Sequence[int]
+) -> exp.Select:
+    """Select expressions from the rows of a block; of some sources that they do not read.
+
+    unread: positions of those, the first of FROM being 0; they are joined without a condition.
+    """
+    rows = rows_of(select, expressions)
+    if not unread:
+        return rows
+    joins = rows.args["joins"]
+    trees = [rows.args["from_"].this, *(join.this for join in joins)]
+    kept = [None, *joins]
+    read = [at for at in range(len(trees)) if at not in unread]
+    if read:
+        rows.set("from_", exp.From(this=trees[read[0]]))
+        rows.set("joins", [kept[at] for at in read[1:]])
+    else:
+        rows.set("from_", exp.From(this=exp.Var(this="(SELECT 1 AS __llm_row)")))
+        rows.set("joins", [])
+    first = kept[read[0]] if read else None
+    if first is not None and first.args.get("on"):
+        rows.where(first.args["on"], copy=False)
+    for at in unread:
+        one = exp.Select(expressions=[exp.Literal.number(1)], from_=exp.From(this=trees[at]))
+        rows.where(exp.Exists(this=one), copy=False)
+    return rows
+
+
 def pairs_of(select: exp.Select, join: int, expressions: list[exp.Expr]) -> exp.Select:
     """Select expressions from the pairs of rows that a join of a block may join."""
     rows = rows_of(select, expressions)

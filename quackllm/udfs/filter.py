@@ -8,7 +8,8 @@ calibrated) says yes to nearly every row.
 from __future__ import annotations
 
 from quackllm.udfs.answers import TRUE_FALSE, choice_tokens, read_true_false
-from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Parameter
+from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Option, Parameter
+from quackllm.udfs.options import one_of
 from quackllm.udfs.prompt import ask
 
 
@@ -35,6 +36,15 @@ FILTER = Function(
     parameters=(
         Parameter("prompt", Kind.PROMPT, "a question or a statement; {name} refers to an argument"),
         Parameter("arguments", Kind.VALUES, "the data of the row"),
+    ),
+    options=(
+        Option(
+            "strategy",
+            "as the condition of a join: 'exact' asks every pair; 'block' those of near texts, "
+            "by LLM_EMBED; 'classify' which values of the right side fit each of the left",
+            one_of("exact", "block", "classify"),
+            affects_answer=False,
+        ),
     ),
     declare=declare,
     version=2,

@@ -122,7 +122,20 @@ class Sources:
             parts.append(self._expressions.condition(Scope(scope.local), 1, calls=True))
             if source.calls > before:
                 source.use("call in ON")
+        if source.chance(8):
+            parts.extend(self._equal_classes(left, right))
         return " AND ".join(parts)
+
+    def _equal_classes(self, left: From, right: From) -> list[str]:
+        """Compare what a model says of a text of either side."""
+        texts = [Scope(side.columns).of_type(VARCHAR) for side in (left, right)]
+        if not all(texts):
+            return []
+        self._source.calls += 2
+        self._source.use("equal classes in ON")
+        labels = "['x', 'y']"
+        one, other = (self._source.pick(some).sql for some in texts)
+        return [f"LLM_CLASSIFY({one}, {labels}) = LLM_CLASSIFY({other}, {labels})"]
 
     def _equality(self, left: From, right: From) -> list[str]:
         pairs = [

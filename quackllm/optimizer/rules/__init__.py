@@ -12,6 +12,7 @@ from collections.abc import Callable
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.best_score import best_score
+from quackllm.optimizer.rules.choose_strategy import choose_strategy
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.empty_queries import empty_queries
 from quackllm.optimizer.rules.empty_sides import empty_sides
@@ -30,6 +31,7 @@ from quackllm.optimizer.rules.merge_derived import merge_derived
 from quackllm.optimizer.rules.merge_lateral import merge_lateral
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.rules.outer_to_inner import outer_to_inner
+from quackllm.optimizer.rules.own_sources import own_sources
 from quackllm.optimizer.rules.project_after_limit import project_after_limit
 from quackllm.optimizer.rules.project_after_qualify import project_after_qualify
 from quackllm.optimizer.rules.prune_columns import prune_columns
@@ -81,4 +83,6 @@ RULES: tuple[Rule, ...] = (
     first_match,
     first_ranks,
     keep_order,
+    choose_strategy,
+    own_sources,
 )

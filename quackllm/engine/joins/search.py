@@ -1,0 +1,155 @@
+"""A join whose condition is decided by a strategy, when the statement runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from quackllm.engine.chunks import CHUNK
+from quackllm.engine.embedding import EMBED, Embedded, dimensions, embed
+from quackllm.engine.history import StageStats, StrategyReport
+from quackllm.engine.joins.blocking import FEWEST_PAIRS, Blocked, Pairs, block, is_worth_it
+from quackllm.engine.joins.classification import classify, labels_of
+from quackllm.engine.joins.sides import Fetch, JoinPairs, Side, read_pairs
+from quackllm.engine.neighbours import unit
+from quackllm.engine.run import Run
+from quackllm.engine.stage_answers import StageAnswers
+from quackllm.errors import ProviderError
+from quackllm.optimizer.program import ModelStage, PairSearch
+from quackllm.udfs.base import Call
+
+MOST_PAIRS = 100_000_000
+"""Pairs above which not even their numbers are kept in memory (some 4 GB): all are asked."""
+TOO_FEW = "asking every pair costs about as much"
+NO_LABELS = "the values of the right side are no labels"
+TOO_MANY = f"more than {MOST_PAIRS:,} pairs"
+
+
+class PairAsker:
+    """Decides the condition of one join by its strategy."""
+
+    def __init__(self, stage: ModelStage, answers: StageAnswers, run: Run, fetch: Fetch) -> None:
+        assert stage.search is not None
+        self._search: PairSearch = stage.search
+        self._call = stage.call
+        self._answers = answers
+        self._run = run
+        self._fetch = fetch
+
+    def ask(self) -> bool:
+        """Ask what the strategy asks; False where every pair is to be asked after all.
+
+        Raises what `Run.answer` does, and, where blocking was asked for and no embeddings are
+        to be had, the reason.
+        """
+        self._answers.register()
+        pairs = read_pairs(self._search, self._fetch, MOST_PAIRS)
+        if pairs is None:
+            return self._exact(None, TOO_MANY)
+        if self._search.strategy.name == "classify":
+            return self._classified(pairs)
+        return self._blocked(pairs)
+
+    def _exact(self, pairs: JoinPairs | None, reason: str) -> bool:
+        sides = (0, 0, 0) if pairs is None else (len(pairs), len(pairs.left), len(pairs.right))
+        self._report(StrategyReport("exact", *sides, asked=sides[0], reason=reason))
+        return False
+
+    def _report(self, report: StrategyReport) -> None:
+        self._stats.strategy = report
+
+    @property
+    def _stats(self) -> StageStats:
+        return self._run.stage(self._call, self._run.provider(self._call))
+
+    # Blocking
+
+    def _blocked(self, pairs: JoinPairs) -> bool:
+        by_itself = self._search.strategy.by_itself
+        pays = is_worth_it(len(pairs), len(pairs.left), len(pairs.right))
+        if len(pairs) < FEWEST_PAIRS or (by_itself and not pays):
+            return self._exact(pairs, TOO_FEW)
+        try:
+            dimensions(self._run)
+        except ProviderError as error:
+            if not by_itself:
+                raise
+            self._run.notify(f"every pair of the join is asked: {error}")
+            return self._exact(pairs, "no embeddings are to be had")
+        left, right = self._embedded(pairs.left), self._embedded(pairs.right)
+        always = left.failed[pairs.at_left] | right.failed[pairs.at_right]
+        near = Pairs(pairs.at_left, pairs.at_right, unit(left.vectors), unit(right.vectors), always)
+        settings = self._run.settings
+
+        def ask(some: NDArray[np.int64]) -> NDArray[np.bool_]:
+            return self._asked(pairs, some)
+
+        done = block(near, ask, settings.target_recall, settings.recall_sample)
+        self._report(_of_blocking(pairs, done, settings.target_recall))
+        return True
+
+    def _embedded(self, side: Side) -> Embedded:
+        """Embed a side; where all fields are NULL there is no text, and it is far from others."""
+        found = embed(self._run, pa.array(side.texts(), pa.string()))
+        self._helps(self._run.bound(EMBED, {}, {}, ("text",)))
+        return found
+
+    def _helps(self, call: Call) -> None:
+        helper = self._run.stats.stages.get(call.spec)
+        if helper is not None:  # not where there was nothing to ask
+            helper.helps = self._stats.number
+
+    def _asked(self, pairs: JoinPairs, some: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Ask the call for pairs; say which of them match. A call that failed is no match."""
+        parts = [self._answered(pairs, part) for part in _parts(some)]
+        return np.concatenate(parts) if parts else np.zeros(0, bool)
+
+    def _answered(self, pairs: JoinPairs, some: NDArray[np.int64]) -> NDArray[np.bool_]:
+        given = self._answers.ask(pairs.tuples(self._search, some))
+        return np.array([answer == "true" for answer in given.to_pylist()], bool)
+
+    # Classification
+
+    def _classified(self, pairs: JoinPairs) -> bool:
+        labels = labels_of(self._call, self._run.shown(pairs.right.fields))
+        if labels is None:
+            return self._exact(pairs, NO_LABELS)
+        done = classify(self._call, self._search, pairs, labels, self._run)
+        for call in done.calls:
+            self._helps(call)
+        sample = done.sample(self._run.settings.recall_sample)
+        exact = self._asked(
+            pairs, np.concatenate([sample.accepted, sample.others, done.unlabelled])
+        )
+        sampled = exact[: len(sample.accepted) + len(sample.others)]
+        open_ = done.not_asked(sample)
+        decided = pa.array([done.answers[at] for at in open_.tolist()], pa.string())
+        self._answers.settle(pairs.tuples(self._search, open_), decided)
+        self._report(done.report(pairs, sample, sampled, exact, self._run.settings.target_recall))
+        return True
+
+
+def _of_blocking(pairs: JoinPairs, done: Blocked, target: float) -> StrategyReport:
+    every = done.asked >= done.pairs
+    return StrategyReport(
+        "exact" if every else "block",
+        done.pairs,
+        len(pairs.left),
+        len(pairs.right),
+        asked=done.asked,
+        drawn=done.drawn,
+        matches=done.matches,
+        depth=done.depth,
+        reason=TOO_FEW if every else None,
+        approximate=not every,
+        target=target,
+        recall=done.recall,
+    )
+
+
+def _parts(some: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(some), CHUNK):
+        yield some[start : start + CHUNK]
