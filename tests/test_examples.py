@@ -102,6 +102,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("question rank review", 6, 6),
         shape("question answer", 3, 3),
     ],
+    "22_semantic_join.sql": [
+        shape("ticket_id subject name", 0, 50),
+        shape("name review", 0, 5),
+        PLAN,
+        shape("name name_1", 0),
+    ],
     "23_rank.sql": [
         shape("ticket_id customer subject", 3, 3),
         shape("calls failures", 1, 1),
@@ -112,12 +118,6 @@ SHAPES: dict[str, list[Shape]] = {
         shape("cluster_id is_canonical ticket_id subject"),
         shape("one other similarity same", 0, 5),
         shape("topic tickets", 1, 6),
-    ],
-    "22_semantic_join.sql": [
-        shape("ticket_id subject name", 0, 50),
-        shape("name review", 0, 5),
-        PLAN,
-        shape("name name_1", 0),
     ],
     "demo.sql": [
         PLAN,

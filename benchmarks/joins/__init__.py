@@ -1,0 +1,1 @@
+"""Strategies of joins whose condition a model decides."""
