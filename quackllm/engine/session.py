@@ -359,9 +359,28 @@ class Session:
             yield Made(sql)
             return
         made = Made(sql)
+        told = self._telling(made, parameters, settings, run, announce=announce)
+        host = self._host(sql, parameters, settings, run, told)
+        catalog = self._planner.catalog(parameters)
+        resolver = Resolver(self._raw, functions, self._planner, catalog, host)
+        try:
+            with transaction(self._raw):
+                made.sql = resolver.resolved(sql)
+                made.stages_before = made.questions if run is None else run.begin_part()
+                yield made
+        finally:
+            resolver.close()
+
+    def _host(
+        self,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run | None,
+        told: Callable[[Use], None] | None,
+    ) -> Host:
+        """Give table functions what they need of a statement: how its parts are run."""
         parts = count(1)
-        accounts = Accounts(self._raw, self._engine, settings, parameters)
-        estimator = Estimator(self._raw, self._engine, settings, parameters)
 
         def plan(part: str) -> PlannedQuery:
             return self._planned(part, parameters, settings, run)
@@ -371,6 +390,23 @@ class Session:
             run.begin_part()
             part = f"_{next(parts)}"
             return self._executor.execute(planned.program, planned.schema, parameters, run, part)
+
+        return Host(plan, execute, run, sql, parameters, told)
+
+    def _telling(
+        self,
+        made: Made,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run | None,
+        *,
+        announce: bool,
+    ) -> Callable[[Use], None] | None:
+        """Return what is told of each use before it asks: for EXPLAIN and for budgets, if any."""
+        if not announce and (run is None or not run.budget.limits):
+            return None
+        accounts = Accounts(self._raw, self._engine, settings, parameters)
+        estimator = Estimator(self._raw, self._engine, settings, parameters)
 
         def told(use: Use) -> None:
             if announce:
@@ -382,21 +418,7 @@ class Session:
                 if run is not None and use.counted and certain:
                     accounts.refuse_beyond(run, planned)
 
-        limited = run is not None and bool(run.budget.limits)
-        host = Host(plan, execute, run, sql, parameters, told if announce or limited else None)
-        catalog = self._planner.catalog(parameters)
-        resolver = Resolver(self._raw, functions, self._planner, catalog, host)
-        try:
-            with transaction(self._raw):
-                made.sql = resolver.resolved(sql)
-                made.stages_before = (
-                    sum(len(each) for use in made.uses for each in use.estimates)
-                    if run is None
-                    else run.begin_part()
-                )
-                yield made
-        finally:
-            resolver.close()
+        return told
 
     @contextmanager
     def _running(self, sql: str, settings: Settings) -> Iterator[Run]:

@@ -96,6 +96,11 @@ class Made:
     uses: list[UseEstimate] = field(default_factory=list)
     stages_before: int = 0
 
+    @property
+    def questions(self) -> int:
+        """How many stages the uses have."""
+        return sum(len(each) for use in self.uses for each in use.estimates)
+
 
 class Resolver:
     """Makes the tables of one statement; `close` drops them."""
