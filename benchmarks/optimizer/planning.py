@@ -29,11 +29,12 @@ from quackllm.engine.reading import same_reading
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.settings import Settings
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.long_lists import fold_long_lists
 from quackllm.optimizer.lower import bindable, lower
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules import RULES, Rule
-from quackllm.optimizer.sql import fold_long_lists, join_at_select, parse, text
+from quackllm.optimizer.sql import join_at_select, parse, text
 from quackllm.testing import FakeProvider
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions

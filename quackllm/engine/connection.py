@@ -134,12 +134,13 @@ class Connection:
             self._raw.extract_statements(last.sql)  # what is wrong with it, in DuckDB's words
             sources = self._provide_tables(last)
             sql, values = named_parameters(self._raw, last, params)
-            sql = commands.with_current_settings(split(sql)[0], self._settings)
+            last = last.rewritten(sql)
+            last = last.rewritten(commands.with_current_settings(last, self._settings))
             if values:
                 self._leftovers.add_views(sources)
-                stored = self._query(sql, values, frame)
+                stored = self._query(last, values, frame)
                 return Relation(self, self._raw.sql(stored.sql, **given), stored=stored)
-            return self._relation(sql, frame, given, sources)
+            return self._relation(last, frame, given, sources)
 
     query = sql
     from_query = sql
@@ -222,8 +223,10 @@ class Connection:
             self._raw.extract_statements(_for_duckdb(statement))
             refuse_in_definition(statement, self._engine.functions, self._engine.stored)
             sources = self._provide_tables(statement)
+            calls = self._calls(statement)
             sql = commands.with_current_settings(statement, self._settings)
-            if not self._calls(statement):
+            statement = statement.rewritten(sql)
+            if not calls:
                 given = {} if parameters is None else {_keyword(method): parameters}
                 result = self._plain(frame, method, sql, **given)
                 if isinstance(result, duckdb.DuckDBPyRelation):
@@ -233,52 +236,56 @@ class Connection:
             self._leftovers.add_views(sources)
             if statement.first_word == "PREPARE":
                 return self._session.other(sql, {}, self._settings, method)
-            sql, values = named_parameters(self._raw, split(sql)[0], parameters)
-            return self._with_calls(split(sql)[0], values, frame, method)
+            sql, values = named_parameters(self._raw, statement, parameters)
+            return self._with_calls(statement.rewritten(sql), values, frame, method)
 
     def _with_calls(
         self, statement: Statement, values: Mapping[str, Any], frame: FrameType, method: str
     ) -> Any:
-        sql = statement.sql
         explain = explain_of(statement)
-        if explain is not None and sql[explain.length :].strip():
-            inner = split(sql[explain.length :])[0]
+        inner = statement.between(explain.length if explain else 0, len(statement.sql))
+        if explain is not None and inner.tokens:
             span = None if explain.analyze else inner_query(inner)
-            text = inner.sql if span is None else inner.sql[span[0] : span[1]]
             change = None if explain.analyze else self._session.change_of(inner, values)
             if change is not None:
-                return self._explain(explain, change.source, values, frame, method)
+                [source] = split(change.source)
+                return self._explain(explain, source, values, frame, method)
             if span is not None or is_query(inner):
-                return self._explain(explain, text, values, frame, method)
+                source = inner if span is None else inner.between(*span)
+                return self._explain(explain, source, values, frame, method)
         if is_query(statement):
-            stored = self._query(sql, values, frame)
+            stored = self._query(statement, values, frame)
             self._raw.execute(stored.sql)
             self._leftovers.add_table(stored.table)
             return self._raw
         return self._other(statement, values, frame, method)
 
-    def _query(self, sql: str, values: Mapping[str, Any], frame: FrameType) -> StoredResult:
-        with registered(self._raw, self._variables(sql, frame)):
-            return self._session.query(sql, values, self._settings)
+    def _query(
+        self, statement: Statement, values: Mapping[str, Any], frame: FrameType
+    ) -> StoredResult:
+        with registered(self._raw, self._variables(statement, frame)):
+            return self._session.query(statement.sql, values, self._settings)
 
     def _other(
         self, statement: Statement, values: Mapping[str, Any], frame: FrameType, method: str
     ) -> Any:
         sql = statement.sql
-        with registered(self._raw, self._variables(sql, frame)):
+        with registered(self._raw, self._variables(statement, frame)):
             change = self._session.change_of(statement, values)
             if change is not None:
                 done = self._session.change(sql, change, values, self._settings)
         if change is not None:
             return self._changed(done, method)
         span = inner_query(statement)
-        if span is not None and self._calls(split(sql[span[0] : span[1]])[0]):
-            stored = self._query(sql[span[0] : span[1]], values, frame)
+        query = None if span is None else statement.between(*span)
+        if span is not None and query is not None and self._calls(query):
+            stored = self._query(query, values, frame)
             sql = sql[: span[0]] + " " + stored.sql + " " + sql[span[1] :]
+            statement = split(sql)[0]
             if method == "sql":  # a relation reads it later
-                return self._over(stored, split(sql)[0], values, frame)
+                return self._over(stored, statement, values, frame)
             self._leftovers.add_table(stored.table)
-        variables = self._variables(sql, frame)
+        variables = self._variables(statement, frame)
         for name, value in variables.items():
             self._raw.register(name, scannable(value))
         self._leftovers.add_views(tuple(variables))
@@ -315,14 +322,14 @@ class Connection:
     def _explain(
         self,
         explain: Explain,
-        sql: str,
+        query: Statement,
         values: Mapping[str, Any],
         frame: FrameType,
         method: str,
     ) -> Any:
-        with registered(self._raw, self._variables(sql, frame)):
+        with registered(self._raw, self._variables(query, frame)):
             data, text = self._session.explain(
-                sql, values, self._settings, analyze=explain.analyze, verbose=explain.verbose
+                query.sql, values, self._settings, analyze=explain.analyze, verbose=explain.verbose
             )
         shown = json.dumps(data, ensure_ascii=False, indent=2) if explain.json else text
         name = "analyzed_plan" if explain.analyze else "llm_plan"
@@ -333,7 +340,7 @@ class Connection:
 
     def _command(self, statement: Statement, parameters: Any, method: str) -> Any:
         sql, values = named_parameters(self._raw, statement, parameters)
-        [statement] = split(sql)
+        statement = statement.rewritten(sql)
 
         def evaluate(expression: str) -> Any:
             return self._session.evaluate(expression, values)
@@ -362,27 +369,30 @@ class Connection:
         register = self._leftovers.register_sources
         return provide_tables(self._raw, statement, self._engine, self._settings, register)
 
-    def _variables(self, sql: str, frame: FrameType) -> dict[str, Any]:
+    def _variables(self, statement: Statement, frame: FrameType) -> dict[str, Any]:
         """Find what a statement reads from Python; make one-shot streams of it readable."""
-        tokens = split(sql)[0].tokens
-        for name in table_names(tokens):
+        for name in table_names(statement.tokens):
             if name in self._one_shot:
                 self._raw.register(name, self._one_shot.pop(name).read_all())
-        return table_variables(self._raw, tokens, frame)
+        return table_variables(self._raw, statement.tokens, frame)
 
     # Results
 
     def _relation(
-        self, sql: str, frame: FrameType, given: Mapping[str, Any], provided: tuple[str, ...]
+        self,
+        query: Statement,
+        frame: FrameType,
+        given: Mapping[str, Any],
+        provided: tuple[str, ...],
     ) -> Relation:
         """Make a relation of a query with calls; DuckDB binds it now, models run later.
 
         provided: names that were registered for it, to be forgotten with it.
         """
-        variables = self._variables(sql, frame)
+        variables = self._variables(query, frame)
         sources = self._leftovers.register_sources(variables)
         with registered(self._raw, variables):
-            naive = self._session.naive_query(sql)
+            naive = self._session.naive_query(query.sql)
         shown = ", ".join(f'{quote(name)} AS (FROM "{source}")' for name, source in sources.items())
         finish(self._raw)
         text = f"WITH {shown} SELECT * FROM ({naive}\n)" if sources else naive

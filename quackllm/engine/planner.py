@@ -34,6 +34,7 @@ from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.catalog import PredicateStatistics
+from quackllm.optimizer.long_lists import Folded, fold_long_lists, parse_folded, unfold
 from quackllm.optimizer.lower import bindable, lower
 from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
 from quackllm.optimizer.optimizer import RuleError, optimize
@@ -43,8 +44,8 @@ from quackllm.optimizer.rules import RULES, Rule
 from quackllm.optimizer.rules.order_predicates import cheapest_order, order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
 from quackllm.optimizer.sql import (
+    balance_chains,
     cross_unnest,
-    fold_long_lists,
     join_at_select,
     nest_behind_commas,
     parse,
@@ -356,19 +357,26 @@ class Planner:
         join_at_select(root)
         nest_behind_commas(root)
         fold_long_lists(root)
+        balance_chains(root)
         name_items(root, lambda name: self._functions.get(name) is not None)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 
     def _read(self, sql: str) -> exp.Expr | None:
         """Parse with sqlglot; None when it cannot, or reads something else than DuckDB."""
         try:
-            root = parse(bare_lambdas(sql) if LAMBDA.search(sql) else sql)
+            if LAMBDA.search(sql):
+                root, short = parse(bare_lambdas(sql)), Folded(sql, {}, ())
+            else:
+                root, short = parse_folded(sql)
         except (SqlglotError, RecursionError, BindError):
             return None
         if not isinstance(root, exp.Query | exp.Values):
             return None
         cross_unnest(root)
-        return root if same_reading(self._connection, sql, text(root)) else None
+        if not same_reading(self._connection, short.sql, text(root)):
+            return None
+        unfold(root, short)  # the same text on both sides
+        return root
 
 
 def _ruled(

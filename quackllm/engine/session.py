@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from quackllm.engine.wording import in_our_words
 from quackllm.optimizer.sql import quote
 
 LOGGER = logging.getLogger("quackllm")
+SUMMARIZE = re.compile(r"SUMMARIZE\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Session:
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a query and keep its rows."""
         with self._running(sql, settings) as run:
-            if split(sql)[0].first_word == "SUMMARIZE":
+            if SUMMARIZE.match(sql):
                 sql = f"FROM ({sql})"  # DuckDB 1.x describes and stores no other form of it
             with self._with_tables(sql, parameters, settings, run) as made:
                 planned = self._affordable(made.sql, parameters, settings, run)

@@ -14,6 +14,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.tokenizer_core import Token, TokenType
 
 from quackllm.errors import BindError
+from quackllm.optimizer.long_lists import tokens_of
 from quackllm.optimizer.sql import DIALECT
 from quackllm.udfs.base import Function
 from quackllm.udfs.registry import Functions
@@ -45,6 +46,22 @@ class Statement:
     def first_word(self) -> str:
         """First token in upper case, '' for an empty statement."""
         return self.tokens[0].text.upper() if self.tokens else ""
+
+    def rewritten(self, sql: str) -> Statement:
+        """Return the statement of a text that was made of this one's, read anew if it differs.
+
+        Reading a megabyte into tokens takes seconds.
+        """
+        return self if sql == self.sql else split(sql)[0]
+
+    def between(self, start: int, end: int) -> Statement:
+        """Return the part of the text that begins and ends at two offsets, by whole tokens."""
+        first, last = self.offset + start, self.offset + end
+        tokens = tuple(token for token in self.tokens if first <= token.start < last)
+        if not tokens:
+            return Statement("", (), first)
+        begin, stop = tokens[0].start, tokens[-1].end + 1
+        return Statement(self.sql[begin - self.offset : stop - self.offset], tokens, begin)
 
     @property
     def without_comments(self) -> str:
@@ -85,7 +102,7 @@ def holds_calls(sql: str, functions: Functions) -> bool:
 def split(sql: str) -> list[Statement]:
     """Split a script at its semicolons. Raises `BindError` where it cannot be read."""
     try:
-        tokens = DIALECT.tokenize(sql)
+        tokens = tokens_of(sql)
     except SqlglotError as error:
         raise BindError(f"Parser Error: {error}") from None
     statements = []

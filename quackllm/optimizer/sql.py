@@ -224,6 +224,17 @@ def is_comma(join: exp.Join) -> bool:
     return not any(join.args.get(name) for name in written)
 
 
+def cross_commas(select: exp.Select) -> None:
+    """Write the commas of a FROM as CROSS JOIN, in place; none may bind weaker than a join.
+
+    DuckDB 2.0 fails where a comma stands before two laterals of which one has a FROM, such as
+    the planner gives it: "Binding rewrite lost projected child binding".
+    """
+    for join in select.args.get("joins", []):
+        if is_comma(join):
+            join.set("kind", "CROSS")
+
+
 def nest_behind_commas(root: exp.Expr) -> None:
     """Set the joins behind a comma in parentheses, in place, where that is another FROM.
 
@@ -264,17 +275,34 @@ def is_parenthesised_join(node: exp.Expr) -> bool:
     return isinstance(node, exp.Subquery) and isinstance(node.this, exp.Table | exp.Subquery)
 
 
-LONG_LIST = 100
-"""Literals in a list above which it is one piece of text to the planner."""
+LONG_CHAIN = 50
+"""Operands of AND or OR above which a chain is made a tree that is as wide as it is deep."""
 
 
-def fold_long_lists(root: exp.Expr) -> None:
-    """Make one leaf of each long list of literals, in place: rules copy trees often."""
-    for node in root.find_all(exp.In, exp.Tuple, exp.Array, exp.Values):
-        parts = node.expressions
-        if len(parts) > LONG_LIST and all(isinstance(part, exp.Literal) for part in parts):
-            written = text(exp.Tuple(expressions=[part.copy() for part in parts]))
-            node.set("expressions", [raw(written.removeprefix("(").removesuffix(")"))])
+def balance_chains(root: exp.Expr) -> None:
+    """Make balanced trees of long chains of AND or OR, in place: rules walk them recursively.
+
+    Both are associative, and the tree is written as the chain was.
+    """
+    for top in list(root.find_all(exp.And, exp.Or)):
+        if type(top.parent) is type(top):
+            continue
+        operands: list[exp.Expr] = []
+        node: exp.Expr = top
+        while type(node) is type(top):
+            operands.append(node.right)
+            node = node.left
+        operands.append(node)
+        if len(operands) > LONG_CHAIN:
+            top.replace(_balanced(type(top), [part.pop() for part in operands[::-1]]))
+
+
+def _balanced(connector: type[exp.Connector], operands: list[exp.Expr]) -> exp.Expr:
+    if len(operands) == 1:
+        return operands[0]
+    half = len(operands) // 2
+    left, right = (_balanced(connector, part) for part in (operands[:half], operands[half:]))
+    return connector(this=left, expression=right)
 
 
 def bare(node: exp.Expr) -> exp.Expr:
@@ -286,12 +314,15 @@ def bare(node: exp.Expr) -> exp.Expr:
 
 def conjuncts(node: exp.Expr | None) -> list[exp.Expr]:
     """Split a condition at its top-level ANDs, outer parentheses removed."""
-    if node is None:
-        return []
-    node = bare(node)
-    if isinstance(node, exp.And):
-        return [*conjuncts(node.left), *conjuncts(node.right)]
-    return [node]
+    parts: list[exp.Expr] = []
+    waiting = [] if node is None else [node]
+    while waiting:  # a chain of a thousand ANDs is as deep as it is long
+        part = bare(waiting.pop())
+        if isinstance(part, exp.And):
+            waiting.extend((part.right, part.left))
+        else:
+            parts.append(part)
+    return parts
 
 
 def conjunction(parts: list[exp.Expr]) -> exp.Expr | None:
@@ -310,10 +341,16 @@ def needs_parens(node: exp.Expr) -> bool:
 
 def own_nodes(node: exp.Expr) -> Iterator[exp.Expr]:
     """Walk a tree in evaluation order of its parts, not entering nested queries."""
-    yield node
-    for child in node.iter_expressions():
-        if not isinstance(child, exp.Query) or is_parenthesised_join(child):
-            yield from own_nodes(child)
+    waiting = [node]
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting.extend(reversed([child for child in part.iter_expressions() if not _nested(child)]))
+
+
+def _nested(node: exp.Expr) -> bool:
+    """Whether a node is a query of its own rather than joins in parentheses."""
+    return isinstance(node, exp.Query) and not is_parenthesised_join(node)
 
 
 def has_calls(node: exp.Expr | None) -> bool:
@@ -323,10 +360,16 @@ def has_calls(node: exp.Expr | None) -> bool:
 
 def own_calls(node: exp.Expr | None) -> list[ModelCall]:
     """List the calls of a tree outside nested queries, arguments before what takes them."""
-    if node is None or (isinstance(node, exp.Query) and not is_parenthesised_join(node)):
+    if node is None or _nested(node):
         return []
-    found = [call for child in node.iter_expressions() for call in own_calls(child)]
-    return [*found, node] if isinstance(node, ModelCall) else found
+    found: list[ModelCall] = []
+    waiting = [node]
+    while waiting:  # each node before its parts, the last part first
+        part = waiting.pop()
+        if isinstance(part, ModelCall):
+            found.append(part)
+        waiting.extend(child for child in part.iter_expressions() if not _nested(child))
+    return found[::-1]
 
 
 HARMLESS = (

@@ -1,0 +1,110 @@
+"""Long lists of literals, such as an IN (...) that a tool wrote, as one name.
+
+sqlglot makes a token and a node of each literal, in Python, and rules copy trees often. Such a
+list says nothing to the planner, and DuckDB reads it as it was written: a megabyte of them is
+planned in the time that DuckDB takes to read it.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+
+from sqlglot import exp
+from sqlglot.tokenizer_core import Token, TokenType
+
+from quackllm.optimizer.sql import DIALECT, parse, raw, text
+
+LONG_LIST = 100
+"""Literals in a list above which it is one piece of text to the planner."""
+
+PLACE = "__llm_list_"
+"""Begins the names that stand for lists while sqlglot reads the statement."""
+
+_LITERAL = r"(?:-?\d++(?:\.\d*+)?+(?:[eE][+-]?\d++)?+|'(?:[^']|'')*+')"
+_LONG = re.compile(rf"(?<=\()\s*+(?:{_LITERAL}\s*+,\s*+){{{LONG_LIST},}}+{_LITERAL}(?=\s*\))")
+_OF_IN = re.compile(r"\bIN\s*\($", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A text with names in the place of its long lists.
+
+    lists: their texts, by name. starts: where the names stand in `sql`, in order.
+    """
+
+    sql: str
+    lists: dict[str, str]
+    starts: tuple[int, ...]
+
+
+def folded(sql: str) -> Folded:
+    """Put a name in the place of whatever looks like a long list of an IN.
+
+    It may stand in a text or a comment, where the name is then no name.
+    """
+    parts: list[str] = []
+    lists: dict[str, str] = {}
+    starts: list[int] = []
+    at = length = 0
+    for found in _LONG.finditer(sql) if PLACE not in sql else ():
+        if _OF_IN.search(sql, max(0, found.start() - 20), found.start()) is None:
+            continue
+        name = f"{PLACE}{len(lists)}"
+        lists[name] = found[0]
+        parts.extend((sql[at : found.start()], name))
+        starts.append(length + found.start() - at)
+        length = starts[-1] + len(name)
+        at = found.end()
+    return Folded("".join([*parts, sql[at:]]), lists, tuple(starts))
+
+
+def tokens_of(sql: str) -> list[Token]:
+    """Cut a text into tokens, a long list of an IN being one; raises `SqlglotError`."""
+    short = folded(sql)
+    tokens = DIALECT.tokenize(short.sql)
+    if not short.lists:
+        return tokens
+    names = {token.text for token in tokens if token.token_type == TokenType.VAR}
+    if not names.issuperset(short.lists):
+        return DIALECT.tokenize(sql)
+    longer = [len(written) - len(name) for name, written in short.lists.items()]
+    added = [0, *accumulate(longer)]
+    for token in tokens:
+        token.start += added[bisect_right(short.starts, token.start - 1)]
+        token.end += added[bisect_right(short.starts, token.end)]
+    return tokens
+
+
+def parse_folded(sql: str) -> tuple[exp.Expr, Folded]:
+    """Parse one statement, its long lists by name; return the text that was read too.
+
+    `unfold` puts the lists back. Raises `SqlglotError`.
+    """
+    short = folded(sql)
+    root = parse(short.sql)
+    if len(_places(root, short)) != len(short.lists):  # in a text or a comment
+        return parse(sql), Folded(sql, {}, ())
+    return root, short
+
+
+def unfold(root: exp.Expr, short: Folded) -> None:
+    """Put the lists in the place of their names, in place, each as one leaf."""
+    for node in _places(root, short):
+        node.replace(raw(short.lists[node.name]))
+
+
+def _places(root: exp.Expr, short: Folded) -> list[exp.Column]:
+    columns = list(root.find_all(exp.Column)) if short.lists else []
+    return [node for node in columns if node.name in short.lists]
+
+
+def fold_long_lists(root: exp.Expr) -> None:
+    """Make one leaf of each long list of literals that a tree still holds, in place."""
+    for node in root.find_all(exp.In, exp.Tuple, exp.Array, exp.Values):
+        parts = node.expressions
+        if len(parts) > LONG_LIST and all(isinstance(part, exp.Literal) for part in parts):
+            written = text(exp.Tuple(expressions=[part.copy() for part in parts]))
+            node.set("expressions", [raw(written.removeprefix("(").removesuffix(")"))])
