@@ -35,8 +35,8 @@ from quackllm.optimizer.scope import (
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     ModelCall,
+    cross_commas,
     held,
-    is_comma,
     json_fragment,
     key,
     needs_parens,
@@ -258,7 +258,7 @@ class _Lowering:
         self.ceilings.append(found)
 
     def _order_of(self, block: Block) -> str:
-        return ", ".join(self.text(key) for key in block.order)
+        return ", ".join(self._resolved_text(key) for key in block.order)
 
     def _for_rounds(self, rows: exp.Select, block: Block, site: Site) -> exp.Select:
         """Select tuples in the order in which rounds ask for them, from rows with the fields.
@@ -415,10 +415,11 @@ class _Lowering:
         _hide_from_stars(select, [*between.values(), *sites])
         if select.args.get("from_") is None:
             select.from_("(SELECT 1 AS __llm_row)", copy=False)
+            outer = enclosing(select)
+            if outer is not None:
+                cross_commas(outer)
+        cross_commas(select)
         joins = select.args.get("joins", [])
-        for join in joins:
-            if is_comma(join):
-                join.set("kind", "CROSS")
         select.set("joins", [*joins, *(self._join(block, site) for site in sites)])
 
     def _join(self, block: Block, site: Site) -> exp.Join:

@@ -16,7 +16,9 @@ from sqlglot import exp
 
 from quackllm.optimizer.sql import ModelCall, held, json_fragment, literal, raw, text
 from quackllm.udfs.base import Call
+from quackllm.udfs.nested_types import ListType, StructType
 from quackllm.udfs.type_parser import result_type
+from quackllm.udfs.types import SqlType
 
 FUNCTION = "llm_call"
 
@@ -64,9 +66,43 @@ def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str, *, copy: boo
     """
     holder = held(tree.copy() if copy else tree)
     for node in reversed(list(holder.find_all(ModelCall))):  # breadth first: inner ones last
-        fragments = [json_fragment(text(part)) for part in node.expressions]
         call = calls[node.spec]
+        fragments = [json_fragment(text(part)) for part in node.expressions]
         window = None if call.declaration.joint is None else window_of(node)
         written = raw(naive_call(run, node.spec, call, fragments, window))
-        (node if window is None else window).replace(written)
+        whole = node if window is None else window
+        _declare_parts(whole, result_type(call.declaration))
+        whole.replace(written)
     return text(holder.this, copy=False)
+
+
+def _declare_parts(call: exp.Expr, returns: SqlType) -> None:
+    """Cast what is read of a call's answer to its declared type, in place.
+
+    DuckDB evaluates a call over constants as it binds. A field or an item of an answer that is
+    NULL, such as that of a failed call, then has the type "NULL" (INTEGER in DuckDB 1.x), and
+    so would a column of a table.
+    """
+    node, read, declared = call, None, returns
+    while node.parent is not None:
+        above = node.parent
+        if not isinstance(above, exp.Paren):
+            inner = _read_by(above, node, declared)
+            if inner is None:
+                break
+            read, declared = above, inner
+        node = above
+    if read is not None:
+        cast = exp.Cast(to=raw(declared.to_duckdb()))
+        read.replace(cast)
+        cast.set("this", read)
+
+
+def _read_by(node: exp.Expr, answer: exp.Expr, returns: SqlType) -> SqlType | None:
+    """The type of what a node reads of an answer, if that is a field or an item of a list."""
+    if isinstance(node, exp.Dot) and node.this is answer and isinstance(returns, StructType):
+        name = node.expression.name.lower()
+        return next((each.type for each in returns.fields if each.name.lower() == name), None)
+    if isinstance(node, exp.Bracket) and node.this is answer and isinstance(returns, ListType):
+        return None if node.find(exp.Slice) else returns.item
+    return None

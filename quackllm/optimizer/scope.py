@@ -7,7 +7,14 @@ from collections.abc import Iterator, Sequence
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.sql import ModelCall, conjunction, conjuncts, has_calls, own_nodes
+from quackllm.optimizer.sql import (
+    ModelCall,
+    conjunction,
+    conjuncts,
+    cross_commas,
+    has_calls,
+    own_nodes,
+)
 
 ANSWER = "__llm_"
 """Prefix of the names that the planner adds to a statement."""
@@ -88,6 +95,7 @@ def rows_of(select: exp.Select, expressions: list[exp.Expr]) -> exp.Select:
             query.set(name, [part.copy() for part in value])
         elif isinstance(value, exp.Expr):
             query.set(name, value.copy())
+    cross_commas(query)
     if query.args.get("from_") is None:
         query = query.from_("(SELECT 1 AS __llm_row)")
     return query
@@ -240,7 +248,10 @@ def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
 
 
 def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
-    """Put `query` under every WITH that is visible at `place`, nearest innermost."""
+    """Put `query` under every WITH that is visible at `place`, nearest innermost.
+
+    It becomes a part of what is returned, or is changed: pass a copy of one that is kept.
+    """
     for with_, visible in visible_ctes(place):
         query = _under(visible, bool(with_.args.get("recursive")), query)
     return query

@@ -296,4 +296,36 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT s1.b FROM t2 s1 CROSS JOIN (SELECT avg(LLM_SCORE('q', b)) AS r FROM t1 WHERE "
         "LLM_FILTER('p', a)) s2 SEMI JOIN t1 s3 ON s3.b > 9 WHERE LLM_FILTER('r', s1.a, s2.r)"
     ),
+    _case("SELECT (LLM_EXTRACT(NULL::BOOLEAN, {'n': 'INTEGER', 'd': 'DOUBLE'})).d AS r"),
+    _case("SELECT (LLM_CLASSIFY(NULL::VARCHAR, ['x', 'y'], output_mode := 'multi'))[1] AS r"),
+    _case(
+        "VALUES ((LLM_EXTRACT({'k': 1}, {'s': 'VARCHAR', 'n': 'INTEGER'})).s, "
+        "-(LLM_EXTRACT(LLM('p', true), {'n': 'INTEGER', 'l': 'DOUBLE[]'})).n, "
+        "(LLM_EXTRACT(NULL::VARCHAR, {'n': 'INTEGER', 'l': 'DOUBLE[]'})).l[1]) LIMIT 2 OFFSET 2",
+        fault_rate=0.4,
+    ),
+    _case(
+        "SELECT (SELECT max(v) FROM (SELECT LLM_CLASSIFY(s3.b, ['x', 'y'], "
+        "output_mode := 'multi') AS v FROM t1 s3)) AS r2 FROM (VALUES (1, 'x'), (2, NULL)) "
+        "s1(a, v) WHERE LLM_FILTER('p', s1.a) ORDER BY 1 NULLS FIRST LIMIT 3"
+    ),
+    _case(
+        "WITH w AS (SELECT b AS r FROM t1) SELECT LLM_FILTER('q', s.r) AS r FROM w s ANTI JOIN "
+        "t2 ON s.r = t2.b AND LLM('r', s.r) < LLM('q', t2.a) WHERE LLM_FILTER('p', s.r) "
+        "EXCEPT ALL SELECT d FROM t2"
+    ),
+    _case(
+        "SELECT s.a IN (SELECT t2.a FROM t2 WHERE LLM_FILTER('q', s.b, t2.d)) AS g, count(*) AS n "
+        "FROM t1 s GROUP BY (s.a IN (SELECT t2.a FROM t2 WHERE LLM_FILTER('q', s.b, t2.d))) "
+        "HAVING (s.a IN (SELECT t2.a FROM t2 WHERE LLM_FILTER('q', s.b, t2.d))) IS NOT NULL"
+    ),
+    _case(
+        "SELECT s.a IN (SELECT t2.a FROM t2 WHERE LLM_FILTER('q', s.b, t2.d)) AS g, count(*) AS n "
+        "FROM t1 s GROUP BY (s.a IN (SELECT t2.a FROM t2 WHERE LLM_FILTER('q', s.b, t2.d)))",
+        disabled="group_answers",
+    ),
+    _case(
+        "SELECT s.r, z.r AS z FROM t1, LATERAL (SELECT LLM('q', t1.b) AS r) s CROSS JOIN LATERAL "
+        "(SELECT LLM('p', length(t1.a), t1.b) AS r) z WHERE LLM_FILTER('r', t1.c, length(s.r))"
+    ),
 )

@@ -67,4 +67,4 @@ def _moved(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     source.replace(exp.Subquery(this=below, alias=name))
     stay = conjunction([part for part in parts if not any(part is one for one in calling)])
     copy.set("where", None if stay is None else exp.Where(this=stay))
-    return copy if catalog.columns(in_scope(select, copy)) == columns else None
+    return copy if catalog.columns(in_scope(select, copy.copy())) == columns else None

@@ -1,7 +1,8 @@
 """Answers that ROLLUP, CUBE and GROUPING SETS group by are columns of a derived table.
 
 DuckDB knows a key by its text and makes it NULL for some rows. A call in a key is asked
-before, so that the key is a plain column.
+before, so that the key is a plain column. So is a key of any GROUP BY that holds a query with
+calls: that query and its copy in the select list would no longer be the same text.
 
 Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c, count(*) FROM x GROUP BY ROLLUP (c)
 After:  SELECT c1 AS c, count(*) FROM (SELECT LLM_CLASSIFY(t, ['a', 'b']) FROM x) AS q(c1)
@@ -10,8 +11,6 @@ After:  SELECT c1 AS c, count(*) FROM (SELECT LLM_CLASSIFY(t, ['a', 'b']) FROM x
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
@@ -19,14 +18,14 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_row_call
 from quackllm.optimizer.scope import (
     calls_of,
+    clause_parts,
     has_grouping_sets,
     in_scope,
     is_aggregate,
     rows_of,
-    selects,
 )
-from quackllm.optimizer.split import Leaf, Split, is_star, names_where_cuttable
-from quackllm.optimizer.sql import ModelCall, has_calls, held, own_calls, released
+from quackllm.optimizer.split import Leaf, Split, is_star, names_where_cuttable, split_each
+from quackllm.optimizer.sql import ModelCall, bare, has_calls, held, released
 
 LATER = ("having", "order")
 """Clauses that are evaluated after grouping, apart from the select list."""
@@ -38,16 +37,17 @@ SETS = (exp.Group, exp.Rollup, exp.Cube, exp.GroupingSets, exp.Tuple)
 
 
 def group_answers(plan: Plan, catalog: Catalog) -> Plan:
-    """Split SELECTs whose grouping sets have calls in their keys."""
-    root = held(plan.root.copy())
-    changed = False
-    for select in list(selects(root)):
-        if has_grouping_sets(select) and (has_calls(select.args["group"]) or _by_alias(select)):
-            outer = _split(select, catalog)
-            if outer is not None:
-                select.replace(outer)
-                changed = True
-    return replace(plan, root=released(root)) if changed else plan
+    """Split SELECTs whose grouping sets have calls in their keys, or whose keys have queries."""
+    return split_each(plan, _concerns, lambda select, _: _split(select, catalog))
+
+
+def _concerns(select: exp.Select) -> bool:
+    group = select.args.get("group")
+    if group is None:
+        return False
+    if has_grouping_sets(select):
+        return has_calls(group) or _by_alias(select)
+    return any(map(has_calls, group.find_all(exp.Query)))
 
 
 def _by_alias(select: exp.Select) -> bool:
@@ -64,7 +64,7 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
         return None
     if any(is_star(item.unalias()) for item in select.expressions):
         return None
-    if any(part.find(exp.Query, exp.Window) for part in parts):
+    if any(part.find(exp.Window) for part in parts):
         return None
     names = names_where_cuttable(select, catalog)
     group = _resolved(select, catalog)
@@ -94,6 +94,8 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     inner = split.inner(inner)
     for name in ("joins", "where"):
         outer.set(name, None)
+    if any(part.find(exp.Query) for _, part in clause_parts(outer)):
+        return None
     return outer.from_(split.derived(inner), copy=False)
 
 
@@ -104,7 +106,7 @@ def _leaf(group: exp.Group, catalog: Catalog) -> Leaf:
     the parentheses around a key, which would make another column of it.
     """
     keys = [
-        node.unnest()
+        bare(node)
         for node in group.walk()
         if isinstance(node.parent, SETS) and not isinstance(node, SETS) and has_calls(node)
     ]
@@ -156,4 +158,4 @@ def _are_keys(select: exp.Select, group: exp.Group, catalog: Catalog) -> bool:
             node = node.parent
         if node is None or node is select:
             return False
-    return bool(own_calls(group))
+    return has_calls(group)

@@ -44,6 +44,7 @@ from quackllm.optimizer.scope import (
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases
 from quackllm.optimizer.sql import (
     ModelCall,
+    bare,
     conjuncts,
     has_calls,
     never_fails,
@@ -288,6 +289,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a lambda"
     if any(is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
+    if _in_repeated_key(select):
+        yield "a key of GROUP BY holds the query and stands in another clause too"
     if _in_grouping_sets(select, calls, catalog):
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
     if groups_by_having(select, catalog):
@@ -345,6 +348,28 @@ def _is_sampled(source: exp.Expr) -> bool:
     if source.meta.get(MATERIALIZE):
         return False
     return isinstance(source, exp.TableSample) or any(map(_is_sampled, source.iter_expressions()))
+
+
+def _in_repeated_key(query: exp.Select) -> bool:
+    """Whether a nested query is a part of a key of GROUP BY that its SELECT writes twice.
+
+    DuckDB knows the key by its text, and the answers of the two copies have names of their own.
+    `group_answers` makes such a key a column where it can.
+    """
+    outer = enclosing(query)
+    group = outer.args.get("group") if outer is not None else None
+    if outer is None or group is None:
+        return False
+    path: list[exp.Expr] = []
+    node = query.parent
+    while node is not None and node is not outer:
+        path.append(node)
+        node = node.parent
+    keys = [bare(key) for key in group.expressions]
+    held_in = [key for key in keys if any(part == key for part in path)]
+    others = (part for clause, part in clause_parts(outer) if clause != "group")
+    written = [node for part in others for node in part.walk()] if held_in else []
+    return any(node == key for key in held_in for node in written)
 
 
 def _in_grouping_sets(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
