@@ -328,4 +328,19 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT s.r, z.r AS z FROM t1, LATERAL (SELECT LLM('q', t1.b) AS r) s CROSS JOIN LATERAL "
         "(SELECT LLM('p', length(t1.a), t1.b) AS r) z WHERE LLM_FILTER('r', t1.c, length(s.r))"
     ),
+    _case("SELECT max(COLUMNS(* EXCLUDE (l))) FROM t1 WHERE LLM_FILTER('p', a)"),
+    _case("SELECT LLM('p', COLUMNS(* EXCLUDE (l))), upper(a) AS u FROM t1 WHERE LLM('q', b) > ''"),
+    _case("SELECT COLUMNS(*), LLM('p', a) AS r FROM t1 ORDER BY 2, b LIMIT 2"),
+    _case("SELECT COLUMNS(s1.*), LLM('p', s1.a) AS r FROM t1 s1, t2 s2"),
+    _case(
+        "SELECT COLUMNS(lambda c: c IN ('a', 'd')) AS x, LLM('p', d) AS r FROM t2 s1 JOIN t1 "
+        "USING (a, b)"
+    ),
+    _case(
+        "SELECT LLM('p', s1.b), LLM('q', s1.a) FROM t1 s1 WHERE LLM_FILTER('p', s1.a) INTERSECT "
+        "SELECT LLM('p', s4.b), 'x' FROM t2 s4 WHERE s4.b > 9"
+    ),
+    _case(
+        "SELECT a FROM t2 WHERE b > 9 EXCEPT SELECT LLM('q', a) FROM t1 WHERE LLM_FILTER('p', b)"
+    ),
 )

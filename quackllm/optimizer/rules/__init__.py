@@ -16,6 +16,7 @@ from quackllm.optimizer.rules.choose_strategy import choose_strategy
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.empty_queries import empty_queries
 from quackllm.optimizer.rules.empty_sides import empty_sides
+from quackllm.optimizer.rules.expand_columns import expand_columns
 from quackllm.optimizer.rules.expand_stars import expand_stars
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
@@ -51,6 +52,7 @@ from quackllm.optimizer.rules.unnest_exists import unnest_exists
 Rule = Callable[[Plan, Catalog], Plan]
 
 RULES: tuple[Rule, ...] = (
+    expand_columns,
     expand_stars,
     inline_aliases,
     separate_sample,
