@@ -102,7 +102,9 @@ def test_a_row_longer_than_the_window_is_null_and_the_others_are_answered(con: C
         "FROM (VALUES (3), (20000)) v(n) ORDER BY n"
     ).fetchall()
     assert rows == [(3, False), (20000, True)]
-    [(cause,)] = con.execute("SELECT cause FROM llm_errors() ORDER BY ALL DESC LIMIT 1").fetchall()
+    [(cause,)] = con.execute(
+        "SELECT cause FROM llm_errors() ORDER BY statement DESC LIMIT 1"
+    ).fetchall()
     assert cause == "context window exceeded"
 
 
