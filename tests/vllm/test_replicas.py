@@ -96,7 +96,9 @@ def run(url: str, count: int) -> tuple[list[Any], dict[str, Any], list[int]]:
         servers = [stack.enter_context(forwarding(root, f"{fresh}-{n}")) for n in range(count)]
         addresses = ", ".join(server.base_url for server in servers)
         con = stack.enter_context(
-            quackllm.connect(base_url=addresses, calibrate=False, progress=False, cache=False)
+            quackllm.connect(
+                base_url=addresses, concurrency=8, calibrate=False, progress=False, cache=False
+            )
         )
         con.execute(TABLE)
         rows = con.execute(STATEMENT).fetchall()
