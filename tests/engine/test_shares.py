@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from quackllm.engine.prefix_groups import PrefixGroup, PrefixGroups
@@ -30,6 +31,7 @@ def groups_in(order: SendingOrder, *columns: list[str | None], parts: int = 1) -
     return PrefixGroups(("film", "review"), order, values, parts)
 
 
+@example(sizes=[3], turns=[0, 0, 1, 2, 0], lost=4)
 @given(
     sizes=st.lists(st.integers(1, 40), min_size=1, max_size=12),
     turns=st.lists(st.integers(0, 2), min_size=1, max_size=200),
@@ -39,25 +41,29 @@ def test_every_position_is_answered_once_whoever_asks_and_whoever_is_lost(
     sizes: list[int], turns: list[int], lost: int
 ) -> None:
     shares = Shares(groups_of(sizes), MEMBERS)
-    senders = [shares.sent_by(m, shares.positions(m)) for m in range(len(MEMBERS))]
+    positions = [shares.positions(m) for m in range(len(MEMBERS))]
     answered: Counter[int] = Counter()
-    for step, member in enumerate(turns):
-        if step == lost:
-            shares.lose(member)
-        if member not in shares.alive:
-            continue
-        position = next(senders[member], None)
+
+    def send(member: int, sender: Iterator[int]) -> bool:
+        position = next(sender, None)
         if position is not None:
             answered[position] += 1
             shares.answered(member, position)
+        return position is not None
+
+    senders = [shares.sent_by(m, positions[m]) for m in range(len(MEMBERS))]
+    for step, member in enumerate(turns):
+        if step == lost:
+            shares.lose(member)
+        if member in shares.alive:
+            send(member, senders[member])
     while True:
-        rest = sorted(shares.alive)
-        took = [(m, position) for m in rest if (position := next(senders[m], None)) is not None]
-        for member, position in took:
-            answered[position] += 1
-            shares.answered(member, position)
-        if not took:
+        while any(send(member, senders[member]) for member in sorted(shares.alive)):
+            pass
+        if not shares.returned:
             break
+        # Lost after the others had ended: they begin again, as `Members.send` has them do.
+        senders = [shares.sent_by(m, positions[m]) for m in range(len(MEMBERS))]
     assert answered == Counter(range(sum(sizes)))
 
 

@@ -202,7 +202,7 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ("llm_filter", {"prompt": "p"}, {"temprature": 1}, ["a"],
      "LLM_FILTER: unknown option temprature, did you mean temperature? "
      "Options: cache, default_value, max_tokens, model, on_budget, on_error, pin, seed, "
-     "temperature"),
+     "strategy, temperature"),
     ("llm_filter", {"prompt": "p"}, {"model": "a", "MODEL": "b"}, ["a"],
      "LLM_FILTER: option model is given twice"),
     ("llm_filter", {"prompt": "p"}, {"model": 5}, ["a"],
