@@ -14,14 +14,13 @@ import pyarrow as pa
 
 from quackllm.clustering.closure import Groups, grouped
 from quackllm.clustering.directions import unit
-from quackllm.engine.blocking import Pairs, candidate_pairs
+from quackllm.engine.candidates import CandidatePairs, candidate_pairs
 from quackllm.engine.embedding import as_json
+from quackllm.engine.table_functions.arguments import given_column, given_source, refuse_added
 from quackllm.engine.table_functions.base import Question, Request, Source, TableFunction, Workspace
-from quackllm.errors import BindError
 from quackllm.optimizer.sql import literal, quote
 from quackllm.udfs.base import Kind, Option, Parameter
 from quackllm.udfs.options import number, text, whole
-from quackllm.udfs.prompt import did_you_mean
 
 PROMPT = "Do a and b describe the same thing?"
 
@@ -55,33 +54,22 @@ class Compared:
     """
 
     texts: list[str]
-    pairs: Pairs
+    pairs: CandidatePairs
     same: list[bool | None]
     groups: Groups
 
 
 def _source(request: Request, workspace: Workspace) -> Source:
     """Find the table. Raises `BindError` for a column that it lacks."""
-    source = workspace.source(str(request.constants["table"]))
-    column = str(request.constants["column"])
-    if source.type_of(column) is None:
-        names = [name for name, _ in source.columns]
-        raise BindError(
-            f"Binder Error: {request.function}: the table has no column {column}"
-            f"{did_you_mean(column, names)} Columns: {', '.join(names)}"
-        )
+    source = given_source(request, workspace)
+    given_column(request, source)
     return source
 
 
 def _free_source(request: Request, workspace: Workspace) -> Source:
     """Find a table. Raises `BindError` also for one that has a column which is added to it."""
     source = _source(request, workspace)
-    for name, _ in ADDED:
-        if source.type_of(name) is not None:
-            raise BindError(
-                f"Binder Error: {request.function}: the table has a column {name} already, "
-                "which the function adds: give it another name in a view"
-            )
+    refuse_added(request, source, (name for name, _ in ADDED))
     return source
 
 
@@ -128,13 +116,13 @@ def _compare(request: Request, workspace: Workspace, source: Source) -> Compared
         there = np.flatnonzero(embedded.there)
         vectors = unit(embedded.vectors[there])
     near = candidate_pairs(vectors, options["k"], options["threshold"])
-    pairs = Pairs(there[near.left], there[near.right], near.scores)
+    pairs = CandidatePairs(there[near.left], there[near.right], near.scores)
     same = _answers(request, workspace, texts, pairs)
     return Compared(texts, pairs, same, grouped(len(texts), pairs.left, pairs.right, same))
 
 
 def _answers(
-    request: Request, workspace: Workspace, texts: Sequence[str], pairs: Pairs
+    request: Request, workspace: Workspace, texts: Sequence[str], pairs: CandidatePairs
 ) -> list[bool | None]:
     """Ask about pairs; return the answer to each."""
     if not len(pairs):
@@ -146,7 +134,7 @@ def _answers(
     return same
 
 
-def _shown(texts: Sequence[str], pairs: Pairs) -> dict[str, list[str]]:
+def _shown(texts: Sequence[str], pairs: CandidatePairs) -> dict[str, list[str]]:
     return {
         "a": [texts[at] for at in pairs.left.tolist()],
         "b": [texts[at] for at in pairs.right.tolist()],

@@ -20,6 +20,12 @@ from quackllm.engine.embedding import as_json
 from quackllm.engine.fusion import fused
 from quackllm.engine.lexical import WORDS, Postings, bm25
 from quackllm.engine.neighbours import best_first, nearest, unit
+from quackllm.engine.table_functions.arguments import (
+    given_column,
+    given_source,
+    known_column,
+    refuse_added,
+)
 from quackllm.engine.table_functions.base import (
     ASKED,
     Question,
@@ -32,7 +38,6 @@ from quackllm.errors import BindError
 from quackllm.optimizer.sql import json_fragment, literal, quote
 from quackllm.udfs.base import Kind, Option, Parameter
 from quackllm.udfs.options import one_of, text, whole
-from quackllm.udfs.prompt import did_you_mean
 
 FUSED = 100
 """Rows of each ranking that are fused at least; the ranks behind count for little."""
@@ -46,7 +51,7 @@ COMPARED_IN_DUCKDB = 2
 """Questions that DuckDB compares with a column of vectors one by one; for more of them the
 vectors are fetched, which takes longer than two comparisons, and compared with all at once."""
 
-OWN = ("rank", "score")
+ADDED = ("rank", "score")
 """The columns that are added to those of the table."""
 
 Ranking = tuple[NDArray[np.int64], NDArray[np.float64]]
@@ -93,18 +98,12 @@ class Search:
 def _search(request: Request, workspace: Workspace) -> Search:
     """Check the arguments. Raises `BindError`."""
     name, options = request.function, request.options
-    table = _text(request, "table")
-    source = workspace.source(table)
-    column = _known(request, source, "column", _text(request, "column"))
-    for own in OWN:
-        if source.type_of(own) is not None:
-            raise BindError(
-                f"Binder Error: {name}: {table} has a column {own} of its own, which the result "
-                f"adds; give it another name in a view or a CTE and search that"
-            )
+    source = given_source(request, workspace)
+    column = given_column(request, source)
+    refuse_added(request, source, ADDED)
     vector = options["vector"]
     if vector is not None:
-        vector = _known(request, source, "vector", vector)
+        vector = known_column(request, source, "vector", vector)
         _dimensions(request, source, vector)
         if options["mode"] == "lexical":
             raise BindError(f"Binder Error: {name}: mode 'lexical' uses no vector")
@@ -121,28 +120,6 @@ def _search(request: Request, workspace: Workspace) -> Search:
         options["model"],
         options["embedding_model"],
     )
-
-
-def _text(request: Request, parameter: str) -> str:
-    value = request.constants[parameter]
-    if not isinstance(value, str) or not value.strip():
-        raise BindError(
-            f"Binder Error: {request.function}: {parameter} must be the name of a {parameter} in "
-            f"quotes, not {value!r}"
-        )
-    return value
-
-
-def _known(request: Request, source: Source, what: str, column: str) -> str:
-    """Return a column's name as the table has it."""
-    names = {name.lower(): name for name, _ in source.columns}
-    if column.lower() not in names:
-        hint = did_you_mean(column, names.values())
-        raise BindError(
-            f"Binder Error: {request.function}: {what}: {request.constants['table']} has no "
-            f"column {column}{hint} Columns: {', '.join(names.values())}"
-        )
-    return names[column.lower()]
 
 
 def _dimensions(request: Request, source: Source, vector: str) -> int:

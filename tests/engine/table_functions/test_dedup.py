@@ -220,7 +220,7 @@ def test_another_question_and_other_models() -> None:
         ("'products', 'name', k := 0", "option k must be a whole number from 1 to 100"),
         ("'products', 'name', threshold := 2", "option threshold must be a number from -1 to 1"),
         ("'products', 'name', prompt := 'is {c}?'", "refers to {c}"),
-        ("'has', 'name'", "has a column conflicts already"),
+        ("'has', 'name'", "has a column conflicts of its own"),
     ],
 )
 def test_what_is_wrong_is_said(con: quackllm.Connection, arguments: str, message: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from quackllm.engine.blocking import candidate_pairs
+from quackllm.engine.candidates import candidate_pairs
 from quackllm.engine.neighbours import unit
 
 

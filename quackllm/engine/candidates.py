@@ -16,7 +16,7 @@ from quackllm.engine.neighbours import nearest
 
 
 @dataclass(frozen=True)
-class Pairs:
+class CandidatePairs:
     """Pairs of positions, each pair once, ascending.
 
     left, right: (p,), left < right. scores: (p,), the cosines.
@@ -30,7 +30,9 @@ class Pairs:
         return len(self.left)
 
 
-def candidate_pairs(vectors: NDArray[np.float32], neighbours: int, threshold: float) -> Pairs:
+def candidate_pairs(
+    vectors: NDArray[np.float32], neighbours: int, threshold: float
+) -> CandidatePairs:
     """Find the pairs of which one is among the nearest of the other, and near enough.
 
     vectors: (n, dimensions), of length 1. neighbours: of each vector, how many of the nearest
@@ -47,4 +49,4 @@ def candidate_pairs(vectors: NDArray[np.float32], neighbours: int, threshold: fl
     other, scores = found.indices[wanted], found.scores[wanted]
     left, right = np.minimum(at, other), np.maximum(at, other)
     _, first = np.unique(left * n + right, return_index=True)
-    return Pairs(left[first], right[first], scores[first])
+    return CandidatePairs(left[first], right[first], scores[first])
