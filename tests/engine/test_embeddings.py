@@ -154,7 +154,7 @@ def test_a_reply_that_is_not_right_is_null_and_recorded(fault: HttpFault, cause:
 
 
 def test_a_server_that_fails_at_times_costs_no_row() -> None:
-    faults = [HttpFault.failing(503, rate=0.4, anew=True, after=1)]
+    faults = [HttpFault.failing(503, rate=0.25, anew=True, after=1)]
     with FakeServer(models=["m"], faults=faults) as server:
         con = connect(server, max_retries=10)
         con.execute("CREATE TABLE t AS SELECT 'text ' || i AS a FROM range(700) r(i)")
