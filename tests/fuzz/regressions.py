@@ -343,4 +343,8 @@ REGRESSIONS: tuple[Case, ...] = (
     _case(
         "SELECT a FROM t2 WHERE b > 9 EXCEPT SELECT LLM('q', a) FROM t1 WHERE LLM_FILTER('p', b)"
     ),
+    _case(
+        "WITH w AS (SELECT * FROM (SELECT LLM('p', a) AS r, b AS n FROM t2)) SELECT c, "
+        "(SELECT max(r) FROM w WHERE c > n OR n > 0 OR n IS NULL) AS m FROM t1"
+    ),
 )

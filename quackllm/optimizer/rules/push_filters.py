@@ -17,7 +17,13 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.scope import after_grouping, has_nested_calls, selects
+from quackllm.optimizer.scope import (
+    after_grouping,
+    has_nested_calls,
+    in_scope,
+    reads_only_its_from,
+    selects,
+)
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
@@ -119,7 +125,7 @@ def _push(
         if has_calls(part) or part.find(exp.Query) is not None or _volatile(part, catalog):
             continue
         inside = over_items(part, source.alias_or_name, inner, alone)
-        if inside is not None:
+        if inside is not None and _names_inner(part, select, inner, catalog):
             moved.append(inside)
     where = inner.args.get("where")
     known = conjuncts(where.this if where else None)
@@ -127,6 +133,18 @@ def _push(
     if moved:
         inner.set("where", exp.Where(this=conjunction([*moved, *known])))
     return bool(moved)
+
+
+def _names_inner(part: exp.Expr, select: exp.Select, inner: exp.Select, catalog: Catalog) -> bool:
+    """Whether columns without a table are those of the query and not of a row around it.
+
+    Under a star that query does not list them, and a name that it lacks is the outer row's.
+    """
+    bare = {column.name.lower() for column in part.find_all(exp.Column) if not column.table}
+    if not bare or reads_only_its_from(select) or not any(map(is_star, inner.expressions)):
+        return True
+    columns = catalog.columns(in_scope(inner, inner.copy()))
+    return columns is not None and bare <= {name.lower() for name, _ in columns}
 
 
 def over_items(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp.Expr | None:
