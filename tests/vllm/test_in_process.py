@@ -133,6 +133,7 @@ def test_an_answer_is_the_same_as_from_a_server(con: Connection) -> None:
     assert sum(one == two for one, two in zip(here, there, strict=True)) >= 38
 
 
+@pytest.mark.usefixtures("model")
 def test_a_model_that_cannot_be_loaded_says_why(tmp_path: Any) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no-such-type"}')
     with (
