@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from quackllm.engine.providers.base import Request
+from quackllm.engine.table_functions.registry import BUILT_IN
 from quackllm.testing import FakeServer, HttpFault, deterministic_answer
 from quackllm.udfs.base import Choice
 from quackllm.udfs.registry import Functions
@@ -112,7 +113,7 @@ CHECKS = [
     ("SELECT value FROM llm_settings() WHERE name = 'llm_reorder'", "false"),
     ("FROM llm('CREATE MODEL fast (model ''fake-model'')'); SELECT LLM('Say it', 'b', {'llm_options': {'model': 'fast'}})", "said b"),
     ("SELECT count(*) > 3 FROM llm_queries() WHERE calls > 0", "true"),
-    ("SELECT count(*) FROM llm_functions()", str(len(Functions.load()))),
+    ("SELECT count(*) FROM llm_functions()", str(len(Functions.load()) + len(BUILT_IN))),
     ("SELECT count(*) > 0 FROM llm_cache()", "true"),
     ("SELECT name FROM llm_models() WHERE name IS NOT NULL", "fast"),
     # failures
