@@ -21,6 +21,14 @@ def text(value: Any) -> str:
     return value
 
 
+def named_text(name: str, value: Any) -> str:
+    """Check a constant argument for a text. Raises `BindError` that names the argument."""
+    try:
+        return text(value)
+    except ValueError as error:
+        raise BindError(f"{name} {error}") from None
+
+
 def boolean(value: Any) -> bool:
     """Check for true or false."""
     if not isinstance(value, bool):

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from quackllm.errors import BindError
 from quackllm.udfs.answers import choice_tokens, read_choice, read_text
 from quackllm.udfs.base import (
     Answered,
@@ -26,7 +25,7 @@ from quackllm.udfs.base import (
     Round,
     Wanted,
 )
-from quackllm.udfs.options import boolean, text
+from quackllm.udfs.options import boolean, named_text
 from quackllm.udfs.prompt import DATA_NOTE, fill_template, render_fields
 from quackllm.udfs.ranking import (
     Outcome,
@@ -98,7 +97,9 @@ def _both(one: Outcome, other: Outcome) -> Outcome:
 
 def declare(binding: Binding) -> Declaration:
     """Return the declaration. Raises `BindError` for a wrong criterion."""
-    criterion = fill_template(_text(binding.constants["criterion"]), binding.fields)
+    criterion = fill_template(
+        named_text("criterion", binding.constants["criterion"]), binding.fields
+    )
     inquiry = comparison(criterion)
     both_orders = bool(binding.options["both_orders"])
 
@@ -132,13 +133,6 @@ def declare(binding: Binding) -> Declaration:
 def entry(fields: Sequence[str], values: Sequence[str]) -> str:
     """Return the JSON text of one entry: a value as it is, several with their names."""
     return values[0] if len(values) == 1 else render_fields(fields, values)
-
-
-def _text(criterion: object) -> str:
-    try:
-        return text(criterion)
-    except ValueError as error:
-        raise BindError(f"criterion {error}") from None
 
 
 RANK = Function(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from quackllm.errors import BindError
 from quackllm.udfs.answers import read_text
 from quackllm.udfs.base import (
     Binding,
@@ -14,7 +13,7 @@ from quackllm.udfs.base import (
     Parameter,
     Reduction,
 )
-from quackllm.udfs.options import text, whole
+from quackllm.udfs.options import named_text, whole
 from quackllm.udfs.prompt import DATA_NOTE, fill_template
 
 TOKENS_PER_WORD = 3
@@ -25,7 +24,7 @@ CHUNK_TOKENS = 2_000
 def declare(binding: Binding) -> Declaration:
     """Return the declaration. Raises `BindError` for a reference to no field."""
     words = binding.options["max_words"]
-    task = fill_template(_text(binding.constants["task"]), binding.fields)
+    task = fill_template(named_text("task", binding.constants["task"]), binding.fields)
     end = f"{DATA_NOTE}\nReply with the answer only, in at most {words} words."
     return Declaration(
         instruction=f"Do the task for the list of values in the data.\nTask: {task}\n{end}",
@@ -45,13 +44,6 @@ def declare(binding: Binding) -> Declaration:
             tokens=binding.options["chunk_tokens"],
         ),
     )
-
-
-def _text(task: object) -> str:
-    try:
-        return text(task)
-    except ValueError as error:
-        raise BindError(f"task {error}") from None
 
 
 REDUCE = Function(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +22,6 @@ ENVIRONMENT = {
 _CPU_BLOCK = 32
 # On a CPU vLLM would take the share of memory that is meant for a GPU's.
 _CPU_CACHE_BYTES = 2 * 2**30
-
-_SHORTEST_STEP = 0.001
-"""Seconds that a step takes at least in which a model computes."""
 
 
 def load_vllm(model: str, options: Mapping[str, Any]) -> VLLMEngine:
@@ -154,13 +150,11 @@ class VLLMEngine:
 
     def step(self) -> list[tuple[str, Generation]]:
         """Compute one step for all prompts; return those that are answered with it."""
-        began = time.perf_counter()
-        outputs = self._engine.step()
-        if not outputs and time.perf_counter() - began < _SHORTEST_STEP:
-            # Nothing was computed: vLLM's other threads are compiling what answers are held to,
-            # and need the interpreter.
-            time.sleep(_SHORTEST_STEP)
-        return [(output.request_id, _generation(output)) for output in outputs if output.finished]
+        return [
+            (output.request_id, _generation(output))
+            for output in self._engine.step()
+            if output.finished
+        ]
 
     def close(self) -> None:
         """Free the model and what the device keeps for it."""
