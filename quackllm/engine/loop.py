@@ -83,19 +83,20 @@ class LoopThread:
         then the interrupt goes on. Raises `StatementCancelled` when the thread is
         closed or the interruption asked for meanwhile, and what the coroutine raises.
         """
+        call: _Call[_T] | None = None
         try:
-            loop = self._running_loop()
-        except BaseException:
-            coroutine.close()
-            raise
-        call = _Call(loop, coroutine)
-        if interruption is not None:
-            interruption.watch(call.cancel)
-        try:
+            # An interrupt may come between any two steps: it finds the call below.
+            call = _Call(self._running_loop(), coroutine)
+            if interruption is not None:
+                interruption.watch(call.cancel)
+            call.start()
             call.wait()
         except BaseException:
-            call.cancel()
-            call.wait()
+            if call is None:
+                coroutine.close()
+            else:
+                call.cancel()
+                call.wait()
             raise
         finally:
             if interruption is not None:
@@ -143,8 +144,11 @@ class _Call(Generic[_T]):
         self._task: asyncio.Task[_T] | None = None
         self._ended = threading.Event()
         self._dropped = False
+
+    def start(self) -> None:
+        """Have the loop begin the coroutine, unless its end was asked for already."""
         try:
-            loop.call_soon_threadsafe(self._start)
+            self._loop.call_soon_threadsafe(self._start)
         except RuntimeError:  # the loop was closed between look-up and use
             self._drop()
 
@@ -157,22 +161,26 @@ class _Call(Generic[_T]):
     def cancel(self) -> None:
         """Ask for the end of the coroutine; `wait` tells when it came."""
         with suppress(RuntimeError):  # a closed loop has cancelled its tasks already
-            self._loop.call_soon_threadsafe(self._cancel_task)
+            self._loop.call_soon_threadsafe(self._cancel)
 
     def result(self, *, interrupted: bool) -> _T:
         """Return the result or raise the error of an ended coroutine."""
-        if interrupted and self._task is not None and self._task.cancelled():
-            raise StatementCancelled(INTERRUPTED)
         if self._dropped or self._task is None or self._task.cancelled():
+            if interrupted:
+                raise StatementCancelled(INTERRUPTED)
             raise StatementCancelled("Interrupted: the connection was closed while calls ran")
         return self._task.result()
 
     def _start(self) -> None:
+        if self._dropped:
+            return
         self._task = self._loop.create_task(self._coroutine)
         self._task.add_done_callback(lambda _: self._ended.set())
 
-    def _cancel_task(self) -> None:
-        if self._task is not None:
+    def _cancel(self) -> None:
+        if self._task is None:
+            self._drop()
+        else:
             self._task.cancel()
 
     def _drop(self) -> None:

@@ -8,11 +8,11 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from quackllm.engine.loop import LoopThread
+from quackllm.engine.loop import Interruption, LoopThread
 from quackllm.errors import QuackLLMError, StatementCancelled
 
 if TYPE_CHECKING:
@@ -84,6 +84,41 @@ def test_an_interrupt_waits_for_the_cancelled_coroutine(loop: LoopThread) -> Non
     with pytest.raises(KeyboardInterrupt):
         loop.run(long())
     assert steps == ["started", "cleaned up"]
+    assert loop.run(double(1)) == 2
+
+
+@pytest.mark.parametrize("handed_over", [True, False])
+def test_an_interrupt_while_the_coroutine_is_handed_over_leaves_nothing_running(
+    loop: LoopThread, monkeypatch: pytest.MonkeyPatch, *, handed_over: bool
+) -> None:
+    """No call goes on, paid for and unseen, because Ctrl-C came a moment too early."""
+    steps: list[str] = []
+
+    async def begin() -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    async def long() -> None:
+        steps.append("started")
+        try:
+            await asyncio.sleep(30)
+        finally:
+            steps.append("cleaned up")
+
+    event_loop = loop.run(begin())
+    begun = event_loop.call_soon_threadsafe
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.undo()
+        if handed_over:
+            begun(*arguments)
+            while not steps:
+                time.sleep(0.001)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(event_loop, "call_soon_threadsafe", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(long(), Interruption())
+    assert steps == (["started", "cleaned up"] if handed_over else [])
     assert loop.run(double(1)) == 2
 
 
