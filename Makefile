@@ -46,7 +46,7 @@ help: ## show this list
 
 venv: $(VENV)/.complete ## make .venv with quackllm, its development tools and the embedded model
 
-test: lint types unit test-duckdb1 ## style, types, all tests, and the engine on DuckDB 1.x
+test: lint types unit ## style, types and tests, those on the embedded model included
 
 lint: venv ## check style and format with ruff
 	$(BIN)/ruff check .
@@ -59,7 +59,7 @@ format: venv ## write the format that lint asks for
 types: venv ## check types with mypy, strictly
 	$(BIN)/mypy
 
-unit: venv ## run the tests, those on the embedded model included
+unit: venv ## run the tests of make test
 	$(BIN)/pytest -n $(JOBS) -m "not slow and not vllm and not clients"
 
 test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.x (in .venv-duckdb1)
