@@ -10,8 +10,7 @@ selects.py, queries.py, statements.py       SELECT blocks, set operations, CTEs,
 runner.py     one case both ways; judge.py    what may differ and what may not
 campaign.py, run.py      the long run and its report; regressions.py   what was once wrong
 
-Not generated: PIVOT and UNPIVOT, COLUMNS(...), MERGE, RETURNING, COPY, prepared statements,
-macros (tests/engine and tests/sqllogic have them one by one); LIMIT without a total order
+Not generated: aggregates of texts, embeddings, table functions; LIMIT without a total order
 anywhere but at the outermost level, first() and any_value(), positional joins and samples
 of fixed rows, whose answers DuckDB itself does not fix; arithmetic that can overflow and
 casts that can fail, whose errors depend on which rows are evaluated.

@@ -347,4 +347,5 @@ REGRESSIONS: tuple[Case, ...] = (
         "WITH w AS (SELECT * FROM (SELECT LLM('p', a) AS r, b AS n FROM t2)) SELECT c, "
         "(SELECT max(r) FROM w WHERE c > n OR n > 0 OR n IS NULL) AS m FROM t1"
     ),
+    _case("SELECT LLM('p', a) AS r1, LLM('p', a, model := 'other') AS r2 FROM t1"),
 )

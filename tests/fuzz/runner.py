@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
+from sqlglot import exp
+from sqlglot.errors import SqlglotError
 
 import quackllm
 from quackllm.engine.cache import MemoryCache
@@ -23,7 +25,9 @@ from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import inner_query, split
 from quackllm.errors import ServerFailed
+from quackllm.optimizer.sql import conjuncts, parse, text
 from quackllm.testing import FakeProvider, Fault
+from quackllm.udfs.base import Call
 from tests.fuzz.cases import QUERY_WORDS, Case
 
 Row = tuple[Any, ...]
@@ -51,6 +55,38 @@ class Result:
     def calls(self) -> int:
         """Calls of the model."""
         return self.questions.total()
+
+
+class _Models:
+    """A fake for each model that calls name, whose answers differ from those of the others."""
+
+    def __init__(self, faults: Sequence[Fault] = ()) -> None:
+        self._faults = faults
+        self._fakes: dict[str | None, FakeProvider] = {}
+
+    def provider(self, settings: Settings, call: Call, *_: object) -> FakeProvider:
+        """Stand for `Engine.provider`."""
+        if call.model not in self._fakes:
+            self._fakes[call.model] = FakeProvider(
+                seed=int.from_bytes((call.model or "").encode()),
+                model=call.model or "fake",
+                faults=self._faults,
+                keep=100_000,
+            )
+        return self._fakes[call.model]
+
+    def questions(self) -> Counter[tuple[Any, ...]]:
+        """What was asked since the last `forget`."""
+        return Counter(
+            (fake.model, *_question(request))
+            for fake in self._fakes.values()
+            for request in fake.requests
+        )
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        for fake in self._fakes.values():
+            fake.requests.clear()
 
 
 class _Counting:
@@ -92,12 +128,10 @@ class Runner:
         self._open()
 
     def _open(self) -> None:
-        self._fakes = {"planned": FakeProvider(), "naive": FakeProvider()}
-        self._planned = quackllm.connect(
-            provider=self._fakes["planned"], progress=False, cache=False
-        )
+        self._models = {"planned": _Models(), "naive": _Models()}
+        self._planned = quackllm.connect(provider=FakeProvider(), progress=False, cache=False)
         self._naive = duckdb.connect()
-        self._engine = Engine(provider=self._fakes["naive"])
+        self._engine = Engine(provider=FakeProvider())
         self._counting = _Counting(self._naive)
         register_scalar_function(
             cast(duckdb.DuckDBPyConnection, self._counting),
@@ -116,9 +150,8 @@ class Runner:
         fault_rate = case.fault_rate
         faults = (Fault(error=ServerFailed, rate=fault_rate),) if fault_rate else ()
         for name, engine in (("planned", self._planned.llm_engine), ("naive", self._engine)):
-            fake = FakeProvider(faults=faults, keep=100_000)
-            self._fakes[name] = fake
-            engine._given = fake
+            self._models[name] = _Models(faults)
+            engine.provider = self._models[name].provider  # type: ignore[method-assign,assignment]
         for connection in (self._planned, self._naive):
             connection.execute(f"SET threads = {case.threads}")
             connection.execute(case.ddl)
@@ -133,8 +166,8 @@ class Runner:
         self._planned.execute(f"SET llm_disabled_rules = '{case.disabled}'")
         sql, values = case.prepared or (case.sql, ())
         effect = case.effect
-        fake = self._fakes["planned"]
-        fake.requests.clear()
+        models = self._models["planned"]
+        models.forget()
         with _rules_left_out() as warnings:
             try:
                 cursor = self._planned.execute(sql, list(values) or None)
@@ -143,8 +176,8 @@ class Runner:
                     cursor = self._planned.execute(effect)
                     rows, described = cursor.fetchall(), cursor.description
             except (duckdb.Error, *CRASHES) as error:
-                return Result(error=error, questions=_questions(fake))
-        result = _result(rows, described, _questions(fake))
+                return Result(error=error, questions=models.questions())
+        result = _result(rows, described, models.questions())
         return replace(result, left_out=next(iter(warnings), ""))
 
     def as_written(self, sql: str, effect: str | None = None) -> Result:
@@ -158,21 +191,42 @@ class Runner:
         finally:
             self._naive.execute("PRAGMA enable_optimizer")
 
-    def naive(self, sql: str, effect: str | None = None, without: str = "") -> Result:
+    def in_query_order(self, sql: str, effect: str | None = None) -> Result:
+        """Run a statement as `naive` does, its conditions one after another as they are written.
+
+        DuckDB picks an order of its own for the operands of AND, with its optimizer off too,
+        which CASE forbids. Of WHERE, HAVING and QUALIFY; in ON it would be no join any more.
+        """
+        try:
+            tree = parse(self.naive_text(sql))
+        except SqlglotError as error:
+            return Result(error=error)
+        for clause in tree.find_all(exp.Where, exp.Having, exp.Qualify):
+            *earlier, condition = (part.copy() for part in conjuncts(clause.this))
+            for part in reversed(earlier):
+                branch = exp.If(this=part, true=condition)
+                condition = exp.Case(ifs=[branch], default=exp.false())
+            clause.set("this", condition)
+        return self.naive(sql, effect, written=text(tree))
+
+    def naive(
+        self, sql: str, effect: str | None = None, without: str = "", written: str | None = None
+    ) -> Result:
         """Run a statement in plain DuckDB, its calls by the registered function.
 
         without: optimizers of DuckDB that are left out, separated by commas.
+        written: the statement with its calls as that function, if it is not to be made.
         """
         self._naive.execute(f"SET disabled_optimizers = '{without}'")
         self._engine.cache = MemoryCache()
-        fake = self._fakes["naive"]
-        fake.requests.clear()
+        models = self._models["naive"]
+        models.forget()
         self._counting.rows = 0
         changes = not sql.startswith(QUERY_WORDS)
         try:
             if changes:  # to be undone, so that the statement can run again
                 self._naive.execute("BEGIN")
-            cursor = self._naive.execute(self.naive_text(sql))
+            cursor = self._naive.execute(self.naive_text(sql) if written is None else written)
             rows, described = cursor.fetchall(), cursor.description
             if effect is not None:
                 cursor = self._naive.execute(effect)
@@ -182,8 +236,8 @@ class Runner:
         except duckdb.Error as error:
             if changes and not isinstance(error, duckdb.FatalException):
                 self._naive.execute("ROLLBACK")
-            return Result(error=error, questions=_questions(fake))
-        return _result(rows, described, _questions(fake), self._counting.rows)
+            return Result(error=error, questions=models.questions())
+        return _result(rows, described, models.questions(), self._counting.rows)
 
     def naive_text(self, sql: str) -> str:
         """Write the calls as the registered function.
@@ -255,10 +309,6 @@ def _result(
         questions=questions,
         rows_evaluated=evaluated,
     )
-
-
-def _questions(fake: FakeProvider) -> Counter[tuple[Any, ...]]:
-    return Counter(_question(request) for request in fake.requests)
 
 
 def _question(request: Request) -> tuple[Any, ...]:
