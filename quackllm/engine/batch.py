@@ -30,7 +30,7 @@ from quackllm.engine.row_first import RowsInFront, is_wanted
 from quackllm.engine.sending_order import SendingOrder
 from quackllm.engine.settings import Settings
 from quackllm.engine.shared_calls import POLL_SECONDS, SharedCalls
-from quackllm.engine.shares import Shares
+from quackllm.engine.shares import LEAST_SPLIT, Shares, even_share
 from quackllm.errors import (
     BudgetExceeded,
     CallError,
@@ -145,7 +145,8 @@ class Batch:
             )
         members = members_of(provider)
         if len(members) > 1 or provider.capabilities.takes_groups:
-            self._groups = PrefixGroups(call.fields, order, columns, len(members))
+            most = max(LEAST_SPLIT - 1, even_share(len(order.rows), len(members)))
+            self._groups = PrefixGroups(call.fields, order, columns, most)
         try:
             with closing(self._shared):
                 self._engine.loop.run(self._in_time(provider, order), self._asker.interruption)
@@ -204,7 +205,7 @@ class Batch:
         try:
             async with asyncio.timeout(budget.seconds_left()) as scope:
                 members = self._members(provider, order)
-                turns = [self._shared.ours(positions) for positions in members.positions()]
+                turns: Sequence[Iterator[int]] = members.turns
                 send = self._by_batch(provider, order) or members.send
                 while True:
                     await send(turns)
@@ -223,11 +224,13 @@ class Batch:
         settings = self._asker.settings
         members = members_of(provider)
         everything = PrefixGroup(range(len(order.rows)), "", 0)
+        endpoints = [self._engine.endpoint(settings, member) for member in members]
         shares = Shares(
             [everything] if self._groups is None or len(members) == 1 else self._groups,
             [member.endpoint for member in members],
+            free=lambda member: endpoints[member].free,
+            ours=self._shared.ours,
         )
-        endpoints = [self._engine.endpoint(settings, member) for member in members]
         keys = [self._keys[row] for row in order.rows]
         self._shared.begin(keys, max(endpoint.concurrency.limit for endpoint in endpoints))
         return Members(

@@ -53,24 +53,26 @@ class Members:
     def __len__(self) -> int:
         return len(self._providers)
 
-    def positions(self) -> list[Iterator[int]]:
-        """Return what each member is to send."""
-        return [self._shares.positions(member) for member in range(len(self))]
+    @property
+    def turns(self) -> Sequence[Iterator[int]]:
+        """What each member is to send first."""
+        return self._shares.turns
 
     async def send(self, turns: Sequence[Iterator[int]]) -> None:
-        """Send what there is; `turns` yields for each member its positions that are ours.
+        """Send what there is; `turns` yields for each member the positions that it sends first.
 
         Raises what `dispatch` does; `ServerUnreachable` when no member is left.
         """
+        self._shares.begin(turns)
         while True:
             async with task_group() as group:
                 for member in sorted(self._shares.alive):
-                    group.create_task(self._send_by(member, turns[member]))
+                    group.create_task(self._send_by(member))
             # A member that was lost after the others had ended leaves its work to them.
             if not self._shares.returned:
                 return
 
-    async def _send_by(self, member: int, turn: Iterator[int]) -> None:
+    async def _send_by(self, member: int) -> None:
         """Send what one member is to send; if it goes away, leave that to the others."""
         shares, provider = self._shares, self._providers[member]
 
@@ -83,7 +85,7 @@ class Members:
             try:
                 await dispatch(
                     provider,
-                    self._requests(shares.sent_by(member, turn)),
+                    self._requests(shares.sent_by(member)),
                     endpoint=self._endpoints[member],
                     deliver=deliver,
                     parse=self._parse,
@@ -99,7 +101,9 @@ class Members:
                     return
                 shares.give_back(member)  # it is the last one by now: worth waiting for
             else:
-                return
+                # While its last calls ran, another one may have come to have too much.
+                if not shares.has_more:
+                    return
 
     def _impatient(self) -> Limits:
         wait = min(self._limits.reconnect_timeout, FAILOVER_SECONDS)

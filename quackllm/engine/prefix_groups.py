@@ -39,22 +39,21 @@ class PrefixGroups:
         fields: Sequence[str],
         order: SendingOrder,
         columns: Sequence[pa.Array],
-        parts: int = 1,
+        most: int | None = None,
     ) -> None:
         """Cut the order.
 
         fields: their names.
         columns: one string array of rendered values per field, as for the orderer.
-        parts: how many groups there should be at least; rows that all begin alike are told
-            apart by more of their fields.
+        most: rows of a group, if that can be: more that begin alike are told apart by more of
+            their fields.
         """
         self._names = tuple(fields)
         self._order = order
         self._columns = columns
         rows = len(order.rows)
-        starts, self._depth = _cut(_keys(order, columns), max(1, rows // parts))
-        self._starts = starts
-        self._ends = np.append(starts[1:], rows)
+        self._starts, self._depths = _cut(_keys(order, columns), most or rows)
+        self._ends = np.append(self._starts[1:], rows)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -65,7 +64,7 @@ class PrefixGroups:
     def __getitem__(self, index: int) -> PrefixGroup:
         """Return a group."""
         positions = range(int(self._starts[index]), int(self._ends[index]))
-        prefix = self._prefix(positions.start)
+        prefix = self._prefix(positions.start, int(self._depths[index]))
         said = prefix.encode("utf-8", "surrogatepass")
         name = blake2b(said, digest_size=_DIGEST_BYTES).hexdigest()
         return PrefixGroup(positions, name, len(prefix))
@@ -74,10 +73,10 @@ class PrefixGroups:
         """Return the group of a position of the sending order."""
         return self[int(np.searchsorted(self._starts, position, side="right")) - 1]
 
-    def _prefix(self, position: int) -> str:
-        """Return what the rows of a group begin with, rendered."""
+    def _prefix(self, position: int, depth: int) -> str:
+        """Return what the rows of a group begin with, its first fields, rendered."""
         row, order = int(self._order.rows[position]), self._order.fields
-        fields = range(self._depth) if order is None else order[position][: self._depth].tolist()
+        fields = range(depth) if order is None else order[position][:depth].tolist()
         values = {field: self._columns[field][row].as_py() for field in fields}
         shown = [values.get(field) for field in range(len(self._columns))]
         return render_fields(self._names, shown, fields).removesuffix("}")
@@ -99,17 +98,23 @@ def _codes(column: pa.Array) -> NDArray[np.int64]:
     return codes
 
 
-def _cut(keys: list[NDArray[np.int64]], most: int) -> tuple[NDArray[np.int64], int]:
-    """Return where groups begin, and how many fields they share.
+def _cut(keys: list[NDArray[np.int64]], most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return where groups begin, and how many fields the rows of each share.
 
-    As few fields as give groups of at most `most` rows.
+    As few fields as give a group of at most `most` rows: one field of all, more where needed.
     """
-    differs = np.zeros(len(keys[0]) if keys else 1, dtype=bool)
-    differs[0] = True
+    rows = len(keys[0]) if keys else 1
+    begins = np.zeros(rows, dtype=bool)
+    begins[0] = True
+    depths = np.zeros(rows, dtype=np.int64)
+    uncut = np.ones(rows, dtype=bool)
     for depth, key in enumerate(keys, start=1):
-        differs[1:] |= key[1:] != key[:-1]
-        starts = np.flatnonzero(differs)
-        largest = np.diff(starts, append=len(key)).max()
-        if largest <= most or depth == len(keys):
-            return starts, depth
-    return np.zeros(1, np.int64), 0
+        depths[uncut] = depth
+        begins[1:] |= uncut[1:] & (key[1:] != key[:-1])
+        starts = np.flatnonzero(begins)
+        sizes = np.diff(starts, append=rows)
+        uncut &= np.repeat(sizes > most, sizes)
+        if not uncut.any():
+            break
+    starts = np.flatnonzero(begins)
+    return starts, depths[starts]

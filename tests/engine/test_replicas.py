@@ -89,6 +89,18 @@ def test_a_prefix_group_stays_on_one_endpoint_but_for_what_balances(
     assert sum(places.values()) <= FILMS + len(servers)
 
 
+def test_few_rows_keep_every_endpoint_busy_and_their_groups_whole(
+    servers: list[FakeServer],
+) -> None:
+    few = STATEMENT.replace("WHERE", "WHERE id < 30 AND")
+    with connect(*servers[:2]) as con:
+        con.execute(few).fetchall()
+    calls = [server.calls for server in servers[:2]]
+    assert sum(calls) == 30
+    assert min(calls) >= 10, "of 64 calls that each could take at once"
+    assert films(servers[0]).isdisjoint(films(servers[1]))
+
+
 def reused(server: FakeServer) -> int:
     """Return the characters of its prompts that a server with room for all computes once."""
     prompts = sorted(

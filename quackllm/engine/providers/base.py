@@ -22,7 +22,6 @@ class Capabilities:
     logprobs: answers can carry log-probabilities of the labels.
     calibrated: a choice is made from log-probabilities with the bias of the prompt
         taken off (needs `Request.neutral`).
-    exact_token_counts: `usage` comes from the model's own tokenizer.
     tokenizes: the tokens of a prompt can be told before it is sent (`Tokenizes`).
     reports_cached_tokens: `usage.cached_tokens` is the server's own count.
     prefix_granularity: tokens per block of the prefix KV cache (1: any prefix is
@@ -50,7 +49,6 @@ class Capabilities:
     constrained: frozenset[str] = frozenset()
     logprobs: bool = False
     calibrated: bool = False
-    exact_token_counts: bool = False
     tokenizes: bool = False
     reports_cached_tokens: bool = False
     prefix_granularity: int | None = None

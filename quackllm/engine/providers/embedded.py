@@ -151,7 +151,6 @@ class Embedded:
             constrained=frozenset({"choice", "json_schema"}),
             logprobs=True,
             calibrated=config.calibrate is not False,
-            exact_token_counts=True,
             tokenizes=True,
             reports_cached_tokens=True,
             prefix_granularity=1,

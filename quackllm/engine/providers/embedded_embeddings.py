@@ -61,7 +61,6 @@ async def open_embedded_embeddings(
     capabilities = Capabilities(
         dimensions=len(first[0]),
         texts_per_request=TEXTS_PER_REQUEST,
-        exact_token_counts=True,
         cache_tokens=0,
         context_window=WINDOW,
         concurrency=TEXTS_PER_REQUEST,

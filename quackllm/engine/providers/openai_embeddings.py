@@ -66,7 +66,6 @@ async def open_openai_embeddings(config: ProviderConfig) -> OpenAIEmbeddings:
     capabilities = Capabilities(
         dimensions=dimensions,
         texts_per_request=TEXTS_PER_REQUEST,
-        exact_token_counts=True,
         cache_tokens=0,
         context_window=served.window(model),
         revision=served.revision(model),

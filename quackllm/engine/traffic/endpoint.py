@@ -88,6 +88,13 @@ class Endpoint:
         """Slots that are taken now."""
         return self._slots.taken
 
+    @property
+    def free(self) -> int:
+        """Slots in which a call could be sent now; none while the server is away."""
+        if self.breaker.state is not State.CLOSED:
+            return 0
+        return max(0, self.concurrency.limit - self.in_flight)
+
     async def acquire(self) -> Turn:
         """Wait for a turn."""
         return await self._slots.acquire()
