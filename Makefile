@@ -24,6 +24,7 @@ VLLM_ENVIRONMENT := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.c
 VLLM_WITH_US := $(if $(filter $(VENV_VLLM)/%,$(VLLM_PYTHON)),$(VENV_VLLM)/.quackllm)
 VLLM_MODEL ?= .vllm/model
 VLLM_PORT ?= 8000
+VLLM_FLAGS ?=
 
 # Other systems that benchmarks.peers runs beside this one. Palimpzest needs Python 3.12.
 PEERS := .peers
@@ -69,8 +70,8 @@ test-duckdb1: $(VENV_DUCKDB1)/.complete ## run the tests on the newest DuckDB 1.
 test-slow: venv ## run the tests that are too heavy for make test
 	$(BIN)/pytest -n $(JOBS) -m slow || test $$? -eq 5 # 5: there is none
 
-vllm: venv $(VLLM_ENVIRONMENT) $(VLLM_MODEL)/config.json ## start a vLLM server on this machine (VLLM_MODEL=dir VLLM_PORT=8000)
-	$(BIN)/python -m tools.vllm_server start --python $(VLLM_PYTHON) --model $(VLLM_MODEL) --port $(VLLM_PORT)
+vllm: venv $(VLLM_ENVIRONMENT) $(VLLM_MODEL)/config.json ## start a vLLM server on this machine (VLLM_MODEL=dir VLLM_PORT=8000 VLLM_FLAGS=...)
+	$(BIN)/python -m tools.vllm_server start --python $(VLLM_PYTHON) --model $(VLLM_MODEL) --port $(VLLM_PORT) -- $(VLLM_FLAGS)
 
 vllm-stop: venv ## end the server that make vllm started
 	$(BIN)/python -m tools.vllm_server stop

@@ -181,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     begin.add_argument("--name", default="smollm2-135m-instruct")
     begin.add_argument("--port", type=int, default=8000)
     begin.add_argument("--block-size", type=int, default=32)
+    begin.add_argument("more", nargs="*", metavar="FLAG", help="vLLM's own flags, after --")
     commands.add_parser("stop", help="end the server")
     commands.add_parser("status", help="say whether a server runs, and where")
     return parser
@@ -192,7 +193,14 @@ def main() -> int:
     state: Path = given.state
     server = _remembered(state)
     if given.command == "start" and server is None:
-        launch = Launch(given.python, given.model, given.name, given.port, given.block_size)
+        launch = Launch(
+            given.python,
+            given.model,
+            given.name,
+            given.port,
+            given.block_size,
+            more=tuple(given.more),
+        )
         try:
             server = start(launch, state.with_suffix(".log"))
         except ServerFailed as failure:

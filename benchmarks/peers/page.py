@@ -32,8 +32,11 @@ same vLLM server ({where}), and uses the settings that its documentation recomme
 
 Reproduce with
 
-    make vllm peers
+    make vllm peers VLLM_FLAGS="--structured-outputs-config.backend guidance"
     python -m benchmarks.peers.report --write
+
+The flag is for BlendSQL, whose grammars only that backend of vLLM reads; without it most of its
+tasks fail, and the others' do not change.
 
 Job time is of the wall clock, without imports and start. Calls and tokens are the server's
 own counts. Its prefix cache is emptied before each run, and no system keeps answers. A task
@@ -51,10 +54,9 @@ BETTER = """## Where the others are better
 
 Not measured here, and true:
 
-- LOTUS can answer a filter or join with a cheap proxy (embeddings, a small model) and ask the
-  large one about the undecided rows only, with a bound on the loss of accuracy; it has
-  semantic similarity joins, search, deduplication and clustering over an index. quackllm asks
-  its one model about every distinct row that SQL leaves.
+- LOTUS can answer a filter with a cheap proxy (embeddings, a small model) and ask the large one
+  about the undecided rows only, with a bound on the loss of accuracy; quackllm has that for
+  joins (`llm_approximate`) and asks its one model about every distinct row of a filter.
 - Palimpzest chooses among models and ways to answer (a mixture of models, a critic, reduced
   context) by samples that it validates; it reads images, audio and documents. It is made
   for large models behind hosted APIs, whose answers justify its long prompts.
@@ -193,10 +195,16 @@ def better(results: Sequence[Result]) -> list[str]:
             if theirs.done.seconds < ours.done.seconds:
                 said.append(f"{theirs.done.seconds:.1f} s beside {ours.done.seconds:.1f} s")
             if _difference(ours, theirs) < -AS_GOOD:
-                said.append(f"quality {theirs.quality:.2f} beside {ours.quality:.2f}")
+                said.append(f"quality {theirs.quality:.2f} beside {ours.quality:.2f}{_lost(theirs)}")
             if said:
                 text.append(f"- {peer}, {ours.task}: {', '.join(said)}.")
     return text or ["In no task of this run was another system faster or more often right."]
+
+
+def _lost(result: Result) -> str:
+    """Say how many answers stand for others: what could not be read counts as a default."""
+    lost, rows = result.done.failures, result.rows
+    return f", {lost} of {rows} answers unreadable and taken as its default" if lost else ""
 
 
 def plot(results: Sequence[Result], path: Path) -> None:
