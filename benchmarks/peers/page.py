@@ -195,7 +195,8 @@ def better(results: Sequence[Result]) -> list[str]:
             if theirs.done.seconds < ours.done.seconds:
                 said.append(f"{theirs.done.seconds:.1f} s beside {ours.done.seconds:.1f} s")
             if _difference(ours, theirs) < -AS_GOOD:
-                said.append(f"quality {theirs.quality:.2f} beside {ours.quality:.2f}{_lost(theirs)}")
+                quality = f"quality {theirs.quality:.2f} beside {ours.quality:.2f}"
+                said.append(quality + _lost(theirs))
             if said:
                 text.append(f"- {peer}, {ours.task}: {', '.join(said)}.")
     return text or ["In no task of this run was another system faster or more often right."]
