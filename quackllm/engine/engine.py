@@ -109,7 +109,7 @@ class Engine:
         self._environ = os.environ if environ is None else environ
         self._redact = redact
         self._opened = OpenedProviders(self._open)
-        self._loaded = LoadedModels()
+        self._loaded = LoadedModels(self._opened)
         self._lengths: dict[tuple[str, ...], TokenLengths | None] = {}
         self._endpoints: dict[str, Endpoint] = {}
         self._memory = MemoryCache()
@@ -132,8 +132,11 @@ class Engine:
         call: Call,
         interruption: Interruption | None = None,
         seconds: float | None = None,
+        user: str | None = None,
     ) -> Provider:
         """Return the provider that answers a call, opened at its first use.
+
+        user: the statement that keeps it open until its end.
 
         Raises a `ProviderError` when it cannot be reached, and `SettingError`;
         `StatementCancelled` when the interruption is asked for meanwhile, and
@@ -147,7 +150,7 @@ class Engine:
         config = self.provider_config(settings, call)
         if settings.offline:
             refuse_unless_local(config, self._environ)
-        found = self._opened.find(config)
+        found = self._opened.find(config, user)
         if found is None:
             found = self.loop.run(self._opened_within(seconds, config), interruption)
         return found
@@ -159,7 +162,7 @@ class Engine:
     async def _open(self, config: ProviderConfig) -> Provider:
         if config.also:
             return await open_replicas(config, self._open)
-        return await self.providers.open(config, self._environ)
+        return await self.providers.open(replace(config, holder=config), self._environ)
 
     def dimensions(self, settings: Settings, call: Call) -> int:
         """Return how many numbers the model of a call gives for an embedding.
@@ -204,6 +207,7 @@ class Engine:
             vllm_options=settings.vllm_options,
             notify=self.notify,
             loaded=self._loaded,
+            max_loaded_models=settings.max_loaded_models,
         )
         named = None if wanted is None else self.models.get(wanted.lower())
         if named is None:
@@ -343,6 +347,7 @@ class Engine:
     def end(self, run: Run, seconds: float, error: BaseException | None = None) -> None:
         """End a statement; its naive calls can no longer be made."""
         self._runs.pop(run.id, None)
+        self._opened.leave(run.id)
         for cache in (self.cache, *self._caches.values()):
             if cache is not None:
                 cache.flush()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from itertools import count
+from threading import Lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from quackllm.engine.providers.base import Provider
     from quackllm.engine.providers.config import ProviderConfig
@@ -25,14 +27,42 @@ class OpenedProviders:
         self._opened: dict[ProviderConfig, Provider] = {}
         self._opening: dict[ProviderConfig, asyncio.Task[Provider]] = {}
         self._waiting: Counter[ProviderConfig] = Counter()
+        self._users: dict[ProviderConfig, set[str]] = {}
+        self._last_use: dict[ProviderConfig, int] = {}
+        self._uses = count(1)
+        self._lock = Lock()
 
     def __iter__(self) -> Iterator[tuple[ProviderConfig, Provider]]:
         """Go through those that are open now."""
         return iter(list(self._opened.items()))
 
-    def find(self, config: ProviderConfig) -> Provider | None:
-        """Return a provider that is open already."""
-        return self._opened.get(config)
+    def find(self, config: ProviderConfig, user: str | None = None) -> Provider | None:
+        """Return a provider that is open already.
+
+        user: who uses it, or what is opened next, and wants it to stay until `leave`.
+        """
+        with self._lock:
+            if user is not None:
+                self._users.setdefault(config, set()).add(user)
+                self._last_use[config] = next(self._uses)
+            return self._opened.get(config)
+
+    def leave(self, user: str) -> None:
+        """Take note that a user needs nothing any more."""
+        with self._lock:
+            for users in self._users.values():
+                users.discard(user)
+
+    def last_use(self, config: ProviderConfig) -> int:
+        """Return a number that is larger for what was used later."""
+        return self._last_use.get(config, 0)
+
+    def take_idle(self, configs: Sequence[ProviderConfig]) -> list[Provider] | None:
+        """Forget providers, to be closed; None, and nothing done, while one is in use."""
+        with self._lock:
+            if any(self._users.get(each) or each not in self._opened for each in configs):
+                return None
+            return [self._opened.pop(each) for each in configs]
 
     async def get(self, config: ProviderConfig) -> Provider:
         """Return a provider, opened if it is not yet.

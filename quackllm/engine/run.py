@@ -98,7 +98,9 @@ class Run:
         """
         seconds = self.budget.seconds_left()
         try:
-            return self._engine.provider(self._settings, call, self._interruption, seconds)
+            return self._engine.provider(
+                self._settings, call, self._interruption, seconds, user=self.id
+            )
         except TimeoutError:
             limit = self.budget.time_limit()
             if limit is None:

@@ -192,6 +192,12 @@ class Settings:
         "what vLLM in this process is started with, a JSON object of its options, such as "
         "'{\"max_model_len\": 8192}'",
     )
+    max_loaded_models: int = _setting(
+        1,
+        _whole(1),
+        "models that answer, and as many that make embeddings, which stay in this process's "
+        "memory; when another is loaded, those go that no running statement uses",
+    )
     on_error: str = _setting(
         "null",
         _word("null", "error"),

@@ -149,6 +149,9 @@ class ProviderConfig:
         an address that nobody named. Faults of TLS and DNS are injected by it in tests.
     notify: takes one line for the person, such as which model is used.
     loaded: the models in this process's memory, which providers of one connection share.
+    max_loaded_models: how many of them that no running statement uses may stay there.
+    holder: the config by which a provider can be closed to make room for another model; None
+        for one that its opener closes.
     """
 
     provider: str | None = None
@@ -167,6 +170,8 @@ class ProviderConfig:
     also: tuple[ProviderConfig, ...] = ()
     notify: Callable[[str], None] = field(default=_ignore, compare=False, repr=False)
     loaded: LoadedModels = field(default_factory=LoadedModels, compare=False, repr=False)
+    max_loaded_models: int = field(default=1, compare=False, repr=False)
+    holder: ProviderConfig | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Take user and password out of the address."""

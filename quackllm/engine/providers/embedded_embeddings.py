@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from quackllm.engine.providers.base import Capabilities, Reply, Usage
-from quackllm.engine.providers.embedded import (
-    import_xllamacpp,
-    model_file,
-    raise_failure,
-    threads_of_model,
-)
+from quackllm.engine.providers.embedded import model_file, raise_failure
+from quackllm.engine.providers.llama_model import LlamaOptions, load_llama
 from quackllm.engine.providers.minilm import minilm_path
 from quackllm.engine.providers.registry import EMBEDDED_EMBEDDING_MODEL
 from quackllm.engine.providers.text_batches import TextBatches, shared_usage, wanted
-from quackllm.engine.providers.weights import digest_of_file
-from quackllm.errors import CallTimedOut, ModelNotFound, RequestRefused
+from quackllm.errors import CallTimedOut, RequestRefused
 from quackllm.udfs.vectors import packed
 
 if TYPE_CHECKING:
     from quackllm.engine.providers.base import Request
     from quackllm.engine.providers.config import ProviderConfig
+    from quackllm.engine.providers.llama_model import LlamaModel
+    from quackllm.engine.providers.loaded_models import Hold
 
 TEXTS_PER_REQUEST = 32
 """More do not raise the throughput of a CPU, and take longer to give up."""
@@ -36,14 +31,13 @@ WINDOW = 512
 # Raised when the same model is asked in another way, so that older answers are not used.
 _WAY_OF_ASKING = "embedded-embeddings-1"
 _SLOTS = 8
-_QUIET = -1
 _PROBE = "how many dimensions?"
 
 
 async def open_embedded_embeddings(
     config: ProviderConfig, *, threads: int | None = None
 ) -> EmbeddedEmbeddings:
-    """Load the model at the path `config.model`, or all-MiniLM-L6-v2.
+    """Load the model at the path `config.model`, or all-MiniLM-L6-v2, unless it is loaded.
 
     threads: CPU threads of llama.cpp; None for one fewer than there are cores.
 
@@ -55,29 +49,40 @@ async def open_embedded_embeddings(
         minilm_path if packaged else lambda: model_file(str(config.model))
     )
     model = EMBEDDED_EMBEDDING_MODEL if packaged else str(path)
-    server = await asyncio.to_thread(_load, path, threads)
-    first, _ = await asyncio.to_thread(_embed, server, [_PROBE])
-    digest = await asyncio.to_thread(digest_of_file, path)
+    options = LlamaOptions(_SLOTS, WINDOW, callers=1, threads=threads, embeds=True)
+    held = await config.loaded.hold(
+        ("embedded_embeddings", path, options),
+        partial(asyncio.to_thread, load_llama, path, options),
+        config.holder,
+    )
+    try:
+        first, _ = await asyncio.to_thread(_embed, held.model, [_PROBE])
+    except BaseException:
+        held.release()
+        raise
     capabilities = Capabilities(
         dimensions=len(first[0]),
         texts_per_request=TEXTS_PER_REQUEST,
         cache_tokens=0,
         context_window=WINDOW,
         concurrency=TEXTS_PER_REQUEST,
-        weights=f"{_WAY_OF_ASKING}:{digest}",
+        weights=f"{_WAY_OF_ASKING}:{held.model.digest}",
     )
-    return EmbeddedEmbeddings(server, model, capabilities, config.timeout)
+    return EmbeddedEmbeddings(held, model, capabilities, config.timeout)
 
 
 class EmbeddedEmbeddings:
     """A `Provider` of embeddings over llama.cpp. Made by `open_embedded_embeddings`."""
 
-    def __init__(self, server: Any, model: str, capabilities: Capabilities, timeout: float) -> None:
-        self._server = server
+    def __init__(
+        self, held: Hold[LlamaModel], model: str, capabilities: Capabilities, timeout: float
+    ) -> None:
+        """Make one that lets go of its model when it is closed."""
+        self._llama = held.model
+        self._release: Callable[[], None] | None = held.release
         self._model = model
         self._capabilities = capabilities
         self._timeout = timeout
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="quackllm-embeddings")
         self._batches = TextBatches(self._send, TEXTS_PER_REQUEST)
 
     @property
@@ -104,10 +109,10 @@ class EmbeddedEmbeddings:
         return await self._batches.embed(*wanted(request))
 
     async def aclose(self) -> None:
-        """Wait for the texts in work, end the thread and free the model."""
-        # Not in a thread of its own: while the interpreter ends, none can be started.
-        self._pool.shutdown(cancel_futures=True)
-        self._server = None
+        """Let go of the model; the last to do so waits for the texts in work, and frees it."""
+        release, self._release = self._release, None
+        if release is not None:
+            release()
 
     async def _send(self, texts: Sequence[str], dimensions: int) -> list[Reply]:
         if dimensions != self._capabilities.dimensions:
@@ -118,7 +123,9 @@ class EmbeddedEmbeddings:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._timeout):
-                vectors, usage = await loop.run_in_executor(self._pool, _embed, self._server, texts)
+                vectors, usage = await loop.run_in_executor(
+                    self._llama.callers, _embed, self._llama, texts
+                )
         except TimeoutError:
             failure = CallTimedOut(f"no answer within {self._timeout:g} s (llm_call_timeout)")
         else:
@@ -131,31 +138,9 @@ class EmbeddedEmbeddings:
         return f"EmbeddedEmbeddings(model={self.model!r})"
 
 
-def _load(path: Path, threads: int | None) -> Any:
-    xllamacpp = import_xllamacpp()
-    parameters = xllamacpp.CommonParams()
-    parameters.model.path = str(path)
-    parameters.embedding = True
-    parameters.n_parallel = _SLOTS
-    parameters.n_ctx = WINDOW * _SLOTS
-    # A text is read at once, by attention that looks both ways: it has to fit in a batch.
-    parameters.n_batch = parameters.n_ubatch = WINDOW * _SLOTS
-    parameters.verbosity = _QUIET
-    parameters.warmup = False
-    # llama.cpp also listens on a port of this machine; nobody is told the key.
-    parameters.api_keys = [secrets.token_urlsafe()]
-    chosen = threads_of_model(threads)
-    parameters.cpuparams.n_threads = chosen
-    parameters.cpuparams_batch.n_threads = chosen
-    try:
-        return xllamacpp.Server(parameters)
-    except RuntimeError as error:
-        raise ModelNotFound(f"'{path}' is not a model that llama.cpp can load") from error
-
-
-def _embed(server: Any, texts: Sequence[str]) -> tuple[list[list[float]], Usage]:
+def _embed(llama: LlamaModel, texts: Sequence[str]) -> tuple[list[list[float]], Usage]:
     """Return the vectors of texts, in their order, and the tokens of all."""
-    said = server.handle_embeddings({"input": list(texts)})
+    said = llama.server.handle_embeddings({"input": list(texts)})
     if "error" in said:
         raise_failure(said["error"])
     items = sorted(said["data"], key=lambda item: item["index"])

@@ -110,6 +110,7 @@ class EngineWorker:
         self._new: deque[tuple[str, Prompt]] = deque()
         self._dropped: deque[str] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._failure: str | None = None
 
     @classmethod
@@ -136,6 +137,7 @@ class EngineWorker:
         self._waiting[name] = answer
         self._new.append((name, prompt))
         if self._running is None or self._running.done():
+            self._loop = asyncio.get_running_loop()
             self._running = asyncio.ensure_future(self._run())
             self._running.add_done_callback(self._has_ended)
         try:
@@ -150,10 +152,13 @@ class EngineWorker:
         return await loop.run_in_executor(self._thread, self.engine.tokens, prompt)
 
     def close(self) -> None:
-        """Drop what is not answered, wait for the step that runs, and free the model."""
-        self._failure = "the model was closed with its connection"
-        if self._running is not None:
-            self._running.cancel()
+        """Drop what is not answered, wait for the step that runs, and free the model.
+
+        May be called in any thread.
+        """
+        self._failure = "the model was closed"
+        if self._running is not None and self._loop is not None and not self._running.done():
+            self._loop.call_soon_threadsafe(self._running.cancel)
         self._dropped.extend(self._waiting)
         # Not in a thread of its own: while the interpreter ends, none can be started.
         self._thread.shutdown(cancel_futures=True)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from quackllm.engine.providers.calibration import Distribution
     from quackllm.engine.providers.config import ProviderConfig
     from quackllm.engine.providers.inference import InferenceEngine
+    from quackllm.engine.providers.loaded_models import Hold
     from quackllm.udfs.base import AnswerForm
 
     Load = Callable[[str, Mapping[str, Any]], InferenceEngine]
@@ -56,14 +57,14 @@ async def open_vllm(config: ProviderConfig, *, load: Load = load_vllm) -> InProc
     model = model_of(config.model)
     key = VLLM_IN_PROCESS, model, config.vllm_options
     build = partial(load, model, options_of(config.vllm_options))
-    worker: EngineWorker = await config.loaded.hold(key, partial(EngineWorker.start, build))
-    release = partial(config.loaded.release, key)
+    load_it = partial(EngineWorker.start, build)
+    held = await config.loaded.hold(key, load_it, config.holder)
     try:
         weights = await asyncio.to_thread(_weights, model, config)
     except BaseException:
-        release()
+        held.release()
         raise
-    return InProcessVLLM(worker, model, config, weights, release)
+    return InProcessVLLM(held, model, config, weights)
 
 
 def model_of(named: str | None) -> str:
@@ -87,19 +88,18 @@ class InProcessVLLM:
 
     def __init__(
         self,
-        worker: EngineWorker,
+        held: Hold[EngineWorker],
         model: str,
         config: ProviderConfig,
         weights: str | None,
-        release: Callable[[], None],
     ) -> None:
-        """Make one that lets go of its engine by `release`."""
-        self._worker = worker
+        """Make one that lets go of its engine when it is closed."""
+        self._worker = held.model
         self._model = model
         self._timeout = config.timeout
         self._notify = config.notify
-        self._release: Callable[[], None] | None = release
-        self._capabilities = _capabilities(worker.engine, model, config, weights)
+        self._release: Callable[[], None] | None = held.release
+        self._capabilities = _capabilities(held.model.engine, model, config, weights)
         self._constraints: dict[AnswerForm, Constraint] = {}
         calibrates = self._capabilities.calibrated
         self._calibrated = CalibratedLabels(self._first_tokens, held=True) if calibrates else None

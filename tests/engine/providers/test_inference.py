@@ -175,13 +175,13 @@ def test_a_model_is_loaded_once_and_freed_with_its_last_holder() -> None:
     async def main() -> None:
         models = LoadedModels()
         one, two = await asyncio.gather(models.hold("a", load), models.hold("a", load))
-        assert one is two
-        assert await models.hold("b", load) is not one
-        models.release("a")
-        assert one.closed == 0
-        models.release("a")
-        assert one.closed == 1
-        assert await models.hold("a", load) is not one, "it is gone"
+        assert one.model is two.model
+        assert (await models.hold("b", load)).model is not one.model
+        one.release()
+        assert one.model.closed == 0
+        two.release()
+        assert one.model.closed == 1
+        assert (await models.hold("a", load)).model is not one.model, "it is gone"
 
     asyncio.run(main())
     assert len(made) == 3
@@ -203,7 +203,7 @@ def test_a_model_that_cannot_be_loaded_is_tried_again_by_the_next() -> None:
             models.hold("a", load), models.hold("a", load), return_exceptions=True
         )
         assert [str(one) for one in both] == ["no memory", "no memory"]
-        assert isinstance(await models.hold("a", load), Model)
+        assert isinstance((await models.hold("a", load)).model, Model)
 
     asyncio.run(main())
     assert tries == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -251,8 +252,77 @@ def test_other_settings_use_the_model_that_is_loaded(directory: str) -> None:
         assert len(loader.engines) == 1
         con.execute("SET llm_vllm_options = '{\"max_model_len\": 2048}'")
         con.execute("SELECT LLM('say', 'other')").fetchall()
+        assert [engine.closed for engine in loader.engines] == [1, 0]
     assert [options for _, options in loader.asked] == ["{}", '{"max_model_len": 2048}']
     assert [engine.closed for engine in loader.engines] == [1, 1]
+
+
+@pytest.fixture
+def other(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory of another model."""
+    path = tmp_path_factory.mktemp("other")
+    (path / "config.json").write_text("{}")
+    return str(path)
+
+
+def test_another_model_takes_the_place_of_one_that_nothing_uses(directory: str, other: str) -> None:
+    loader = StubLoader()
+    with connection(loader, model=directory) as con:
+        for model in (directory, other, other, directory):
+            con.execute(f"SET llm_model = '{model}'")
+            con.execute("SELECT LLM('say', uuid()) FROM range(3)").fetchall()
+            assert [engine.closed for engine in loader.engines][-1] == 0
+            shown = con.execute("SELECT model FROM llm_models()").fetchall()
+            assert shown == [(model,)], "what is loaded"
+        assert [model for model, _ in loader.asked] == [directory, other, directory]
+        assert [engine.closed for engine in loader.engines] == [1, 1, 0]
+
+
+def test_as_many_models_stay_as_the_setting_says(directory: str, other: str) -> None:
+    loader = StubLoader()
+    with connection(loader, model=directory, max_loaded_models=2) as con:
+        for model in (directory, other, directory, other):
+            con.execute(f"SET llm_model = '{model}'")
+            con.execute("SELECT LLM('say', uuid())").fetchall()
+        con.execute("SET llm_vllm_options = '{\"max_model_len\": 2048}'")
+        con.execute("SELECT LLM('say', uuid())").fetchall()
+        assert [engine.closed for engine in loader.engines] == [1, 0, 0], "the one unused longest"
+
+
+def test_models_of_one_statement_are_loaded_together(directory: str, other: str) -> None:
+    loader = StubLoader()
+    with connection(loader, provider="vllm") as con:
+        for question in ("one", "two"):
+            con.execute(
+                f"SELECT LLM('{question}', n, model := '{directory}'), "
+                f"LLM('{question}', n, model := '{other}') FROM range(5) r(n)"
+            ).fetchall()
+        assert [engine.closed for engine in loader.engines] == [0, 0]
+
+
+def test_a_model_that_another_statement_uses_stays(directory: str, other: str) -> None:
+    begun, may_end = threading.Event(), threading.Event()
+
+    def answer(prompt: Prompt) -> str:
+        if "slow" in str(prompt.messages):
+            begun.set()
+            assert may_end.wait(30)
+        return "said"
+
+    loader = StubLoader(lambda: StubEngine(answer=answer))
+    with connection(loader, model=directory) as con, con.cursor() as beside:
+        rows: list[Any] = []
+        slow = threading.Thread(
+            target=lambda: rows.extend(con.execute("SELECT LLM('slow', 1)").fetchall())
+        )
+        slow.start()
+        assert begun.wait(30)
+        beside.execute(f"SET llm_model = '{other}'")
+        assert beside.execute("SELECT LLM('say', 'x')").fetchall() == [("said",)]
+        assert [engine.closed for engine in loader.engines] == [0, 0]
+        may_end.set()
+        slow.join()
+        assert rows == [("said",)]
 
 
 def test_an_engine_that_fails_stops_the_statement_with_its_reason(directory: str) -> None:
