@@ -199,8 +199,7 @@ class Resolver:
         """
         sql = self.resolved(sql)
         if not self._planner.calls_model(sql):
-            given = used_parameters(self._connection, sql, self._host.parameters)
-            return f"temp.{quote(self.create(sql, given))}"
+            return f"temp.{quote(self.create(sql, self._used(sql)))}"
         if dry:
             return None
         planned = self._host.plan(sql)
@@ -245,10 +244,16 @@ class Resolver:
         """Evaluate a constant."""
         return node.this if node.is_string else self._catalog.fold(node)
 
-    def fetch(self, sql: str) -> pa.Table:
-        """Fetch the rows of a SELECT without calls."""
+    def fetch(self, sql: str) -> pa.Table | None:
+        """Fetch the rows of a SELECT; None where it calls a model."""
+        sql = self.resolved(sql)
+        if self._planner.calls_model(sql):
+            return None
         finish(self._connection)
-        return self._connection.sql(sql).to_arrow_table()
+        return self._connection.sql(sql, params=self._used(sql)).to_arrow_table()
+
+    def _used(self, sql: str) -> Mapping[str, Any] | None:
+        return used_parameters(self._connection, sql, self._host.parameters)
 
     def embed(self, texts: pa.Array, model: str | None, field: str) -> Embedded:
         """Embed texts as a part of the statement."""
@@ -332,7 +337,11 @@ class Desk:
 
     def query(self, sql: str) -> pa.Table:
         """Run a SELECT, which may call LLM functions, as a part of the statement."""
-        return self._resolver.fetch(f"FROM {self.keep(sql)}")
+        rows = self._resolver.fetch(sql)
+        if rows is None:
+            rows = self._resolver.fetch(f"FROM {self.keep(sql)}")
+            assert rows is not None
+        return rows
 
     def keep(self, sql: str) -> str:
         """Run it likewise; return a relation of its rows, an empty one where none can be made."""

@@ -51,6 +51,16 @@ COMPARED_IN_DUCKDB = 2
 """Questions that DuckDB compares with a column of vectors one by one; for more of them the
 vectors are fetched, which takes longer than two comparisons, and compared with all at once."""
 
+DIRECTED = (
+    "CASE WHEN isfinite(similarity) AND (similarity > -1 "
+    "OR array_inner_product(vector, vector) BETWEEN 1e-45 AND 3.4e38) THEN similarity END"
+)
+"""SQL of a cosine, NULL for a vector without a direction: of zeros, or holding no finite number.
+DuckDB 2 gives NaN for those, and DuckDB 1 says -1."""
+
+ROWS_OF_PART = 8192
+"""Rows that are worth a thread of their own, at least."""
+
 ADDED = ("rank", "score")
 """The columns that are added to those of the table."""
 
@@ -298,12 +308,13 @@ def _by_stored_vectors(
             int(number): _nearest_in_duckdb(search, question, stored, vector, workspace)
             for number, question in zip(numbers, vectors, strict=True)
         }
-    rows_ = workspace.query(
-        f"SELECT rowid AS number, {quote(vector)} AS vector FROM {stored} ORDER BY number"
-    )
+    rows_ = workspace.query(f"SELECT rowid AS number, {quote(vector)} AS vector FROM {stored}")
     flat = _array(rows_["vector"]).flatten().to_numpy(zero_copy_only=False)
-    table = _numpy(rows_["number"]), flat.reshape(-1, length)
-    return _nearest((numbers, vectors), table, search.depth)
+    of_texts, by_text = _numpy(rows_["number"]), flat.reshape(-1, length)
+    if np.any(np.diff(of_texts) < 0):  # as they may come where preserve_insertion_order is off
+        order = np.argsort(of_texts)
+        of_texts, by_text = of_texts[order], by_text[order]
+    return _nearest((numbers, vectors), (of_texts, by_text), search.depth)
 
 
 Vectors = tuple[NDArray[np.int64], NDArray[np.float32]]
@@ -332,15 +343,43 @@ def _directed(vectors: Vectors) -> Vectors:
 def _nearest_in_duckdb(
     search: Search, question: NDArray[np.float32], stored: str, vector: str, workspace: Workspace
 ) -> Ranking:
-    """Compare all, in DuckDB, which for one question costs less than fetching the vectors."""
-    written = f"CAST({question.tolist()} AS FLOAT[{len(question)}])"
-    similarity = f"array_cosine_similarity({quote(vector)}, {written})"
-    best = workspace.query(  # NaN, which a vector without a direction gives, would come first
-        f"SELECT rowid AS number, nullif({similarity}, CAST('nan' AS FLOAT)) AS similarity "
-        f"FROM {stored} ORDER BY similarity DESC NULLS LAST, number LIMIT {search.depth}"
+    """Compare all, in DuckDB, which for few questions costs less than fetching the vectors.
+
+    The question comes as a relation: so many numbers written out take longer to parse, in
+    each statement that binds them, than 10,000 vectors to compare.
+    """
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(question), len(question))
+    asked = workspace.register(pa.table({"question": vectors}))
+    column = quote(vector)
+    compared = " UNION ALL ".join(
+        f"SELECT number, {DIRECTED} AS similarity FROM (SELECT rowid AS number, "
+        f"{column} AS vector, array_cosine_similarity({column}, "
+        f"(SELECT question FROM {asked})) AS similarity FROM {stored} AND {part})"
+        for part in _parts(search, workspace)
     )
-    best = best.filter(pc.is_finite(best["similarity"]))
+    best = workspace.query(
+        f"FROM ({compared}) ORDER BY similarity DESC NULLS LAST, number LIMIT {search.depth}"
+    )
+    best = best.filter(pc.is_valid(best["similarity"]))
     return _numpy(best["number"]), best["similarity"].to_numpy().astype(np.float64)
+
+
+def _parts(search: Search, workspace: Workspace) -> list[str]:
+    """Conditions that cut the table into parts, one for each thread of DuckDB.
+
+    DuckDB's threads share a scan by row groups of 122,880 rows, so that one thread alone would
+    compare a table of fewer; parts of a UNION ALL run beside each other. Row numbers are
+    not always dense: parts may be of unequal size, but hold each row once.
+    """
+    counted = workspace.query(
+        f"SELECT count(*) AS rows, current_setting('threads') AS threads FROM {search.source.sql}"
+    )
+    [rows_], [threads] = counted["rows"].to_pylist(), counted["threads"].to_pylist()
+    parts = max(1, min(threads, rows_ // ROWS_OF_PART))
+    bounds = [rows_ * part // parts for part in range(1, parts)]
+    above = ["true", *(f"rowid >= {bound}" for bound in bounds)]
+    below = [*(f"rowid < {bound}" for bound in bounds), "true"]
+    return [f"{first} AND {last}" for first, last in zip(above, below, strict=True)]
 
 
 def _reranked(

@@ -11,8 +11,11 @@ import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
+from quackllm.engine.providers.base import Capabilities
+from quackllm.engine.table_functions import search
 from quackllm.errors import BudgetExceeded, ContextWindowExceeded, StatementCancelled
 from quackllm.testing import FakeProvider, Fault
+from quackllm.udfs.vectors import packed
 from tests.engine.table_functions.conftest import TABLES
 
 NEAREST = """
@@ -175,6 +178,51 @@ def test_a_stored_vector_is_searched_as_the_text_is(con: Connection, fake: FakeP
         found = rows(con, sql.format("indexed", ", vector := 'v'"))
         assert found and found == rows(con, sql.format("passages", ""))
     assert fake.calls == before + 4  # 'ducks' and three questions
+
+
+INDEXED = """
+CREATE TABLE indexed AS SELECT i AS id, CASE WHEN i % 7 <> 0 THEN 'text' END AS body,
+    CAST(CASE i % 11 WHEN 0 THEN NULL WHEN 1 THEN [0, 0] WHEN 2 THEN [CAST('nan' AS FLOAT), 1]
+         ELSE [1 + i % 5, i % 3] END AS FLOAT[2]) AS v
+FROM range(90) r(i);
+CREATE TABLE none AS FROM indexed LIMIT 0;
+DELETE FROM indexed WHERE id BETWEEN 20 AND 40;
+BEGIN;
+INSERT INTO indexed VALUES (190, 'text', [3, 4]), (191, 'text', [3, 4]);
+"""
+BY_VECTOR = """
+WITH t AS (FROM {table}) SELECT n, s.id, s.rank FROM (SELECT unnest(range($1)) AS n),
+    llm_search('t', 'body', repeat('x', n), k := $2, mode := 'vector', vector := 'v') AS s
+ORDER BY ALL
+"""
+COMPARED = """
+SELECT n, id, row_number() OVER (PARTITION BY n ORDER BY
+    round(array_cosine_similarity(v, CAST([3, 4 + n] AS FLOAT[2])), 5) DESC, id) AS rank
+FROM (SELECT unnest(range($1)) AS n), (FROM {table} AS t WHERE body IS NOT NULL
+    AND id % 11 NOT IN (0, 1, 2)) QUALIFY rank <= $2 ORDER BY ALL
+"""
+
+
+@pytest.mark.parametrize("rows_of_part", [1, 8192])
+def test_stored_vectors_in_parts_are_all_compared_and_each_once(
+    rows_of_part: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows were deleted, others are the transaction's own, some have no direction."""
+    monkeypatch.setattr(search, "ROWS_OF_PART", rows_of_part)
+    fake = FakeProvider(
+        answer=lambda asked: packed([3, 4 + len(json.loads(asked.fields)["text"])]),
+        capabilities=Capabilities(dimensions=2),
+    )
+    with quackllm.connect(provider=fake, progress=False) as con:
+        con.execute(f"SET threads = 4; {INDEXED}")
+        for table in ("indexed", "(FROM indexed WHERE id > 50)", "none"):
+            # One question is compared in DuckDB, four of them in NumPy.
+            for given in ([1, 5], [1, 1000], [4, 5]):
+                found = rows(con, BY_VECTOR.format(table=table), given)
+                assert found == rows(con, COMPARED.format(table=table), given)
+                assert bool(found) == (table != "none")
+        direct = BY_VECTOR.replace("'t'", "'indexed'").replace("WITH t AS (FROM {table})", "")
+        assert rows(con, direct, [1, 5]) == rows(con, COMPARED.format(table="indexed"), [1, 5])
 
 
 def test_what_cannot_be_embedded_is_told_and_never_ranked() -> None:
