@@ -348,4 +348,12 @@ REGRESSIONS: tuple[Case, ...] = (
         "(SELECT max(r) FROM w WHERE c > n OR n > 0 OR n IS NULL) AS m FROM t1"
     ),
     _case("SELECT LLM('p', a) AS r1, LLM('p', a, model := 'other') AS r2 FROM t1"),
+    _case(
+        "SELECT (a IS NULL OR b > 1) AS g, count(LLM('p', c)) AS r FROM t1 "
+        "GROUP BY (a IS NULL OR b > 1) HAVING count(*) > 0 OR g"
+    ),
+    _case(
+        "SELECT (LLM_CLASSIFY(a, ['x', 'z']) IS NOT NULL) AS g, count(*) AS r FROM t1 "
+        "GROUP BY (LLM_CLASSIFY(a, ['x', 'z']) IS NOT NULL) HAVING g AND LLM_FILTER('p', max(a))"
+    ),
 )

@@ -27,7 +27,7 @@ from quackllm.optimizer.split import (
     names_of,
     open_aliases,
 )
-from quackllm.optimizer.sql import has_calls
+from quackllm.optimizer.sql import bare, has_calls
 
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
@@ -54,9 +54,25 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
         if not changed:
             _name_items(select, names or [])
         for use in inlined:
-            use.replace(exp.paren(aliases[use.name.lower()].copy(), copy=False))
+            use.replace(_operand(aliases[use.name.lower()], use, select))
         changed = True
     return changed
+
+
+def _operand(value: exp.Expr, place: exp.Expr, select: exp.Select) -> exp.Expr:
+    """Copy a value so that DuckDB knows it for the group key that it may be.
+
+    DuckDB's parser makes one list of the operands of nested ANDs, and of nested ORs, whatever
+    parentheses there are, in which no key is found that is such an operand. WHERE knows no keys.
+    """
+    value = value.copy()
+    above = place.parent
+    while isinstance(above, exp.Paren):
+        above = above.parent
+    flattened = isinstance(above, exp.And | exp.Or) and isinstance(bare(value), type(above))
+    if flattened and select.args.get("group") and place.find_ancestor(exp.Where) is None:
+        return exp.cast(value, "BOOLEAN", copy=False)
+    return exp.paren(value, copy=False)
 
 
 def _name_items(select: exp.Select, names: list[str]) -> None:

@@ -512,9 +512,10 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     """List the expressions that a block groups by; positions and aliases resolved.
 
     GROUP BY ALL means the items that read columns. Without any it does not group at all.
+    A key is the same with parentheses around it, and has none here.
     """
     group = select.args["group"]
-    items = [item.unalias() for item in select.expressions]
+    items = [bare(item.unalias()) for item in select.expressions]
     if group.args.get("all"):
         constants = _constants(select, catalog)
         return [
@@ -522,9 +523,9 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
             for item, constant in zip(items, constants, strict=True)
             if not constant and not _aggregates(item, catalog)
         ]
-    aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+    aliases = {item.alias.lower(): bare(item.this) for item in select.expressions if item.alias}
     keys = []
-    for key in group.expressions:
+    for key in map(bare, group.expressions):
         if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.this) <= len(items):
             key = items[int(key.this) - 1]
         elif isinstance(key, exp.Column) and not key.table:
