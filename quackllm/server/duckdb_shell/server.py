@@ -13,7 +13,6 @@ import select
 import socket
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from quackllm.server.duckdb_shell import frames
 from quackllm.server.duckdb_shell.frames import Closed
 from quackllm.server.duckdb_shell.handler import Handler
 from quackllm.server.duckdb_shell.session import Session
+from quackllm.server.pgwire.faults import Faults
 
 LISTENING_FD = 3
 TICK_SECONDS = 0.25
@@ -77,6 +77,7 @@ class Server:
     _guests: dict[str, Guest] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
     _hang_ups: HangUps = field(default_factory=HangUps)
+    _faults: Faults = field(default_factory=Faults)
     _connections: int = 0
 
     def serve(self) -> None:
@@ -121,8 +122,8 @@ class Server:
                     Handler(connection, session, self._hang_ups.watch).serve()
                 finally:
                     self._leave(name)
-        except Exception:  # noqa: BLE001 - a fault in one connection must not end the others
-            traceback.print_exc()
+        except Exception as error:  # noqa: BLE001 - a fault in one must not end the others
+            self._faults.note(error)
         finally:
             with self._guard:
                 self._connections -= 1

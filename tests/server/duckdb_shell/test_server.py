@@ -12,6 +12,7 @@ import pytest
 from quackllm.engine.providers.base import Request
 from quackllm.server.duckdb_shell import frames
 from quackllm.server.duckdb_shell.frames import Closed
+from quackllm.server.duckdb_shell.session import Session
 from quackllm.testing import FakeServer
 from quackllm.udfs.base import Choice
 from tests.server.duckdb_shell.shell import EngineError, Shell, connect, engine
@@ -194,6 +195,22 @@ def test_a_message_that_is_too_long_ends_its_connection_only(path: Path, shell: 
         with pytest.raises(Closed):
             frames.receive(connection)
     assert shell.call("llm_filter", "'Good?', 'yes'") == ["true"]
+
+
+def test_a_fault_is_logged_by_its_place_without_what_it_says(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its message may hold rows and keys, and the log is a file that others read."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("sk-of-somebody")
+
+    monkeypatch.setattr(Session, "describe", fail)
+    with Shell(path) as one, pytest.raises(Closed):
+        one.describe("SELECT 1")
+    assert "RuntimeError" in caplog.text
+    assert "in _answer" in caplog.text
+    assert "sk-of-somebody" not in caplog.text
 
 
 def test_malformed_messages_are_refused_and_others_go_on(path: Path, shell: Shell) -> None:
