@@ -64,7 +64,7 @@ class _Models:
         self._faults = faults
         self._fakes: dict[str | None, FakeProvider] = {}
 
-    def provider(self, settings: Settings, call: Call, *_: object) -> FakeProvider:
+    def provider(self, settings: Settings, call: Call, *_: object, **named: object) -> FakeProvider:
         """Stand for `Engine.provider`."""
         if call.model not in self._fakes:
             self._fakes[call.model] = FakeProvider(
@@ -151,7 +151,7 @@ class Runner:
         faults = (Fault(error=ServerFailed, rate=fault_rate),) if fault_rate else ()
         for name, engine in (("planned", self._planned.llm_engine), ("naive", self._engine)):
             self._models[name] = _Models(faults)
-            engine.provider = self._models[name].provider  # type: ignore[method-assign,assignment]
+            engine.provider = self._models[name].provider  # type: ignore[method-assign]
         for connection in (self._planned, self._naive):
             connection.execute(f"SET threads = {case.threads}")
             connection.execute(case.ddl)
