@@ -29,12 +29,12 @@ from quackllm.engine.reading import same_reading
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.settings import Settings
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.long_lists import fold_long_lists
+from quackllm.optimizer.long_lists import fold_long_lists, parse_folded, unfold
 from quackllm.optimizer.lower import bindable, lower
 from quackllm.optimizer.naive import BINDING, naive_text
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules import RULES, Rule
-from quackllm.optimizer.sql import join_at_select, parse, text
+from quackllm.optimizer.sql import join_at_select, text
 from quackllm.testing import FakeProvider
 from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
@@ -97,6 +97,19 @@ def listed_ctes(ctes: int = 20, columns: int = 100) -> Planned:
     )
     sql = f"WITH {', '.join(parts)} SELECT {names}, LLM('s', c2) AS s FROM w{ctes - 1}"
     return Planned("the same, columns written out", _wide(columns), sql)
+
+
+def long_in(literals: int = 128_000) -> Planned:
+    """One filter behind an IN that a tool wrote: a megabyte."""
+    many = ", ".join(str(7 * i) for i in range(literals))
+    return Planned(f"IN of {literals:,}", tiny().tables, f"{tiny().sql} AND id IN ({many})")
+
+
+def long_values(rows: int = 16_000) -> Planned:
+    """One filter over rows that a tool wrote: half a megabyte."""
+    written = ", ".join(f"({i}, 'text number {i}')" for i in range(rows))
+    sql = f"SELECT a FROM (VALUES {written}) v(a, b) WHERE LLM_FILTER('good?', b)"
+    return Planned(f"VALUES of {rows:,}", tiny().tables, sql)
 
 
 def _wide(columns: int) -> str:
@@ -172,10 +185,11 @@ class Bench:
         catalog = CountingCatalog(self._connection, self._facts, calls, {})
         catalog.clock = clock
         with clock.of("parse"):
-            root = parse(self._sql)
+            root, short = parse_folded(self._sql)
         with clock.of("compare with DuckDB's parser"):
-            assert same_reading(self._connection, self._sql, text(root))
+            assert same_reading(self._connection, short.sql, text(root))
         with clock.of("bind the calls"):
+            unfold(root, short)
             join_at_select(root)
             fold_long_lists(root)
             name_items(root, lambda name: self._functions.get(name) is not None)
@@ -228,7 +242,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.optimizer.planning")
     parser.add_argument("--rounds", type=int, default=20)
     rounds = parser.parse_args().rounds
-    for planned in (tiny(), five_joins(), chained_ctes(), listed_ctes()):
+    for planned in (tiny(), five_joins(), chained_ctes(), listed_ctes(), long_in(), long_values()):
         print(report(planned, rounds), flush=True)
 
 

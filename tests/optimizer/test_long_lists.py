@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlglot.tokenizer_core import Token
 
 import quackllm
 from quackllm.optimizer.long_lists import LONG_LIST, folded, parse_folded, tokens_of, unfold
@@ -15,9 +16,13 @@ from quackllm.testing import FakeProvider
 
 NUMBERS = ", ".join(str(i) for i in range(LONG_LIST + 5))
 TEXTS = ", ".join(f"'it''s {i}, ('" for i in range(LONG_LIST + 5))
+ROWS = ",\n".join(f"( {i}, 'it''s (' ,NULL, DATE '2026-01-01')" for i in range(LONG_LIST + 5))
 
 LISTS = st.sampled_from(
-    [f"a IN ({NUMBERS})", f"b NOT IN ( {TEXTS} )", "c IN (1, 2)", f"d IN ({NUMBERS}, e)"]
+    [
+        *(f"a IN ({NUMBERS})", f"b NOT IN ( {TEXTS} )", "c IN (1, 2)", f"d IN ({NUMBERS}, e)"),
+        *(f"EXISTS (values {ROWS})", f"EXISTS (VALUES {ROWS}, (1, e, 2, 3))"),
+    ]
 )
 OTHERS = st.sampled_from(
     [
@@ -55,6 +60,61 @@ def test_what_only_looks_like_a_list_stays() -> None:
     assert not folded(f"SELECT f({NUMBERS})").lists
     assert not folded(f"SELECT a IN ({NUMBERS}, b)").lists
     assert len(folded(f"SELECT a IN ({NUMBERS}) AND b IN ({TEXTS})").lists) == 2
+    assert not folded(f"VALUES {ROWS}, (1, e, 2, 3)").lists
+    assert not folded(f"SELECT f({ROWS})").lists
+    assert len(folded(f"VALUES {ROWS}").lists) == 1
+
+
+STATEMENTS = {
+    "IN": ("SELECT v FROM n WHERE i IN ({}) AND LLM_FILTER('p', v)", "{}"),
+    "VALUES": ("SELECT b FROM (VALUES {}) t(a, b) WHERE a < 5 AND LLM_FILTER('p', b)", "({}, 'x')"),
+    "INSERT": ("INSERT INTO n VALUES {} RETURNING LLM_FILTER('p', v)", "({}, 'x')"),
+}
+
+
+@pytest.mark.parametrize("kind", STATEMENTS)
+def test_a_longer_list_is_no_more_work_for_the_planner(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten times the literals: as many characters for sqlglot, as many texts for DuckDB."""
+    statement, item = STATEMENTS[kind]
+    read: list[int] = []
+    tokenize = type(DIALECT).tokenize
+
+    def counted(self: object, sql: str, dialect: object = None) -> list[Token]:
+        read.append(len(sql))
+        return tokenize(DIALECT, sql, dialect)
+
+    monkeypatch.setattr(type(DIALECT), "tokenize", counted)
+
+    def work(size: int) -> tuple[int, int]:
+        sql = statement.format(", ".join(item.format(1_000 + i) for i in range(size)))
+        with quackllm.connect(provider=FakeProvider(), progress=False) as con:
+            con.execute("CREATE TABLE n AS SELECT i, 'v' || i AS v FROM range(5) r(i)")
+            read.clear()
+            con.execute(sql).fetchall()
+        return sum(read), len(read)
+
+    characters, texts = work(200)
+    assert 0 < characters < 3_000
+    assert work(2_000) == (characters, texts)
+
+
+def test_long_values_give_the_rows_of_short_ones() -> None:
+    """Rows of all literals are one leaf to the planner, and staged; with NULLs and repeats."""
+    texts = [f"'it''s {i % 7}'" if i % 5 else "NULL" for i in range(LONG_LIST + 5)]
+    written = ", ".join(f"({i}, {text_}, -{i}.5, TRUE)" for i, text_ in enumerate(texts))
+    sql = f"SELECT * FROM (VALUES {written}) t(a, b, c, d) WHERE LLM_FILTER('p', b) ORDER BY a"
+    with quackllm.connect(provider=(fake := FakeProvider()), progress=False) as con:
+        found = con.execute(sql)
+        types = [str(column[1]) for column in con.description]
+        long = found.fetchall()
+        assert fake.calls == 7
+        assert "scalar function" not in con.execute(f"EXPLAIN {sql}").fetchall()[0][1]
+        con.execute(f"CREATE TABLE t AS SELECT * FROM (VALUES {written}) t(a, b, c, d)")
+        short = con.execute("SELECT * FROM t WHERE LLM_FILTER('p', b) ORDER BY a")
+        assert [str(column[1]) for column in con.description] == types
+        assert short.fetchall() == long != []
 
 
 @pytest.mark.parametrize("connector", ["AND", "OR"])
