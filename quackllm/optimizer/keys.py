@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 
 from sqlglot import exp
 
@@ -43,7 +44,11 @@ class Equalities:
         self.sources = Sources(select, catalog)
         self._catalog = catalog
         self._trees = [self._without_calls(tree) for tree in self.sources.trees]
-        self._conditions = [(part, self._reads(part)) for part in self.certain()]
+
+    @cached_property
+    def _conditions(self) -> list[tuple[exp.Expr, frozenset[int] | None]]:
+        """The conditions and the sources that they read: for CTEs, DuckDB has to be asked."""
+        return [(part, self._reads(part)) for part in self.certain()]
 
     def certain(self) -> Iterator[exp.Expr]:
         """WHERE, and ON and USING of inner joins."""

@@ -7,12 +7,14 @@ from dataclasses import replace
 import duckdb
 import pytest
 
+import quackllm
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules import Rule
 from quackllm.optimizer.sql import parse
+from quackllm.testing import FakeProvider
 
 SCHEMA = (("a", "INTEGER"),)
 
@@ -59,3 +61,27 @@ def test_a_disabled_rule_does_not_run() -> None:
         _plan(), _catalog(), SCHEMA, rules=(changes_a_type,), disabled={"changes_a_type"}
     )
     assert plan.applied == ()
+
+
+def test_a_longer_chain_of_ctes_asks_duckdb_no_more_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    bound = DuckCatalog._bound
+
+    def counted(self: DuckCatalog, sql: str) -> object:
+        asked.append(sql)
+        return bound(self, sql)
+
+    monkeypatch.setattr(DuckCatalog, "_bound", counted)
+
+    def times(ctes: int) -> int:
+        chain = ", ".join(
+            f"w{i} AS (SELECT * FROM {f'w{i - 1}' if i else 't'} WHERE c <> {i} AND d <> '{i}')"
+            for i in range(ctes)
+        )
+        asked.clear()
+        with quackllm.connect(provider=FakeProvider(), progress=False) as con:
+            con.execute("CREATE TABLE t(c INTEGER, d VARCHAR)")
+            con.execute(f"EXPLAIN WITH {chain} SELECT * FROM w{ctes - 1} WHERE LLM_FILTER('p', d)")
+        return len(asked)
+
+    assert times(12) <= times(3) <= 10

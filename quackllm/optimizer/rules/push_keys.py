@@ -69,10 +69,12 @@ def _name_unstable(select: exp.Select, root: exp.Expr, equalities: Equalities) -
 
     By its name a condition reads the same rows, which `materialize_unstable` keeps.
     """
-    read_once = ctes_read_once(root)
     sources = equalities.sources.trees
+    if len(sources) < 2:
+        return False
+    read_once = ctes_read_once(root)
     bodies = [body_of(source, read_once) for source in sources]
-    if len(sources) < 2 or not any(body and reads_calls(body, read_once) for body in bodies):
+    if not any(body and reads_calls(body, read_once) for body in bodies):
         return False
     named = False
     for position, source in enumerate(sources):
