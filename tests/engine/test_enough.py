@@ -71,6 +71,8 @@ FEWER = [
     "ORDER BY y DESC, i LIMIT 9",
     "SELECT t.i, u.k FROM t JOIN u ON t.y = u.k WHERE LLM_FILTER('p', x) AND LLM_FILTER('q', w) "
     "ORDER BY t.i, u.k LIMIT 5 OFFSET 3",
+    "SELECT * FROM t WHERE LLM_FILTER('p', x) ORDER BY ALL DESC NULLS FIRST LIMIT 4",
+    "SELECT y, t.* EXCLUDE (y, z) FROM t WHERE LLM_FILTER('p', x) ORDER BY ALL LIMIT 4 OFFSET 1",
 ]
 """Ask less than the naive plan and give the same rows in the same order."""
 

@@ -2,9 +2,10 @@
 
 REPLACE may hold a call that LIMIT should leave for few rows, and ORDER BY may mean a column of
 a star by its number; the other rules look at select items, and at the expressions of keys.
+So ORDER BY ALL before a LIMIT is written as the numbers of all columns.
 
 Before: SELECT * REPLACE (LLM('...', body) AS body) FROM x ORDER BY 1 LIMIT 20
-After:  SELECT x.id, x.title, LLM('...', body) AS body FROM x ORDER BY 1 LIMIT 20
+After:  SELECT id, title, LLM('...', body) AS body FROM x ORDER BY 1 LIMIT 20
 """
 
 from __future__ import annotations
@@ -33,7 +34,11 @@ def expand_stars(plan: Plan, catalog: Catalog) -> Plan:
 def _concerns(select: exp.Select) -> bool:
     items = select.expressions
     stars = [at for at, item in enumerate(items) if is_star(item)]
-    if not stars or not has_calls(select):
+    if not has_calls(select):
+        return False
+    if select.args.get("limit") and _sorts_by_all(select):
+        return True
+    if not stars:
         return False
     if any(has_calls(items[at]) for at in stars):
         return True
@@ -44,8 +49,15 @@ def _concerns(select: exp.Select) -> bool:
     )
 
 
+def _sorts_by_all(select: exp.Select) -> bool:
+    """Whether a block has ORDER BY ALL; ALL stands alone."""
+    order = select.args.get("order")
+    key = order.expressions[0].this if order is not None else None
+    return isinstance(key, exp.Var) and key.name.lower() == "all"
+
+
 def _expand(select: exp.Select, catalog: Catalog) -> bool:
-    """Write out the stars of a block; False where its columns would be others.
+    """Write out the stars of a block, and ORDER BY ALL; False where its columns would be others.
 
     So it is where two sources have a column of one name, which alone means neither.
     """
@@ -65,6 +77,11 @@ def _expand(select: exp.Select, catalog: Catalog) -> bool:
     if before is None or catalog.columns(in_scope(select, written.copy())) != before:
         return False
     select.set("expressions", items)
+    if _sorts_by_all(select):
+        key = select.args["order"].expressions[0]
+        numbers = [exp.Literal.number(at) for at in range(1, len(items) + 1)]
+        keys = [exp.Ordered(**{**key.copy().args, "this": number}) for number in numbers]
+        select.args["order"].set("expressions", keys)
     return True
 
 

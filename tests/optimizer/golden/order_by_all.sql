@@ -1,0 +1,1 @@
+SELECT * FROM movies WHERE LLM_FILTER('Sad?', synopsis) ORDER BY ALL DESC LIMIT 3
