@@ -1,7 +1,9 @@
 """A derived table that only computes columns is written into the query that reads it.
 
 What the reader does not read is then not there, and its WHERE, ORDER BY and LIMIT reach
-the calls. Of a CTE likewise, if it is read once. DuckDB does the same when it plans.
+the calls. Of a CTE likewise, if it is read once. DuckDB does the same when it plans. View
+merging: Pirahesh, Hellerstein and Hasan, "Extensible/Rule Based Query Rewrite Optimization in
+Starburst" (SIGMOD 1992).
 
 Before: SELECT title FROM (SELECT title, LLM('...', body) AS why FROM x) AS d LIMIT 10
 After:  SELECT title AS title FROM x LIMIT 10

@@ -1,5 +1,8 @@
 """A call in the select list is asked only for the rows that LIMIT leaves.
 
+Carey and Kossmann, "Reducing the Braking Distance of an SQL Query Engine" (VLDB 1998): the
+sooner the rows are few, the less is done for those that are thrown away.
+
 Before: SELECT title, LLM('...', body) FROM x ORDER BY year LIMIT 20, all rows asked
 After:  kept := SELECT title, body, year FROM x ORDER BY year LIMIT 20;
         SELECT title, LLM('...', body) FROM kept ORDER BY year

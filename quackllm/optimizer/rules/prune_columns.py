@@ -1,7 +1,12 @@
 """A column that nobody reads is not asked for.
 
-Before: SELECT title FROM (SELECT title, LLM('...', body) AS why FROM x)
-After:  SELECT title FROM (SELECT title, NULL AS why FROM x)
+What only computes columns `merge_derived` has written into its reader before; here are those
+that cannot be merged, such as one with a filter that calls a model, beside a join.
+
+Before: FROM (SELECT film, LLM('...', body) AS why FROM r WHERE LLM_FILTER('...', body)) d
+        JOIN m ON d.film = m.id, why never read
+After:  FROM (SELECT film, NULL AS why FROM r WHERE LLM_FILTER('...', body)) d
+        JOIN m ON d.film = m.id
 """
 
 from __future__ import annotations

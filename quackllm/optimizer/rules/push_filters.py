@@ -1,10 +1,14 @@
 """A condition on a derived table is a condition on the rows that it is made of.
 
-Before: SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x) AS d WHERE d.id < 10
-After:  SELECT * FROM (SELECT id, LLM('...', body) AS why FROM x WHERE id < 10) AS d WHERE d.id < 10
+Of derived tables and of CTEs that are read once, where `merge_derived` could not write them
+into their reader. DuckDB does the same below our calls when it evaluates them; here it has to
+be done before they are staged. Selection before anything dearer: Smith and Chang, "Optimizing
+the Performance of a Relational Algebra Database Interface" (CACM 1975).
 
-Of derived tables and of CTEs that are read once. DuckDB does the same below our calls when
-it evaluates them; here it has to be done before they are staged.
+Before: FROM (SELECT film, stars, LLM('...', body) AS why FROM r) d JOIN m ON d.film = m.id
+        WHERE d.stars > 3
+After:  FROM (SELECT film, stars, LLM('...', body) AS why FROM r WHERE stars > 3) d
+        JOIN m ON d.film = m.id WHERE d.stars > 3
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ Hellerstein and Stonebraker, "Predicate Migration" (SIGMOD 1993), for the extrem
 where one kind of predicate is free. The operands of every AND and OR are sorted so, in
 any clause: what DuckDB accepts under OR needs no call either.
 
-Before: WHERE LLM_FILTER('...', body) AND (LLM_FILTER('...', title) OR year > 2015)
-After:  WHERE (year > 2015 OR LLM_FILTER('...', title)) AND LLM_FILTER('...', body)
+Before: WHERE LLM_FILTER('...', body) AND (LLM_FILTER('...', title) OR year > 2015) AND stars > 3
+After:  WHERE stars > 3 AND LLM_FILTER('...', body) AND (year > 2015 OR LLM_FILTER('...', title))
 """
 
 from __future__ import annotations
