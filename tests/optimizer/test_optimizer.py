@@ -74,10 +74,9 @@ def test_a_longer_chain_of_ctes_asks_duckdb_no_more_often(monkeypatch: pytest.Mo
     monkeypatch.setattr(DuckCatalog, "_bound", counted)
 
     def times(ctes: int) -> int:
-        chain = ", ".join(
-            f"w{i} AS (SELECT * FROM {f'w{i - 1}' if i else 't'} WHERE c <> {i} AND d <> '{i}')"
-            for i in range(ctes)
-        )
+        first = "w0 AS (SELECT * FROM t WHERE LLM_FILTER('q', d))"
+        later = [f"w{i} AS (SELECT * FROM w{i - 1} WHERE c <> {i})" for i in range(1, ctes)]
+        chain = ", ".join([first, *later])
         asked.clear()
         with quackllm.connect(provider=FakeProvider(), progress=False) as con:
             con.execute("CREATE TABLE t(c INTEGER, d VARCHAR)")
