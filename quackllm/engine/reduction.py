@@ -12,13 +12,14 @@ one round of calls.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from hashlib import blake2b
 
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.udfs.base import Answered, Call, Reduction
+from quackllm.udfs.rounds import in_step
 
 SHORTEST = 0.25
 """Part of the room in a prompt that a chunk fills before a value may end it."""
@@ -106,23 +107,23 @@ def reduce_lists(texts: Sequence[str], limit: int, ask: Ask) -> list[Answered]:
     limit: estimated tokens of values per prompt, see `room`.
     ask: a failure, or NULL, for a part is that of its whole list.
     """
-    settled: dict[str, Answered] = dict.fromkeys(texts)
-    open_: dict[str, list[Chunk]] = {}
-    for text in settled:
-        chunks = first_chunks(text, limit)
-        if chunks:
-            open_[text] = chunks
-    while open_:
-        found = _answers([chunk for chunks in open_.values() for chunk in chunks], ask)
-        for text, chunks in list(open_.items()):
-            answers = [next(found) for _ in chunks]
-            missing = [answer for answer in answers if not isinstance(answer, str)]
-            if missing or len(answers) == 1:
-                settled[text] = missing[0] if missing else answers[0]
-                del open_[text]
-            else:
-                open_[text] = _next_chunks(answers, limit)
-    return [settled[text] for text in texts]
+    distinct = list(dict.fromkeys(texts))
+    reductions = [_reduced(text, limit) for text in distinct]
+    found = in_step(reductions, lambda chunks: _answers(chunks, ask))
+    answers = dict(zip(distinct, found, strict=True))
+    return [answers[text] for text in texts]
+
+
+def _reduced(text: str, limit: int) -> Generator[list[Chunk], Sequence[Answered], Answered]:
+    """Reduce one list, level by level."""
+    chunks = first_chunks(text, limit)
+    while chunks:
+        answers = yield chunks
+        missing = [answer for answer in answers if not isinstance(answer, str)]
+        if missing or len(answers) == 1:
+            return missing[0] if missing else answers[0]
+        chunks = _next_chunks(answers, limit)
+    return None
 
 
 def first_chunks(text: str, limit: int) -> list[Chunk]:
@@ -137,7 +138,7 @@ def _next_chunks(answers: Sequence[Answered], limit: int) -> list[Chunk]:
     return [Chunk(Step.MERGE, chunk) for chunk in cut(items, limit, FEWEST_MERGED)]
 
 
-def _answers(chunks: Sequence[Chunk], ask: Ask) -> Iterator[Answered]:
+def _answers(chunks: Sequence[Chunk], ask: Ask) -> list[Answered]:
     """Answer chunks, one round of calls for each step that is among them."""
     answers: dict[int, Answered] = {
         at: json.loads(chunk.items[0]) for at, chunk in enumerate(chunks) if chunk.is_decided
@@ -147,7 +148,7 @@ def _answers(chunks: Sequence[Chunk], ask: Ask) -> Iterator[Answered]:
         if places:
             found = ask(step, [chunks[at].text for at in places])
             answers.update(zip(places, found, strict=True))
-    return iter([answers[at] for at in range(len(chunks))])
+    return [answers[at] for at in range(len(chunks))]
 
 
 def cut(items: Sequence[str], limit: int, fewest: int = 1) -> Iterator[tuple[str, ...]]:

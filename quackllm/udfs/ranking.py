@@ -12,6 +12,9 @@ gives, also where the comparisons contradict each other.
 The pivot of the segment with the first rank is one of its first members, not the middle one:
 most of the others then need no second comparison to be known as too far behind.
 
+Few values are compared each with each. Where of those only the first or the last is wanted,
+a knockout finds it, and comparisons with all that it did not meet confirm it.
+
 Values whose comparison failed are set aside: they get no rank, and the others are ranked
 without them.
 """
@@ -24,9 +27,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
 from math import isqrt
+from typing import Literal, TypeVar
 
 from quackllm.errors import CallError
 from quackllm.udfs.base import Wanted
+from quackllm.udfs.rounds import in_step
 
 SMALL = 5
 """Members of a segment that are compared each with each, in one round."""
@@ -50,6 +55,16 @@ Compare = Callable[[Sequence[Pair]], Sequence[Outcome]]
 Outcomes = Mapping[Pair, Outcome]
 Step = Generator[list[Pair], Outcomes, list[list[int]]]
 """Cuts a segment: asks for pairs, gets their outcomes, returns its parts in order."""
+
+End = Literal["first", "last"]
+"""Of places in a row one of the two at its ends."""
+
+N = TypeVar("N")
+Rounds = Generator[Sequence[tuple[N, N]], Sequence[Outcome], Mapping[int, int]]
+"""Ranks: asks for the pairs of a round by name, gets their outcomes, returns ranks by number."""
+
+EndOf = Generator[Sequence[tuple[N, N]], Sequence[Outcome], N | CallError | None]
+"""Likewise, returns a name; a failure, or None for nothing, where it cannot be told."""
 
 
 def drawn_order(texts: Sequence[str]) -> list[int]:
@@ -105,11 +120,20 @@ class Ranking:
         self._wanted = wanted
         self._line = [_Segment(list(range(count)))] if count else []
 
-    def run(self, compare: Compare) -> dict[int, int]:
+    def run(self, compare: Compare) -> Mapping[int, int]:
         """Compare until the wanted ranks are known; return the ranks that are, from 1."""
+        [ranks] = in_step([self.rounds(range(self._count))], compare)
+        return ranks
+
+    def rounds(self, names: Sequence[N]) -> Rounds[N]:
+        """Ask round by round until the wanted ranks are known; return the ranks that are, from 1.
+
+        names: what each number stands for.
+        """
         while open_ := self._open():
             pairs = list(dict.fromkeys(pair for segment in open_ for pair in segment.pairs))
-            outcomes = dict(zip(pairs, compare(pairs), strict=True))
+            found = yield [(names[one], names[other]) for one, other in pairs]
+            outcomes = dict(zip(pairs, found, strict=True))
             for segment in open_:
                 self._go_on(segment, outcomes)
         if len(self.set_aside) == self._count - 1 > 0:  # the last one was compared with none
@@ -136,7 +160,8 @@ class Ranking:
             size = len(segment.members)
             if size > 1 and _is_wanted(self._wanted, start, start + size, total):
                 if segment.step is None:
-                    segment.step = self._cut(segment, is_first=start == 0)
+                    end = _only_end(self._wanted, start, start + size, total)
+                    segment.step = self._cut(segment, end, is_first=start == 0)
                     segment.pairs = next(segment.step)
                 found.append(segment)
         return found
@@ -151,9 +176,14 @@ class Ranking:
             at = next(at for at, other in enumerate(self._line) if other is segment)
             self._line[at : at + 1] = parts
 
-    def _cut(self, segment: _Segment, *, is_first: bool) -> Step:
+    def _cut(self, segment: _Segment, end: End | None, *, is_first: bool) -> Step:
+        """Cut a segment; `end` is the one of its places that is wanted, where one end is."""
         members = segment.members
         if len(members) <= SMALL:
+            found = None if end is None else (yield from _knockout(members, end))
+            if found is not None:
+                rest = [member for member in members if member != found]
+                return [[found], rest] if end == "first" else [rest, [found]]
             outcomes = yield list(combinations(members, 2))
             left = self._without_failed(members, outcomes)
             return [[member] for member in _by_wins(left, outcomes)]
@@ -203,6 +233,72 @@ def _by_wins(members: Sequence[int], outcomes: Outcomes) -> list[int]:
     return sorted(members, key=lambda member: (-wins[member], member))
 
 
+def _knockout(members: Sequence[int], end: End) -> Generator[list[Pair], Outcomes, int | None]:
+    """Find the member that ranks before all others, or behind them, whatever those do.
+
+    None where there is none, or where it cannot be told since a comparison failed.
+    """
+    known: dict[Pair, Outcome] = {}
+    left = list(members)
+    while len(left) > 1:
+        pairs = [_pair(*two) for two in zip(left[::2], left[1::2], strict=False)]
+        outcomes = yield pairs
+        known.update((pair, outcomes[pair]) for pair in pairs)
+        if not all(isinstance(known[pair], bool) for pair in pairs):
+            return None
+        on = [pair[0] if known[pair] is (end == "first") else pair[1] for pair in pairs]
+        left = [*on, *left[2 * len(pairs) :]]
+    [found] = left
+    against = [_pair(found, member) for member in members if member != found]
+    missing = [pair for pair in against if pair not in known]
+    if missing:
+        outcomes = yield missing
+        known.update((pair, outcomes[pair]) for pair in missing)
+    wins = (known[pair] is _outcome_for(found, pair, end) for pair in against)
+    return found if all(wins) else None
+
+
+def end_of(names: Sequence[N], end: End) -> EndOf[N]:
+    """Find the one of the first or of the last rank, names being in a drawn order.
+
+    One that had to be set aside may be the one that is looked for, so what is found is
+    compared with it directly. Where that leaves a doubt, the failure is the result.
+    """
+    ranking = Ranking(len(names), wanted_of(end))
+    ranks = yield from ranking.rounds(names)
+    place = 1 if end == "first" else len(names) - len(ranking.set_aside)
+    found = next((number for number, rank in ranks.items() if rank == place), None)
+    if found is None:
+        return next(iter(ranking.set_aside.values()), None)
+    pairs = [_pair(found, other) for other in ranking.set_aside]
+    outcomes = (yield [(names[one], names[other]) for one, other in pairs]) if pairs else ()
+    for pair, outcome, failure in zip(pairs, outcomes, ranking.set_aside.values(), strict=True):
+        if outcome is not _outcome_for(found, pair, end):
+            return outcome if isinstance(outcome, CallError) else failure
+    return names[found]
+
+
+def wanted_of(end: End) -> Wanted:
+    """Return what ranks are wanted where it is one end of them."""
+    return Wanted(first=1) if end == "first" else Wanted(last=1)
+
+
+def _outcome_for(found: int, pair: Pair, end: End) -> bool:
+    """The outcome of a pair by which the one that was found in it is at an end of the two."""
+    return (pair[0] == found) is (end == "first")
+
+
+def _only_end(wanted: Wanted, start: int, stop: int, total: int) -> End | None:
+    """Which end of the places from `start` to `stop`, exclusive, is all that is wanted of them."""
+    if wanted.is_all:
+        return None
+    in_front = min(stop, wanted.first or 0) - start
+    behind = stop - max(start, total - (wanted.last or 0))
+    if in_front == 1 and behind <= 0:
+        return "first"
+    return "last" if behind == 1 and in_front <= 0 else None
+
+
 def _is_wanted(wanted: Wanted, start: int, end: int, total: int) -> bool:
     """Whether one of the places from `start` to `end`, exclusive, is wanted of so many."""
     if wanted.is_all:
@@ -220,7 +316,8 @@ def expected_comparisons(count: int, wanted: Wanted) -> int:
         if size < 2 or not _is_wanted(wanted, start, end, count):
             continue
         if size <= SMALL:
-            calls += size * (size - 1) // 2
+            one = _only_end(wanted, start, end, count) is not None
+            calls += size - 1 + (size > 3) if one else size * (size - 1) // 2
             continue
         sampled = sample_size(size)
         place = pivot_place(sampled, start == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 import pytest
 from hypothesis import given
@@ -14,13 +14,18 @@ from quackllm.errors import CallError, CallTimedOut
 from quackllm.udfs.base import ALL, Wanted
 from quackllm.udfs.ranking import (
     Compare,
+    End,
     Outcome,
     Pair,
     Ranking,
     drawn_order,
+    end_of,
     expected_comparisons,
     is_swapped,
 )
+from quackllm.udfs.rounds import in_step
+
+Fails = Callable[[Pair], bool]
 
 
 class Judge:
@@ -29,6 +34,7 @@ class Judge:
     def __init__(self, order: Sequence[int], wrong: Callable[[Pair], bool] | None = None) -> None:
         self.place = {number: place for place, number in enumerate(order)}
         self.wrong = wrong or (lambda pair: False)
+        self.ends: dict[End, int] = {"first": order[0], "last": order[-1]} if order else {}
         self.asked: set[Pair] = set()
         self.rounds = 0
 
@@ -150,6 +156,69 @@ def test_when_nothing_is_answered_nothing_has_a_rank_and_asking_ends() -> None:
     assert ranking.run(failing(judge, lambda pair: True)) == {}
     assert len(ranking.set_aside) == 500
     assert len(judge.asked) < 5_000
+
+
+ENDS: tuple[End, ...] = ("first", "last")
+
+
+@given(st.integers(1, 30), st.floats(0, 0.5), st.integers(), st.sampled_from(ENDS))
+def test_an_end_is_that_of_the_full_sort_whatever_contradicts(
+    count: int, share: float, seed: int, end: End
+) -> None:
+    order, wrong = shuffled(count, seed), noisy(share, seed)
+    whole = Ranking(count, ALL).run(Judge(order, wrong))
+    [found] = in_step([end_of(range(count), end)], Judge(order, wrong))
+    assert isinstance(found, int)
+    assert whole[found] == (1 if end == "first" else count)
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(
+    ("count", "most"), [(2, (1, 1)), (3, (3, 3)), (4, (4, 4)), (5, (7, 7)), (100, (180, 330))]
+)
+def test_an_end_takes_few_comparisons(count: int, most: tuple[int, int], end: End) -> None:
+    for seed in range(10):
+        judge = Judge(shuffled(count, seed))
+        assert in_step([end_of(range(count), end)], judge) == [judge.ends[end]]
+        assert len(judge.asked) <= most[end == "last"]
+
+
+@given(st.integers(2, 40), st.floats(0, 0.4), st.integers(), st.sampled_from(ENDS))
+def test_a_failure_is_never_a_wrong_end(count: int, share: float, seed: int, end: End) -> None:
+    judge, fails = Judge(shuffled(count, seed)), noisy(share, seed)
+    [found] = in_step([end_of(range(count), end)], failing(judge, fails))
+    assert found == judge.ends[end] or isinstance(found, CallError)
+
+
+@pytest.mark.parametrize("count", [5, 40])
+@pytest.mark.parametrize("end", ENDS)
+def test_a_failure_that_decides_nothing_is_no_matter(count: int, end: End) -> None:
+    for seed in range(10):
+        judge, fails = Judge(shuffled(count, seed)), noisy(0.05, seed)
+
+        def fails_of_others(pair: Pair, out: int = judge.ends[end], fails: Fails = fails) -> bool:
+            return out not in pair and fails(pair)
+
+        compare = failing(judge, fails_of_others)
+        assert in_step([end_of(range(count), end)], compare) == [judge.ends[end]]
+
+
+def test_works_that_end_at_different_times_share_their_rounds() -> None:
+    def work(rounds: int) -> Generator[list[int], Sequence[int], int]:
+        total = 0
+        for number in range(rounds):
+            total += sum((yield [number] * number))
+        return total
+
+    rounds: list[list[int]] = []
+
+    def answer(asked: Sequence[int]) -> Sequence[int]:
+        rounds.append(list(asked))
+        return asked
+
+    assert in_step([work(0), work(3), work(2), work(4)], answer) == [0, 5, 1, 14]
+    assert rounds == [[], [1, 1, 1], [2, 2, 2, 2], [3, 3, 3]]
+    assert in_step([], answer) == []
 
 
 @given(st.lists(st.text(), unique=True, max_size=50), st.randoms())
