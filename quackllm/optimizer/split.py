@@ -197,7 +197,7 @@ class Split:
         return released(holder)
 
     def _replace(self, node: exp.Expr, leaf: Leaf, bound: set[str]) -> None:
-        if isinstance(node, exp.Column) and node.name in bound:
+        if isinstance(node, exp.Column) and node.parts[0].name in bound:
             return
         if leaf(node):
             node.replace(self.carry(node))

@@ -36,6 +36,8 @@ STATEMENTS = [
     "SELECT stars, LLM_AGG(body, 'a'), LLM_AGG(body, 'b') FROM reviews GROUP BY stars LIMIT 2",
     "WITH t AS (SELECT stars, LLM_SUMMARIZE_AGG(body) AS s FROM reviews GROUP BY stars) "
     "SELECT stars FROM t WHERE s IS NOT NULL",
+    "SELECT stars, [s.b FOR s IN list_sort(list({'b': body}))], LLM('why', max(body)) "
+    "FROM reviews GROUP BY stars",
     "SELECT list_transform([[title]], x -> LLM_REDUCE(x, 'Which?')) FROM movies",
     "SELECT id, LLM_REDUCE([title, genre, NULL], 'Which?') FROM movies",
     "SELECT id, LLM_REDUCE(repeat(title || ' ', 200), 'Which?', chunk_tokens := 100) FROM movies",

@@ -461,11 +461,15 @@ def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> s
 
 
 def _in_lambda(call: ModelCall) -> bool:
+    """Whether a call is evaluated for each item of a list; the list itself is not."""
+    part: exp.Expr = call
     node = call.parent
     while node is not None and not isinstance(node, exp.Query):
-        if isinstance(node, exp.Lambda | exp.Comprehension):
+        if isinstance(node, exp.Lambda):
             return True
-        node = node.parent
+        if isinstance(node, exp.Comprehension) and part is not node.args.get("iterator"):
+            return True
+        part, node = node, node.parent
     return False
 
 
