@@ -119,6 +119,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("one other similarity same", 0, 5),
         shape("topic tickets", 1, 6),
     ],
+    "25_first_and_last.sql": [
+        shape("name reviews worst best", 7, 7),
+        shape("calls failures", 1, 1),
+        shape("channel tickets answer_first", 2, 10),
+        shape("most_technical", 1, 1),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),

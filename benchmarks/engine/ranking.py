@@ -1,10 +1,11 @@
-"""LLM_RANK: comparisons per row of a top-k and of a sort, and how near noise lets them come.
+"""LLM_RANK, LLM_FIRST, LLM_LAST: comparisons per row, and how near noise lets a top-k come.
 
     python -m benchmarks.engine.ranking --rows 2000 --first 10
 
 Values are ranked by a judge that knows their true order and is wrong about a share of the
 pairs, drawn for each pair. Of the first k found it is told how many are among the true ones,
-and how many are among those of the full sort by the same judge. The seconds are of a statement
+and how many are among those of the full sort by the same judge. The first and the last of
+groups of some sizes are found by a judge that is never wrong. The seconds are of a statement
 through the engine, asking a fake that takes no time.
 """
 
@@ -20,10 +21,13 @@ import quackllm
 from quackllm.engine.providers.base import Request
 from quackllm.testing import FakeProvider
 from quackllm.udfs.base import ALL, Wanted
-from quackllm.udfs.ranking import Outcome, Pair, Ranking
+from quackllm.udfs.ranking import End, Outcome, Pair, Ranking, end_of
+from quackllm.udfs.rounds import in_step
 
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.3)
 MOST_PER_ROW = 3
+GROUPS = (2, 3, 4, 5, 10, 20, 50, 100, 500, 2_000)
+ENDS: tuple[End, ...] = ("first", "last")
 
 
 class Judge:
@@ -76,6 +80,20 @@ def report(rows: int, first: int, noise: float, seeds: int) -> None:
     assert same == of_all
 
 
+def report_ends(size: int, seeds: int) -> None:
+    """Print what finding the first and the last of a group takes."""
+    shown = [f"{size:>5,}"]
+    for end in ENDS:
+        judges = [Judge(size, 0.0, seed) for seed in range(seeds)]
+        for judge in judges:
+            [found] = in_step([end_of(range(size), end)], judge)
+            assert found == judge.order[0 if end == "first" else -1]
+        comparisons = sum(judge.comparisons for judge in judges) / seeds
+        rounds = sum(judge.rounds for judge in judges) / seeds
+        shown.append(f"{comparisons / size:>9.2f} {rounds:>7.1f}")
+    print(" ".join(shown))
+
+
 def larger(request: Request) -> str:
     """Say which of two numbers is larger."""
     fields = json.loads(request.fields)
@@ -110,6 +128,9 @@ def main() -> None:
     )
     for noise in NOISE:
         report(chosen.rows, chosen.first, noise, chosen.seeds)
+    print("group  LLM_FIRST, per value, rounds  LLM_LAST, per value, rounds")
+    for size in GROUPS:
+        report_ends(size, 10 * chosen.seeds)
     through_the_engine(chosen.rows, chosen.first)
 
 

@@ -18,7 +18,7 @@ from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.joins.blocking import FEWEST_PAIRS
 from quackllm.engine.joins.expected import Counts, advice, taken, ways
-from quackllm.engine.joint import asked_call
+from quackllm.engine.joint import asked_call, distinct_tuples
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
 from quackllm.engine.reduction import (
@@ -60,7 +60,7 @@ from quackllm.optimizer.program import Ceiling
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE
 from quackllm.optimizer.sql import conjuncts
-from quackllm.udfs.base import Call, Joint, Reduction, Wanted
+from quackllm.udfs.base import Call, Reduction, Round, Wanted
 
 
 @dataclass(frozen=True)
@@ -160,8 +160,7 @@ class Estimator:
             counted = (
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
-            declaration = call.declaration
-            whole = declaration.reduction is None and declaration.joint is None  # else a guess
+            whole = call.declaration.is_one_call  # else a guess
             certain = counted and whole and answers is None and block.stop_after is None
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
@@ -344,11 +343,18 @@ class Estimator:
         asked: set[str],
         wanted: Wanted,
     ) -> tuple[Demand, list[str]]:
-        reduction = call.declaration.reduction
-        if reduction is not None:
-            return self._reducing(call, reduction, columns[0].to_pylist(), rows), []
-        if call.declaration.joint is not None:
-            return self._in_rounds(call, call.declaration.joint, columns, rows, wanted), []
+        declaration = call.declaration
+        if declaration.reduction is not None:
+            lists = columns[0].to_pylist()
+            return self._reducing(call, declaration.reduction, lists, rows), []
+        if declaration.rounds is not None:
+            members = distinct_tuples(zip(*(c.to_pylist() for c in columns), strict=True))
+            shown = [(declaration.rounds.expected(each), _length(each)) for each in members]
+            return self._in_rounds(call, shown, rows), []
+        if declaration.joint is not None:
+            lengths = sum(pc.sum(pc.utf8_length(column)).as_py() or 0 for column in columns)
+            expected = declaration.joint.expected(tuples.num_rows, wanted)
+            return self._in_rounds(call, [(expected, lengths / max(tuples.num_rows, 1))], rows), []
         columns = list(self._engine.shown(columns))
         keys = answer_keys(call, columns, tuples.num_rows)
         known = self._remembered(call, keys) | asked
@@ -396,20 +402,26 @@ class Estimator:
         return Demand(calls, max(rows, calls), len(chunks) - len(fresh), tokens)
 
     def _in_rounds(
-        self, call: Call, joint: Joint, columns: list[pa.Array], rows: int, wanted: Wanted
+        self, call: Call, expected: Sequence[tuple[Sequence[Round], float]], rows: int
     ) -> Demand:
-        """Estimate the calls that are made for all tuples together; none is known beforehand."""
-        tuples = len(columns[0])
-        lengths = sum(pc.sum(pc.utf8_length(column)).as_py() or 0 for column in columns)
-        each = lengths / CHARS_PER_TOKEN / max(tuples, 1)
-        rounds = joint.expected(tuples, wanted)
-        most = sum(one.most for one in rounds)
+        """Estimate the calls that are made in rounds; none is known beforehand.
+
+        expected: kinds of calls, with the characters of one tuple of arguments.
+        """
         bind = self._engine.functions.bind
-        tokens = sum(
-            one.most * (instruction_tokens(asked_call(call, one.inquiry, bind)) + one.shown * each)
-            for one in rounds
-        )
-        usual = sum(one.calls for one in rounds) / most if most else 1.0
+        instructions: dict[int, int] = {}
+        calls, most, tokens = 0, 0, 0.0
+        for rounds, length in expected:
+            for one in rounds:
+                kind = id(one.inquiry)  # the same object for every tuple, and it may hold a dict
+                if kind not in instructions:
+                    asked = asked_call(call, one.inquiry, bind)
+                    instructions[kind] = instruction_tokens(asked)
+                calls += one.calls
+                most += one.most
+                shown = one.shown * length / CHARS_PER_TOKEN
+                tokens += one.most * (instructions[kind] + shown)
+        usual = calls / most if most else 1.0
         return Demand(most, max(rows, most), tokens=round(tokens), usual=usual)
 
     def _not_remembered(self, call: Call, chunks: set[Chunk]) -> set[Chunk]:
@@ -488,6 +500,10 @@ def _part_asked(search: SearchEstimate) -> float:
     """The share of the pairs that a join's strategy is expected to ask."""
     calls = next(way.calls for way in ways(search.counts) if way.name == search.name)
     return min(1.0, calls / search.counts.pairs) if search.counts.pairs else 1.0
+
+
+def _length(values: tuple[str, ...]) -> int:
+    return sum(map(len, values))
 
 
 def _row_tokens(call: Call, columns: list[pa.Array], counts: Any) -> int:

@@ -9,15 +9,31 @@ belong to that list:
 
 The values themselves are the last key of the order, so that the same rows make the same list,
 however DuckDB comes upon them.
+
+One to which order and repetition are no matter, such as LLM_FIRST, takes each value once:
+
+    LLM_FIRST(body, 'criterion') FILTER (WHERE ok)
+    entries[LLM_POSITION({'body': values}, 'criterion', 'first')].value
+
+where entries and values are
+
+    list_sort(list(DISTINCT {'text': to_json(body), 'value': body}) FILTER (WHERE ok))
+    [llm_entry['value'] for llm_entry in entries]
+
+Distinct and sorted by what the model sees of them: DuckDB takes values for equal that look
+different, such as 30 days and a month, or texts of a collation, and may keep one or the other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sqlglot import exp
 
 from quackllm.errors import BindError
-from quackllm.optimizer.sql import text
-from quackllm.udfs.base import Function
+from quackllm.optimizer.sql import quote, text
+from quackllm.udfs.base import OverSet
 from quackllm.udfs.registry import Functions
 
 Named = exp.PropertyEQ | exp.Kwarg
@@ -27,20 +43,55 @@ def written_out(node: exp.Anonymous, functions: Functions) -> str | None:
     """Return the SQL that a call of a formula stands for; None for another function.
 
     Of a formula over sets it stands for the whole of `extent`. Raises `BindError` for the
-    wrong number of arguments.
+    wrong number of arguments, and for an ORDER BY that would mean nothing.
     """
     function = functions.get(node.name)
     if function is None or function.formula is None:
         return None
-    arguments = _as_list(node, function) if function.over_set else list(node.expressions)
-    options = [part for part in arguments if isinstance(part, Named)]
-    given = [text(part.copy()) for part in arguments if not isinstance(part, Named)]
+    call = _Aggregate.of(node) if function.over_set else _Aggregate(list(node.expressions))
+    options = "".join(f", {text(part.copy())}" for part in call.arguments if _is_named(part))
+    given = [part for part in call.arguments if not _is_named(part)]
     if len(given) != len(function.parameters):
-        raise _wrong_number(function)
+        raise BindError(f"Binder Error: wrong number of arguments: {function.signature()}")
     names = [parameter.name for parameter in function.parameters]
-    more = "".join(f", {text(option.copy())}" for option in options)
-    inner = [part + more for part in given] if not function.over_set else given
-    return function.formula.format(**dict(zip(names, inner, strict=True)), options=more)
+    parts = {name: text(part.copy()) for name, part in zip(names, given, strict=True)}
+    if function.over_set is OverSet.LIST:
+        parts[names[0]] = _struct(given[0], _list(node, given[0], call))
+    elif function.over_set is OverSet.DISTINCT:
+        if call.keys:
+            raise BindError(
+                f"Binder Error: {node.name.upper()}: ORDER BY inside has no meaning here; "
+                "the order is that of the criterion"
+            )
+        parts["entries"] = entries = _entries(node, given[0])
+        parts[names[0]] = _struct(given[0], f"[llm_entry['value'] for llm_entry in {entries}]")
+    else:
+        parts = {name: part + options for name, part in parts.items()}
+    return function.formula.format(**parts, options=options)
+
+
+def _is_named(part: exp.Expr) -> bool:
+    return isinstance(part, Named)
+
+
+@dataclass(frozen=True)
+class _Aggregate:
+    """What stands in the parentheses of a call, DISTINCT and ORDER BY taken off."""
+
+    arguments: Sequence[exp.Expr]
+    keys: Sequence[exp.Expr] = ()
+    distinct: bool = False
+
+    @staticmethod
+    def of(node: exp.Anonymous) -> _Aggregate:
+        """Take the clauses of an aggregate off its arguments."""
+        arguments, keys = list(node.expressions), []
+        if arguments and isinstance(arguments[-1], exp.Order):
+            keys = arguments[-1].expressions
+            arguments[-1] = arguments[-1].this
+        if arguments and isinstance(arguments[0], exp.Distinct):
+            return _Aggregate([*arguments[0].expressions, *arguments[1:]], keys, distinct=True)
+        return _Aggregate(arguments, keys)
 
 
 def extent(node: exp.Expr) -> exp.Expr:
@@ -51,23 +102,29 @@ def extent(node: exp.Expr) -> exp.Expr:
     return node
 
 
-def _as_list(node: exp.Anonymous, function: Function) -> list[exp.Expr]:
-    """Return the arguments of a call, the first one as the list of its values in the group."""
-    arguments, keys, distinct = list(node.expressions), [], False
-    if arguments and isinstance(arguments[-1], exp.Order):
-        keys = arguments[-1].expressions
-        arguments[-1] = arguments[-1].this
-    if arguments and isinstance(arguments[0], exp.Distinct):
-        distinct = True
-        arguments = [*arguments[0].expressions, *arguments[1:]]
-    if not arguments or isinstance(arguments[0], Named):
-        raise _wrong_number(function)
-    value = arguments[0]
-    ordered = [key.copy() for key in keys] + [exp.Ordered(this=value.copy())]
-    values = exp.Distinct(expressions=[value.copy()]) if distinct else value.copy()
-    made: exp.Expr = exp.Anonymous(
-        this="list", expressions=[exp.Order(this=values, expressions=ordered)]
+def _list(node: exp.Anonymous, value: exp.Expr, call: _Aggregate) -> str:
+    """Write the list of a group's values, in the order of the keys and then their own."""
+    ordered = [key.copy() for key in call.keys] + [exp.Ordered(this=value.copy())]
+    values = exp.Distinct(expressions=[value.copy()]) if call.distinct else value.copy()
+    return _in_place_of(node, exp.Order(this=values, expressions=ordered))
+
+
+def _entries(node: exp.Anonymous, value: exp.Expr) -> str:
+    """Write the list of a group's distinct values, each with its JSON text, in the order of it."""
+    seen = exp.Anonymous(this="to_json", expressions=[value.copy()])
+    members = {"text": seen, "value": value.copy()}
+    entry = exp.Struct(
+        expressions=[
+            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=member)
+            for name, member in members.items()
+        ]
     )
+    return f"list_sort({_in_place_of(node, exp.Distinct(expressions=[entry]))})"
+
+
+def _in_place_of(node: exp.Anonymous, argument: exp.Expr) -> str:
+    """Write list(argument) with the FILTER and the OVER of a call."""
+    made: exp.Expr = exp.Anonymous(this="list", expressions=[argument])
     inner: exp.Expr = node
     while extent(inner) is not inner:
         around = inner.parent
@@ -75,10 +132,10 @@ def _as_list(node: exp.Anonymous, function: Function) -> list[exp.Expr]:
         copied = around.copy()
         copied.set("this", made)
         made, inner = copied, around
+    return text(made, copy=False)
+
+
+def _struct(value: exp.Expr, values: str) -> str:
+    """Write a struct of a list, named as its values are."""
     name = value.name if isinstance(value, exp.Column) and value.name else "values"
-    member = exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=made)
-    return [exp.Struct(expressions=[member]), *arguments[1:]]
-
-
-def _wrong_number(function: Function) -> BindError:
-    return BindError(f"Binder Error: wrong number of arguments: {function.signature()}")
+    return f"{{{quote(name)}: {values}}}"

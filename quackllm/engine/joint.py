@@ -1,4 +1,4 @@
-"""Calls that are answered over all rows of a SELECT together, by rounds of other calls."""
+"""Calls that are answered by rounds of other calls, some over all rows of a SELECT together."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ NOTHING = "null"
 
 
 def inner_call(call: Call, inquiry: Inquiry) -> Call:
-    """Return the call of one kind that a joint call makes.
+    """Return the call of one kind that a call makes to be answered.
 
-    It counts as the same stage (`spec`), but is another question. What a failure means is
-    decided where the tuples are answered, so a default value is none of its own.
+    It counts as the same stage (`spec`), but is another question: that of every function
+    that asks it. What a failure means is decided where the tuples are answered, so a default
+    value is none of its own.
     """
     declaration = inquiry.declaration
     given = call.max_tokens != call.declaration.max_tokens
+    max_tokens = call.max_tokens if given else declaration.max_tokens
     asked = {
-        **json.loads(call.identity),
         "inquiry": inquiry.name,
+        "version": inquiry.version,
         "instruction": declaration.instruction,
         "answer": repr(declaration.answer),
+        "options": {
+            "max_tokens": max_tokens,
+            "seed": call.seed,
+            "temperature": call.temperature,
+        },
         "fields": sorted(inquiry.fields),
     }
     return replace(
@@ -33,7 +40,7 @@ def inner_call(call: Call, inquiry: Inquiry) -> Call:
         fields=inquiry.fields,
         declaration=declaration,
         model=inquiry.model or call.model,
-        max_tokens=call.max_tokens if given else declaration.max_tokens,
+        max_tokens=max_tokens,
         default=None,
         on_error=call.on_error if call.default is None else "null",
         pin=(),
@@ -58,7 +65,7 @@ def said_of_place(message: str, sql: str, functions: Iterable[Function]) -> str:
 
 
 def asked_call(call: Call, asked: Inquiry | CallOf, bind: Callable[..., Call]) -> Call:
-    """Return the call of one kind that a joint call makes; `bind` is as `Functions.bind`.
+    """Return the call of one kind that a call makes; `bind` is as `Functions.bind`.
 
     One of another function counts as the same stage too, unless it embeds: embeddings have a
     model and a price of their own.

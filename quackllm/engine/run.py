@@ -24,12 +24,12 @@ from quackllm.errors import BudgetExceeded, CallError
 from quackllm.udfs.base import (
     ALL,
     Answered,
+    Ask,
     Call,
     CallOf,
     Choice,
     Embedding,
     Inquiry,
-    Joint,
     Reduction,
     Wanted,
 )
@@ -49,6 +49,16 @@ def answer_keys(call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
     joined = pc.binary_join_element_wise(*(fields[i] for i in ordered), SEPARATOR)
     keys: list[str] = joined.to_pylist()
     return keys
+
+
+def _of_rows(
+    rows: Sequence[Sequence[str]],
+    members: Sequence[tuple[str, ...]],
+    solved: Sequence[Answered],
+) -> list[Answered]:
+    """Return the answer of each row, given those of the distinct tuples that have one."""
+    known = dict(zip(members, solved, strict=True))
+    return [known.get(tuple(row)) for row in rows]
 
 
 class Run:
@@ -174,14 +184,18 @@ class Run:
         `TooManyFailures`, and the first `CallError` when errors are to stop it.
         """
         with self._lock:
-            reduction = call.declaration.reduction
-            if call.declaration.joint is not None:
-                tuples = list(zip(*(field.to_pylist() for field in fields), strict=True))
-                return self.answer_jointly(call, tuples, distinct_tuples(tuples), wanted)
-            if reduction is None:
+            declaration = call.declaration
+            if declaration.is_one_call:
                 answers = self._answered(call, fields, rows)
+            elif declaration.reduction is not None:
+                answers = self._reduced(call, declaration.reduction, fields[0].to_pylist())
             else:
-                answers = self._reduced(call, reduction, fields[0].to_pylist())
+                tuples = list(zip(*(field.to_pylist() for field in fields), strict=True))
+                members = distinct_tuples(tuples)
+                if declaration.rounds is None:
+                    return self.answer_jointly(call, tuples, members, wanted)
+                solved = declaration.rounds.solve(members, self._asking(call))
+                answers = _of_rows(tuples, members, solved)
             return pa.array(self._with_failures(call, answers), pa.string())
 
     def answer_jointly(
@@ -199,21 +213,19 @@ class Run:
         with self._lock:
             joint = call.declaration.joint
             assert joint is not None
-            solved = self._solved(call, joint, members, wanted)
-            answers = [solved.get(tuple(row)) for row in rows]
+            solved = joint.solve(members, self._asking(call), wanted)
+            answers = _of_rows(rows, members, solved)
             return pa.array(self._with_failures(call, answers), pa.string())
 
-    def _solved(
-        self, call: Call, joint: Joint, members: Sequence[tuple[str, ...]], wanted: Wanted
-    ) -> dict[tuple[str, ...], Answered]:
-        """Answer a joint call for the tuples of a set, in rounds of other calls."""
+    def _asking(self, call: Call) -> Ask:
+        """Return what makes the calls of one round for a call that is answered by rounds."""
 
         def ask(inquiry: Inquiry | CallOf, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
             columns = list(zip(*tuples, strict=True)) or [()] * len(inquiry.fields)
             fields = [pa.array(column, pa.string()) for column in columns]
             return self._answered(asked_call(call, inquiry, self.bound), fields, len(tuples))
 
-        return dict(zip(members, joint.solve(members, ask, wanted), strict=True))
+        return ask
 
     def _answered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[Answered]:
         """Answer a call for each row; one whose call failed has the failure instead."""
@@ -241,8 +253,7 @@ class Run:
     def remembered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[bool]:
         """Tell of each row whether its answer is there already."""
         with self._lock:
-            declaration = call.declaration
-            if declaration.reduction is not None or declaration.joint is not None:
+            if not call.declaration.is_one_call:
                 return [False] * rows  # of the calls that it makes, some may be
             provider = self.provider(call)
             question = question_of(call, provider)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quackllm.udfs.base import Function, Kind, Parameter, no_declaration
+from quackllm.udfs.base import Function, Kind, OverSet, Parameter, no_declaration
 
 AGG = Function(
     name="llm_agg",
@@ -14,7 +14,7 @@ AGG = Function(
     ),
     declare=no_declaration,
     formula="LLM_REDUCE({values}, {task}{options})",
-    over_set=True,
+    over_set=OverSet.LIST,
     example="SELECT product, LLM_AGG(review, 'What do buyers complain about?') FROM reviews "
     "GROUP BY product",
 )

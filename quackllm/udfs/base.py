@@ -123,8 +123,9 @@ class Declaration:
     reduction: of a call about a list that may be too long for one prompt, how it goes
         about it; `instruction` is then that of a list which is not.
     bounds: of a number that `parse` holds to a range, its lowest and highest value.
-    joint: of a call that is about all rows of its SELECT together, how they are answered;
-        no prompt is then made of the declaration itself, and `parse` is not used.
+    rounds: of a call that is answered by rounds of other calls, how that goes; no prompt is
+        then made of the declaration itself, and `parse` is not used.
+    joint: of a call that is about all rows of its SELECT together, likewise.
     """
 
     instruction: str
@@ -134,7 +135,13 @@ class Declaration:
     max_tokens: int
     bounds: tuple[float, float] | None = None
     reduction: Reduction | None = None
+    rounds: Rounds | None = None
     joint: Joint | None = None
+
+    @property
+    def is_one_call(self) -> bool:
+        """Whether an answer is that of one call, and not made from those of several."""
+        return self.reduction is None and self.rounds is None and self.joint is None
 
 
 @dataclass(frozen=True)
@@ -152,23 +159,25 @@ class Reduction:
 
 @dataclass(frozen=True)
 class Inquiry:
-    """A kind of calls that a joint call makes, in as many rounds as it needs.
+    """A kind of calls that a call makes to be answered, in as many rounds as it needs.
 
-    name: what tells it from the other inquiries of the call; part of its identity, as are
-        its instruction, its form of answer and its fields.
+    name: what tells it from other inquiries. Those of the same name, version, instruction,
+        form of answer and fields are one question, whichever function asks it.
     fields: names of what a prompt shows.
-    model: the model that is asked, None for that of the joint call.
+    model: the model that is asked, None for that of the call itself.
+    version: to be raised when the parser changes, as that of a `Function`.
     """
 
     name: str
     fields: tuple[str, ...]
     declaration: Declaration
     model: str | None = None
+    version: int = 1
 
 
 @dataclass(frozen=True)
 class CallOf:
-    """Calls of another function that a joint call makes: the same questions as in SQL.
+    """Calls of another function that a call makes to be answered: the same questions as in SQL.
 
     constants, options: as in `Binding`, the options that are given. fields: names of what a
     prompt shows.
@@ -208,7 +217,7 @@ the others are in flight together."""
 
 @dataclass(frozen=True)
 class Round:
-    """How many calls a joint call makes of one kind, and what each of them shows.
+    """How many calls of one kind a call makes to be answered, and what each of them shows.
 
     calls: about how many. most: how many at most, whatever is answered.
     shown: tuples of arguments that a prompt shows on average.
@@ -218,6 +227,19 @@ class Round:
     calls: int
     most: int
     shown: float = 1.0
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How a call is answered by rounds of other calls, for each row by itself.
+
+    solve: the answer of each argument tuple, as that of a `Joint`; which ones are given
+        together decides how many calls are in flight at once, and nothing else.
+    expected: which calls it makes for one tuple, by estimate.
+    """
+
+    solve: Callable[[Sequence[tuple[str, ...]], Ask], Sequence[Answered]]
+    expected: Callable[[tuple[str, ...]], Sequence[Round]]
 
 
 @dataclass(frozen=True)
@@ -255,6 +277,20 @@ class Binding:
     fields: tuple[str, ...]
 
 
+class OverSet(Enum):
+    """How the formula of an aggregate takes the values of a group.
+
+    `{name}` of its first parameter is a struct of their list; the options stand where it says
+    `{options}`.
+    """
+
+    LIST = "list"
+    """All values, in the order of an ORDER BY."""
+    DISTINCT = "distinct"
+    """Each value once, in an order that has no meaning. `{entries}` is a list of structs in the
+    same order, whose `value` is the value."""
+
+
 def no_declaration(binding: Binding) -> Declaration:
     """Stand in for the declaration of a function that is a formula of others."""
     raise TypeError(f"a formula makes no calls: {binding}")
@@ -271,8 +307,7 @@ class Function:
     argument; its options go to every function of ours in it. Such a function makes no
     calls of its own, and its `declare` is `no_declaration`.
 
-    over_set: the formula is an aggregate: `{name}` of the first parameter is a struct of
-    the list of its values in a group, and the options stand where it says `{options}`.
+    over_set: the formula is an aggregate, and this is what it is about.
 
     joint: every declaration of it is a `Joint`: it stands where a window function may, and
     is answered over the distinct argument tuples of the rows of its SELECT, those that WHERE,
@@ -288,7 +323,7 @@ class Function:
     options: tuple[Option, ...] = ()
     version: int = 1
     formula: str | None = None
-    over_set: bool = False
+    over_set: OverSet | None = None
     joint: bool = False
 
     def signature(self) -> str:

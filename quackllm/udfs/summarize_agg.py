@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from quackllm.udfs.base import Function, Kind, Parameter, no_declaration
+from quackllm.udfs.base import Function, Kind, OverSet, Parameter, no_declaration
 
 SUMMARIZE_AGG = Function(
     name="llm_summarize_agg",
@@ -11,6 +11,6 @@ SUMMARIZE_AGG = Function(
     parameters=(Parameter("values", Kind.VALUE, "an expression, aggregated over the group"),),
     declare=no_declaration,
     formula="LLM_REDUCE({values}, 'Summarize the values together.'{options})",
-    over_set=True,
+    over_set=OverSet.LIST,
     example="SELECT product, LLM_SUMMARIZE_AGG(review) FROM reviews GROUP BY product",
 )
