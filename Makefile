@@ -77,7 +77,7 @@ vllm-stop: venv ## end the server that make vllm started
 	$(BIN)/python -m tools.vllm_server stop
 
 test-vllm: vllm $(VLLM_WITH_US) ## run the tests against a real vLLM server, and with vLLM in this process
-	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 $(BIN)/pytest -m vllm
+	QUACKLLM_VLLM_URL=http://127.0.0.1:$(VLLM_PORT)/v1 QUACKLLM_VLLM_PYTHON=$(VLLM_PYTHON) $(BIN)/pytest -m vllm
 	@$(VLLM_PYTHON) -c 'import pytest, quackllm' || \
 	  { echo "$(VLLM_PYTHON) needs: pip install --editable . pytest"; exit 1; }
 	QUACKLLM_VLLM_MODEL=$(VLLM_MODEL) $(VLLM_PYTHON) -m pytest -m vllm tests/vllm/test_in_process.py

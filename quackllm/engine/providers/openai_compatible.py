@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -34,15 +35,16 @@ from quackllm.engine.providers.openai_errors import (
     translate,
 )
 from quackllm.engine.providers.openai_limits import allowance
-from quackllm.engine.providers.openai_probe import Served, probe
+from quackllm.engine.providers.openai_probe import Served, fetch_metrics, probe
 from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
 from quackllm.engine.providers.server_capabilities import MOST_CONCURRENCY, capabilities_of
 from quackllm.engine.providers.server_tokenizer import tokens_of_chat
 from quackllm.engine.providers.short_labels import ShortLabels
-from quackllm.engine.providers.vllm_metrics import UNTOLD_CACHED_TOKENS, advice
+from quackllm.engine.providers.vllm_hints import VLLMHints
 from quackllm.errors import (
     CallError,
+    ContextWindowExceeded,
     ModelNotFound,
     ProviderError,
     RequestRefused,
@@ -65,8 +67,6 @@ OPENAI_URL = "https://api.openai.com/v1"
 # not a row.
 _STREAK_THAT_STOPS = 3
 _CONNECTIONS_BEYOND_CALLS = 4
-# So many replies without a count of cached tokens mean that the server does not count them.
-_REPLIES_THAT_TELL = 32
 _NAMES_CONSTRAINT = ("response_format", "json_schema", "structured_output", "grammar", "schema")
 
 
@@ -87,8 +87,6 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
         await client.close()
         raise
     place = replace(place, model=model, served=served.models)
-    if hint := advice(served.prefix_cache):
-        config.notify(f"{place.url}: {hint}")
     return OpenAICompatible(client, place, served, config)
 
 
@@ -125,7 +123,13 @@ class OpenAICompatible:
         self._sends_temperature = True
         self._has_answered = False
         self._refused_in_a_row = 0
-        self._silent_on_cached = 0
+        self._hints: VLLMHints | None = None
+        if served.kind is ServerKind.VLLM:
+            self._hints = VLLMHints(
+                served.prefix_cache,
+                partial(fetch_metrics, client, place),
+                lambda hint: config.notify(f"{place.url}: {hint}"),
+            )
 
     @property
     def model(self) -> str:
@@ -166,6 +170,8 @@ class OpenAICompatible:
     async def _send(self, request: Request) -> Reply:
         completion, left = await self._post(request)
         reply = self._read(completion, request, self._constraint(request.answer))
+        if self._hints is not None:
+            await self._hints.replied(reply.usage)
         return reply if left is None else replace(reply, allowance=left)
 
     async def _first_tokens(self, request: Request, form: Choice) -> tuple[Distribution, Usage]:
@@ -173,7 +179,10 @@ class OpenAICompatible:
         labels = Choice(labels_after_opening(form))
         asked = replace(request, answer=labels, max_tokens=1)
         completion, _ = await self._post(asked, opened=True)
-        return read_first_tokens(completion)
+        found = read_first_tokens(completion)
+        if self._hints is not None:
+            await self._hints.replied(found[1])
+        return found
 
     async def _post(
         self, request: Request, *, opened: bool = False
@@ -278,22 +287,10 @@ class OpenAICompatible:
 
     def _read(self, completion: object, request: Request, limits: Constraint) -> Reply:
         reply = read_reply(completion, request, limits)
-        if not self._capabilities.reports_cached_tokens:
-            self._look_for_cached_tokens(reply.usage)
-        return reply
-
-    def _look_for_cached_tokens(self, usage: Usage) -> None:
-        """Find out whether vLLM counts cached tokens: only its replies show it.
-
-        It leaves the count out of replies without any, so one reply says nothing.
-        """
-        if usage.cached_tokens is not None:
+        # Of vLLM only a reply shows it: it may leave the count out of those without any.
+        if reply.usage.cached_tokens is not None and not self._capabilities.reports_cached_tokens:
             self._capabilities = replace(self._capabilities, reports_cached_tokens=True)
-            return
-        self._silent_on_cached += 1
-        caches = self._kind is ServerKind.VLLM and self._capabilities.cache_tokens != 0
-        if caches and self._silent_on_cached == _REPLIES_THAT_TELL:
-            self._notify(f"{self.endpoint}: {UNTOLD_CACHED_TOKENS}")
+        return reply
 
     def _constraint(self, form: AnswerForm) -> Constraint:
         known = self._constraints.get(form)
@@ -336,6 +333,8 @@ class OpenAICompatible:
     def _failure(self, error: openai.OpenAIError) -> CallError | ProviderError:
         """Return the error for this call, or for the statement when calls fail alike."""
         failure = translate(error, self._place)
+        if isinstance(failure, ContextWindowExceeded) and self._hints is not None:
+            self._hints.overflowed(self._capabilities.context_window)
         if isinstance(failure, ServerFailed) and is_unexplained_refusal(error):
             self._refused_in_a_row += 1
             if not self._has_answered and self._refused_in_a_row >= _STREAK_THAT_STOPS:

@@ -154,7 +154,7 @@ def _from_status(error: openai.APIStatusError, place: Place) -> CallError | Prov
             said = f"the server's content filter refused this row: {said}"
             return InvalidAnswer(said, status=status)
         if is_context_overflow(error):
-            said = f"the prompt is too long for {place.model}: {said}"
+            said = f"prompt and answer are too long for {place.model}: {said}"
             return ContextWindowExceeded(said, status=status)
         return ServerFailed(
             f"{place.url} refused the request (HTTP {status}): {said}", status=status
@@ -175,7 +175,7 @@ def failed_line(status: int | None, error: object, place: Place) -> CallError:
     if code == "content_filter":
         return InvalidAnswer(f"the server's content filter refused this row: {text}", status=status)
     if code in _CONTEXT_CODES or _CONTEXT_WORDS.search(text):
-        text = f"the prompt is too long for {place.model}: {text}"
+        text = f"prompt and answer are too long for {place.model}: {text}"
         return ContextWindowExceeded(text, status=status)
     return ServerFailed(f"{place.url} failed (HTTP {status}): {text}", status=status)
 

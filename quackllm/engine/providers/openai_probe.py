@@ -118,7 +118,7 @@ async def _describe(
         tokenizer = TokenizerApi.LLAMA_CPP_PYTHON
     found = Served(kind, models, windows, revisions=revisions, tokenizer=tokenizer)
     if kind is ServerKind.VLLM:
-        metrics = await _optional(client, place, "/metrics")
+        metrics = await fetch_metrics(client, place)
         version = await _optional(client, place, "/version")
         return replace(
             found,
@@ -132,6 +132,11 @@ async def _describe(
             window, slots = _integer(settings.get("n_ctx")), _integer(props.get("total_slots"))
             return replace(found, windows=(window,) * len(models), slots=slots, holds_choices=True)
     return found
+
+
+async def fetch_metrics(client: openai.AsyncOpenAI, place: Place) -> object:
+    """Fetch what vLLM's `/metrics` says now, None where it is closed."""
+    return await _optional(client, place, "/metrics")
 
 
 async def _optional(client: openai.AsyncOpenAI, place: Place, path: str) -> object:

@@ -1,4 +1,4 @@
-"""What vLLM's metrics say of its prefix cache, and what would make it reuse more."""
+"""What vLLM's metrics say of its prefix cache and its queue."""
 
 from __future__ import annotations
 
@@ -6,15 +6,11 @@ import re
 from dataclasses import dataclass
 
 _CONFIG = re.compile(r"^vllm:cache_config_info\{(.*)\}", re.MULTILINE)
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-# A block is reused only whole. Instruction and first fields of a row are rarely longer.
-_LARGEST_USEFUL_BLOCK = 64
-
-UNTOLD_CACHED_TOKENS = (
-    "this vLLM server does not say how many prompt tokens came from its prefix cache; started "
-    "with --enable-prompt-tokens-details it would, and EXPLAIN ANALYZE could show it"
+_FOR_ROOM = re.compile(
+    r'^vllm:num_requests_waiting_by_reason\{[^}]*reason="capacity"[^}]*\} ([\d.e+]+)$', re.MULTILINE
 )
+_USAGE = re.compile(r"^vllm:kv_cache_usage_perc(?:\{[^}]*\})? ([\d.e+-]+)$", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -31,6 +27,19 @@ class PrefixCache:
     enabled: bool
 
 
+@dataclass(frozen=True)
+class Queue:
+    """What a vLLM server does at the moment.
+
+    running: requests that are computed together. waiting: those that are not yet, for want of
+        room. cache_in_use: share of its KV cache that is taken.
+    """
+
+    running: int
+    waiting: int
+    cache_in_use: float
+
+
 def read_prefix_cache(metrics: object) -> PrefixCache | None:
     """Read the answer of `/metrics`; None where it does not speak of a cache."""
     found = _CONFIG.search(metrics) if isinstance(metrics, str) else None
@@ -45,22 +54,24 @@ def read_prefix_cache(metrics: object) -> PrefixCache | None:
     return PrefixCache(block, tokens, config.get("enable_prefix_caching") != "False")
 
 
-def advice(cache: PrefixCache | None) -> str | None:
-    """Return one line on a setting of the server that wastes reuse; None for a good one."""
-    if cache is None:
+def read_queue(metrics: object) -> Queue | None:
+    """Read the answer of `/metrics`; None where it does not speak of requests."""
+    if not isinstance(metrics, str):
         return None
-    if not cache.enabled:
-        return (
-            "this vLLM server computes every prompt from its beginning; started with "
-            "--enable-prefix-caching it would reuse what prompts share"
-        )
-    if cache.block_size is not None and cache.block_size > _LARGEST_USEFUL_BLOCK:
-        return (
-            f"this vLLM server reuses prompts in blocks of {cache.block_size} tokens, and "
-            "shorter beginnings not at all; started with --block-size 16 "
-            "(32 on a CPU) it would reuse more"
-        )
-    return None
+    running = _sum("num_requests_running", metrics)
+    waiting = _sum("num_requests_waiting", metrics)
+    if running is None or waiting is None:
+        return None
+    # Newer servers tell those apart whose grammar is not ready yet.
+    for_room = [float(value) for value in _FOR_ROOM.findall(metrics)]
+    usage = [float(value) for value in _USAGE.findall(metrics)]
+    return Queue(int(running), int(sum(for_room) if for_room else waiting), max(usage, default=0.0))
+
+
+def _sum(name: str, metrics: str) -> float | None:
+    """Add a gauge up over the engines of a server."""
+    found = re.findall(rf"^vllm:{name}(?:\{{[^}}]*\}})? ([\d.e+]+)$", metrics, re.MULTILINE)
+    return sum(map(float, found)) if found else None
 
 
 def _count(text: str | None) -> int | None:
