@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
 from quackllm.engine.joint import said_of_place
+from quackllm.engine.merge_actions import with_guarded_actions
 from quackllm.engine.reading import same_reading
 from quackllm.engine.rows import has_called_rows, select_rows
 from quackllm.engine.splice import splice
@@ -45,6 +47,8 @@ from quackllm.optimizer.rules.order_predicates import cheapest_order, order_pred
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
 from quackllm.optimizer.sql import (
     balance_chains,
+    conjunction,
+    conjuncts,
     cross_unnest,
     join_at_select,
     nest_behind_commas,
@@ -314,7 +318,34 @@ class Planner:
             return self.other(sql[:at], parameters, run) + items
         catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
         binder = self._binder(catalog)
+        if sql.lstrip()[:5].upper() == "MERGE":
+            [merge, *_] = split(sql)
+            guarded = with_guarded_actions(merge, self._functions, partial(self._free, catalog))
+            sql = sql[: merge.offset] + guarded + sql[merge.offset + len(merge.sql) :]
         return splice(sql, self._functions, binder, run)
+
+    def _free(self, catalog: DuckCatalog, condition: str) -> str | None:
+        """Write the conjuncts of a condition that may be evaluated elsewhere too, if it has any."""
+        root = self._read(f"SELECT {condition}")
+        if not isinstance(root, exp.Select) or len(root.expressions) != 1:
+            return None
+        free = conjunction(
+            [
+                part
+                for part in conjuncts(root.expressions[0])
+                if part.find(exp.Query) is None and not self._calls_or_varies(part, catalog)
+            ]
+        )
+        return None if free is None else text(free)
+
+    def _calls_or_varies(self, part: exp.Expr, catalog: DuckCatalog) -> bool:
+        """Whether a condition may call a model, or differ from one evaluation to the next."""
+        return any(
+            self._functions.get(node.name) is not None
+            or node.name in self._names
+            or catalog.is_volatile(node.name)
+            for node in part.find_all(exp.Anonymous)
+        )
 
     def binds(self, sql: str, parameters: Mapping[str, Any]) -> bool:
         """Whether a SELECT and its calls bind."""

@@ -126,12 +126,12 @@ def calls_in(statement: Statement, functions: Functions) -> list[CallText]:
     while at < len(tokens):
         before = tokens[at - 1] if at > begin else None
         function = _function_at(tokens, at, before, functions, names_before)
-        end = _closing(tokens, at + 1) if function is not None else at
+        end = closing(tokens, at + 1) if function is not None else at
         if function is None or _names_columns(tokens, end):
             at += 1
             continue
         first = tokens[at].start - statement.offset
-        spans = tuple(_arguments(tokens, at + 1, end, statement.offset))
+        spans = tuple(arguments(tokens, at + 1, end, statement.offset))
         if function.over_set or function.joint:
             end = _end_of_aggregate(tokens, end)
         last = tokens[end].end + 1 - statement.offset
@@ -179,7 +179,7 @@ def _end_of_aggregate(tokens: Sequence[Token], end: int) -> int:
     """Return the end of an aggregate's FILTER and OVER, which may stand behind its arguments."""
     words = [token.text.upper() for token in tokens[end + 1 : end + 3]]
     if words == ["FILTER", "("] or words == ["OVER", "("]:
-        return _end_of_aggregate(tokens, _closing(tokens, end + 2))
+        return _end_of_aggregate(tokens, closing(tokens, end + 2))
     return end + 2 if words[:1] == ["OVER"] and len(words) == 2 else end
 
 
@@ -189,7 +189,8 @@ def _names_columns(tokens: Sequence[Token], closing: int) -> bool:
     return words in (["AS", "("], ["AS", "MATERIALIZED"], ["AS", "NOT"])
 
 
-def _closing(tokens: Sequence[Token], at: int) -> int:
+def closing(tokens: Sequence[Token], at: int) -> int:
+    """Return where the parenthesis that opens at a token is closed. Raises `BindError`."""
     depth = 0
     for index in range(at, len(tokens)):
         if tokens[index].token_type in OPENING:
@@ -201,9 +202,10 @@ def _closing(tokens: Sequence[Token], at: int) -> int:
     raise BindError("Parser Error: a parenthesis is not closed")
 
 
-def _arguments(
+def arguments(
     tokens: Sequence[Token], opening: int, closing: int, offset: int
 ) -> list[tuple[int, int]]:
+    """List the spans between the commas of two parentheses; texts begin at `offset`."""
     spans = []
     depth, start = 0, opening + 1
     for index in range(opening, closing + 1):
@@ -231,7 +233,7 @@ def bare_lambdas(sql: str) -> str:
         and tokens[at + 1].text.upper() == "LAMBDA"
     ]
     dropped = {tokens[at].start for at in opening}
-    dropped.update(tokens[_closing(tokens, at)].start for at in opening)
+    dropped.update(tokens[closing(tokens, at)].start for at in opening)
     return "".join(letter for at, letter in enumerate(sql) if at not in dropped)
 
 
@@ -290,13 +292,13 @@ def inner_query(statement: Statement) -> tuple[int, int] | None:
         start = _first(words, levels, {"SELECT", "WITH", "FROM"}, 0)
         span = None if start is None else (start, _insert_end(words, levels, start))
     elif words[:2] in (["COPY", "("], ["PIVOT", "("], ["UNPIVOT", "("]):
-        span = (2, _closing(tokens, 1))
+        span = (2, closing(tokens, 1))
     elif words[0] == "SUMMARIZE":
         span = (1, len(tokens))
     elif words[0] == "MERGE":
         start = _first(words, levels, {"USING"}, 0)
         opens = start is not None and words[start + 1 : start + 2] == ["("]
-        span = (start + 2, _closing(tokens, start + 1)) if start is not None and opens else None
+        span = (start + 2, closing(tokens, start + 1)) if start is not None and opens else None
     else:
         span = None
     if span is None or span[0] >= span[1] or words[span[0]] not in QUERY_WORDS:

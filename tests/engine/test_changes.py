@@ -77,6 +77,17 @@ SCALAR = [
     "MERGE INTO movies m USING (SELECT DISTINCT ON (movie_id) * FROM reviews) r ON "
     "r.movie_id = m.id "
     "AND LLM_FILTER('match?', r.body) WHEN MATCHED THEN UPDATE SET genre = LLM('y', r.body)",
+    "MERGE INTO movies m USING reviews r ON r.id = m.id WHEN MATCHED AND m.year > 2000 AND "
+    "LLM_FILTER('q', r.body) OR r.stars = 1 THEN UPDATE SET genre = LLM('y', r.body), year = 1 "
+    "WHEN MATCHED AND r.stars > 2 THEN UPDATE SET title = upper(LLM('z', r.body)) || '!' "
+    "WHEN MATCHED THEN UPDATE SET genre = CASE WHEN r.stars > 1 THEN 'when' ELSE LLM('e', r.body) "
+    "END WHEN NOT MATCHED AND r.id < 20 THEN INSERT (id, genre) VALUES (r.id, LLM('w', r.body)) "
+    "WHEN NOT MATCHED THEN DO NOTHING RETURNING merge_action, id, LLM('r', title)",
+    "MERGE INTO movies m USING reviews r ON r.id = m.id WHEN MATCHED AND r.body IS NOT NULL "
+    "THEN DELETE WHEN MATCHED AND CAST(r.body AS INTEGER) IS NULL AND LLM_FILTER('q', m.title) "
+    "THEN UPDATE SET genre = LLM('y', m.title)",
+    "MERGE INTO movies m USING (FROM reviews LIMIT 9) r ON r.id = m.id WHEN MATCHED THEN DELETE "
+    "WHEN NOT MATCHED BY SOURCE AND m.id > 20 THEN UPDATE SET genre = LLM('y', m.title)",
     "UPDATE movies SET (genre, title) = (LLM('x', title), 'y')",
     "UPDATE movies SET year = 3 WHERE id < 4 RETURNING LLM('x', title)",
     "DELETE FROM movies WHERE id < 4 RETURNING LLM('x', title)",
@@ -141,6 +152,32 @@ def test_the_source_of_a_merge_is_planned(stored: Pair, sql: str) -> None:
 @pytest.mark.parametrize("sql", SCALAR)
 def test_a_change_that_cannot_be_planned_equals_the_naive_plan(stored: Pair, sql: str) -> None:
     compare(stored, sql)
+
+
+@pytest.mark.parametrize(
+    ("condition", "asked"),
+    [
+        ("m.id < 4", 3),
+        ("m.id < 4 AND LLM_FILTER('q', r.body)", 3),
+        ("LLM_FILTER('q', r.body) AND m.id < 4", 3),
+        ("\"end\" < 'case' AND m.id < 4", 3),
+        ("m.id < 4 AND random() < 2", 3),
+        ("random() * m.id < 4", 12),
+        ("m.id < (SELECT 4)", 12),
+        ("LLM_FILTER('q', r.body)", 12),
+    ],
+)
+def test_the_action_of_a_merge_is_asked_where_its_condition_may_hold(
+    con: Connection, fake: FakeProvider, condition: str, asked: int
+) -> None:
+    """DuckDB computes it for all twelve rows that are matched."""
+    con.execute("CREATE TABLE r AS SELECT id, 'text ' || id AS body, 'a' AS \"end\" FROM movies")
+    con.execute("DELETE FROM r WHERE id NOT BETWEEN 1 AND 12")
+    con.execute(
+        f"MERGE INTO movies m USING r ON r.id = m.id WHEN MATCHED AND {condition} "
+        "THEN UPDATE SET genre = LLM('why', r.body)"
+    )
+    assert sum("why" in request.instruction for request in fake.requests) == asked
 
 
 def test_a_change_is_one_statement_and_leaves_nothing_behind(con: Connection) -> None:
