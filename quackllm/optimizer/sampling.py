@@ -115,7 +115,10 @@ def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Riva
 
 
 def _sample_rows(select: exp.Select, catalog: Catalog) -> int:
-    """How many rows a sample takes: of a small LIMIT, half as many as it wants."""
+    """How many rows a sample takes: of a small LIMIT, half as many as it wants.
+
+    Of fewer more would be learnt wrongly than is saved: benchmarks/optimizer/sample_size.py.
+    """
     wanted = row_limit(select, catalog)
     return SAMPLE_ROWS if wanted is None else min(max(wanted // 2, FEWEST_ROWS), SAMPLE_ROWS)
 
