@@ -10,14 +10,19 @@ rows, dispatch, prompts and answers.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
-import quackllm
+import duckdb
+
+from quackllm.engine.connection import Connection
+from quackllm.engine.engine import Engine
+from quackllm.engine.providers.base import Provider
 from quackllm.engine.providers.config import ProviderConfig
 from quackllm.engine.providers.embedded import open_embedded
+from quackllm.engine.providers.registry import Providers
+from quackllm.engine.settings import settings_from
 
 STATEMENTS = {
     "filter": "LLM_FILTER('Is this review positive?', sentence)",
@@ -30,16 +35,21 @@ STATEMENTS = {
 class Timed:
     """A llama.cpp server that counts the seconds in which it works. `calls`: how many it had."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
+    def __init__(self) -> None:
+        self.server: Any = None
         self.seconds = 0.0
         self.calls = 0
+
+    def over(self, server: Any) -> Timed:
+        """Stand before a server."""
+        self.server = server
+        return self
 
     def handle_chat_completions(self, body: dict[str, Any]) -> Any:
         """Answer as the server does."""
         began = time.perf_counter()
         try:
-            return self._server.handle_chat_completions(body)
+            return self.server.handle_chat_completions(body)
         finally:
             self.seconds += time.perf_counter() - began
             self.calls += 1
@@ -52,10 +62,17 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=100)
     options.add_argument("--threads", type=int, default=None, help="threads of llama.cpp")
     chosen = options.parse_args()
-    provider: Any = asyncio.run(open_embedded(ProviderConfig(), threads=chosen.threads))
-    timed = provider._server = Timed(provider._server)
+    timed = Timed()
+
+    async def opened(config: ProviderConfig) -> Provider:
+        provider = await open_embedded(config, threads=chosen.threads)
+        provider._llama.server = timed.over(provider._llama.server)
+        return provider
+
+    engine = Engine(providers=Providers({"embedded": lambda: opened}), environ={})
+    settings = settings_from({"progress": False, "cache": False})
     print(f"{'statement':10} {'calls':>6} {'job s':>8} {'model s':>8} {'client s':>9} {'share':>6}")
-    with quackllm.connect(provider=provider, progress=False, cache=False) as con:
+    with Connection(duckdb.connect(), engine, settings) as con:
         file = chosen.data / "sst2.parquet"
         con.execute(f"CREATE TABLE reviews AS FROM '{file}' LIMIT {chosen.rows}")
         con.execute("SELECT LLM_FILTER('Is it a test?', 'x')").fetchall()  # has the model paged in
@@ -67,9 +84,9 @@ def main() -> None:
             client = job - timed.seconds
             print(
                 f"{name:10} {timed.calls:6} {job:8.2f} {timed.seconds:8.2f} {client:9.2f} "
-                f"{client / job:6.1%}"
+                f"{client / job:6.1%}",
+                flush=True,
             )
-    asyncio.run(provider.aclose())
 
 
 if __name__ == "__main__":
