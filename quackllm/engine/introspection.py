@@ -195,7 +195,7 @@ TABLES: tuple[SystemTable, ...] = (
     ),
     SystemTable(
         "llm_models",
-        "the models that CREATE MODEL named, and those that have answered",
+        "the models that CREATE MODEL named, and those that are open",
         (
             ("name", _TEXT),
             ("model", _TEXT),
