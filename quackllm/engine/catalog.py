@@ -11,7 +11,7 @@ from sqlglot import exp
 from quackllm.engine.transactions import finish
 from quackllm.optimizer.catalog import PredicateStatistics
 from quackllm.optimizer.naive import BINDING, naive_text
-from quackllm.optimizer.sql import text
+from quackllm.optimizer.sql import literal, text
 from quackllm.udfs.base import Call
 
 NULLS_LAST = (["nulls_last", "asc"], ["nulls_last", "ascending"])
@@ -162,6 +162,18 @@ class DuckCatalog:
     def is_aggregate(self, function: str) -> bool:
         """Whether DuckDB knows the function as an aggregate."""
         return self._facts.kind(self._connection, function)[0]
+
+    def is_built_in(self, function: str) -> bool:
+        """Whether the function is DuckDB's own, and always the same for the same arguments.
+
+        A macro is not, whatever it is made of: it may call a model, or `random()`.
+        """
+        row = self.one_row(
+            "SELECT count(*) > 0 AND bool_and(internal AND function_type = 'scalar' AND "
+            "stability = 'CONSISTENT') FROM duckdb_functions() "
+            f"WHERE lower(function_name) = {literal(function.lower())}"
+        )
+        return row is not None and bool(row[0])
 
     def is_volatile(self, function: str) -> bool:
         """Whether the function may give another value at each evaluation."""

@@ -2,7 +2,7 @@
 
 DuckDB computes the values of an action for all rows that are matched, or not, and looks at the
 conditions afterwards: WHEN MATCHED AND s.i < 10 THEN UPDATE SET a = LLM('...', s.b) would ask
-about every matched row. Whatever of the condition calls no model is put around the value:
+about every matched row. What of the condition is DuckDB's own is put around the value:
 
     SET a = CASE WHEN TRY(s.i < 10) THEN LLM('...', s.b) END
 

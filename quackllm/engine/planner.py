@@ -325,7 +325,7 @@ class Planner:
         return splice(sql, self._functions, binder, run)
 
     def _free(self, catalog: DuckCatalog, condition: str) -> str | None:
-        """Write the conjuncts of a condition that may be evaluated elsewhere too, if it has any."""
+        """Write the conjuncts of a condition that are the same wherever they are evaluated, if any."""
         root = self._read(f"SELECT {condition}")
         if not isinstance(root, exp.Select) or len(root.expressions) != 1:
             return None
@@ -333,19 +333,11 @@ class Planner:
             [
                 part
                 for part in conjuncts(root.expressions[0])
-                if part.find(exp.Query) is None and not self._calls_or_varies(part, catalog)
+                if part.find(exp.Query) is None
+                and all(catalog.is_built_in(node.name) for node in part.find_all(exp.Anonymous))
             ]
         )
         return None if free is None else text(free)
-
-    def _calls_or_varies(self, part: exp.Expr, catalog: DuckCatalog) -> bool:
-        """Whether a condition may call a model, or differ from one evaluation to the next."""
-        return any(
-            self._functions.get(node.name) is not None
-            or node.name in self._names
-            or catalog.is_volatile(node.name)
-            for node in part.find_all(exp.Anonymous)
-        )
 
     def binds(self, sql: str, parameters: Mapping[str, Any]) -> bool:
         """Whether a SELECT and its calls bind."""
