@@ -325,7 +325,7 @@ class Planner:
         return splice(sql, self._functions, binder, run)
 
     def _free(self, catalog: DuckCatalog, condition: str) -> str | None:
-        """Write the conjuncts of a condition that are the same wherever they are evaluated, if any."""
+        """Write the conjuncts of a condition that are the same wherever they stand, if any."""
         root = self._read(f"SELECT {condition}")
         if not isinstance(root, exp.Select) or len(root.expressions) != 1:
             return None
