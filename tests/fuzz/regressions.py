@@ -356,4 +356,12 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT (LLM_CLASSIFY(a, ['x', 'z']) IS NOT NULL) AS g, count(*) AS r FROM t1 "
         "GROUP BY (LLM_CLASSIFY(a, ['x', 'z']) IS NOT NULL) HAVING g AND LLM_FILTER('p', max(a))"
     ),
+    _case(
+        "SELECT s1.a FROM t1 s1 LEFT JOIN LATERAL (SELECT LLM('p', s1.a) AS r FROM t2 s3 "
+        "WHERE LLM_FILTER('p', s1.a)) s2 ON true WHERE LLM_FILTER('p', s1.b)"
+    ),
+    _case(
+        "SELECT a, LLM('p', b) AS r FROM t1 QUALIFY lag((SELECT max(LLM('q', s.a)) FROM t2 s)) "
+        "OVER (ORDER BY b) IS NOT NULL LIMIT 3"
+    ),
 )

@@ -1,8 +1,8 @@
-"""A condition on the kept side of an outer join comes before the calls of its ON.
+"""A condition on the left side of a join comes before the calls that it makes for each row.
 
 A left, semi or anti join never adds a row to its left side, so what WHERE rejects there
-need not be joined, and no call of ON has to be asked of it. Conditions without calls are
-taken into account by `stage_calls`; one that calls a model is put below the join.
+need not be joined, and no call of ON, nor of a lateral query, has to be asked of it. Conditions
+without calls are taken into account by `stage_calls`; one that calls a model is put below the join.
 
 Before: FROM m LEFT JOIN r ON r.m = m.id AND LLM_FILTER('a', r.body)
         WHERE LLM_FILTER('b', m.title)
@@ -24,7 +24,7 @@ from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, own_
 
 
 def filter_below_join(plan: Plan, catalog: Catalog) -> Plan:
-    """Move conditions with calls on the first source below joins whose ON has calls."""
+    """Move conditions with calls on the first source below joins that call a model for its rows."""
     if not any(map(_applies, selects(plan.root))):
         return plan
     root = held(plan.root.copy())
@@ -47,8 +47,15 @@ def _applies(select: exp.Select) -> bool:
         and isinstance(select.args["from_"].this, exp.Table | exp.Subquery)
         and keeps_left
         and not any(join.method for join in joins)
-        and any(own_calls(join.args.get("on")) for join in joins)
+        and any(map(_calls_for_rows, joins))
     )
+
+
+def _calls_for_rows(join: exp.Join) -> bool:
+    """Whether a join asks for rows on its left: in its condition, or in a lateral query."""
+    if isinstance(join.this, exp.Lateral) and has_calls(join.this):
+        return True
+    return bool(own_calls(join.args.get("on")))
 
 
 def _moved(select: exp.Select, catalog: Catalog) -> exp.Select | None:

@@ -64,8 +64,12 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         return None
     if is_grouped(select, catalog):
         return None
+    after = [part for part in _conditions(select) if _calls_outside_windows(part)]
     calling = [part for part in [*select.expressions, *_conditions(select)] if has_calls(part)]
-    if any(part.find(exp.Query) or any(map(is_columns, part.walk())) for part in calling):
+    cut = [*filter(has_calls, select.expressions), *after]
+    if any(part.find(exp.Query) for part in cut):
+        return None
+    if any(is_columns(node) for part in calling for node in part.walk()):
         return None
     keys, names = order_keys(select, calls=True), names_where_cuttable(select, catalog)
     if keys is None or names is None or any(key.find(exp.Query) for key in keys):
@@ -74,7 +78,6 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     items = split.items(select, names, catalog)
     if items is None:
         return None
-    after = [part for part in _conditions(select) if _calls_outside_windows(part)]
     where = conjunction([split.rewrite(part, _is_carried) for part in after])
     for key in keys:
         key.set("this", split.rewrite(key.this, _is_carried))
