@@ -30,9 +30,22 @@ class Calls:
         source.calls += 1
         writers: dict[str, tuple[Writer, ...]] = {
             BOOLEAN: (self._filter, self._filter, self._filter, self._typed(BOOLEAN)),
-            VARCHAR: (self._llm, self._classify, self._thin, self._translate, self._extract("s")),
+            VARCHAR: (
+                self._llm,
+                self._classify,
+                self._thin,
+                self._translate,
+                self._extract("s"),
+                self._reduce,
+            ),
             INTEGER: (self._typed(INTEGER), self._extract("n")),
-            DOUBLE: (self._score, self._score, self._typed(DOUBLE), self._extract("d")),
+            DOUBLE: (
+                self._score,
+                self._score,
+                self._typed(DOUBLE),
+                self._extract("d"),
+                self._similarity,
+            ),
             DATE: (self._typed(DATE),),
             TEXTS: (self._classify_multi, self._typed(TEXTS)),
         }
@@ -85,6 +98,47 @@ class Calls:
             return f"({self._written('LLM_EXTRACT', arguments)}).{member}"
 
         return write
+
+    def _reduce(self, scope: Scope, expression: Expression) -> str:
+        """A list as a whole; lists are rare columns, so that most are expressions."""
+        lists = scope.of_type(TEXTS)
+        values = self._source.pick(lists).sql if lists else expression(TEXTS)
+        return self._written("LLM_REDUCE", [values, self._source.pick(PROMPTS)])
+
+    def _similarity(self, scope: Scope, expression: Expression) -> str:
+        """Two texts, or a number of the vector of one; such calls have no options."""
+        first = self._argument(scope, expression)
+        if self._source.chance(3):
+            self._source.use("function: LLM_EMBED")
+            return f"CAST((LLM_EMBED({first}))[1] AS DOUBLE)"
+        self._source.use("function: LLM_SIMILARITY")
+        return f"LLM_SIMILARITY({first}, {self._argument(scope, expression)})"
+
+    def joint(self, type_: str, scope: Scope, expression: Expression) -> str:
+        """Write a call about all rows of a block together; it stands where a window may."""
+        self._source.calls += 1
+        if type_ == INTEGER:
+            both = ["both_orders := true"] if self._source.chance(4) else []
+            return self._written("LLM_RANK", [*self._prompted(scope, expression), *both])
+        topics = ["k := 2"] if self._source.chance(2) else []
+        return self._written("LLM_CLUSTER", [expression(VARCHAR), *topics])
+
+    def pairs(self, left: Scope, right: Scope) -> str:
+        """Write a call about a column of either side of a join."""
+        source = self._source
+        source.calls += 1
+        one, other = (source.pick(side.local).sql for side in (left, right))
+        prompt = source.pick(PROMPTS)
+        return self._written("LLM_FILTER", [prompt, f"{{'l': {one}, 'r': {other}}}"])
+
+    def aggregate(self, value: str) -> str:
+        """Write a call that takes all values of a group, in whatever order they come."""
+        source = self._source
+        source.calls += 1
+        distinct = "DISTINCT " if source.chance(3) else ""
+        if source.chance(3):
+            return self._written("LLM_SUMMARIZE_AGG", [distinct + value])
+        return self._written("LLM_AGG", [distinct + value, source.pick(PROMPTS)])
 
     def _written(self, name: str, arguments: list[str]) -> str:
         source = self._source

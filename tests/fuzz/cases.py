@@ -106,6 +106,7 @@ class Case:
         values; the planned side runs this one.
     setup: statements run before, such as one that makes a view.
     effect: a query that reads what a statement that is none has done.
+    table_functions: those that the statement calls, as they are written.
     features: what the statement makes use of, with how often.
     """
 
@@ -120,6 +121,7 @@ class Case:
     prepared: tuple[str, tuple[str | int, ...]] | None = None
     setup: str = ""
     effect: str | None = None
+    table_functions: tuple[str, ...] = ()
     features: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property

@@ -47,7 +47,7 @@ class Expressions:
 
     def __init__(self, source: Source, calls: Calls) -> None:
         self._source = source
-        self._calls = calls
+        self.calls = calls
         self.subqueries: Subqueries | None = None
 
     def value(self, type_: str, scope: Scope, depth: int = 2, calls: bool = True) -> str:
@@ -71,6 +71,14 @@ class Expressions:
                 options.append(lambda: subqueries.condition(scope, depth - 1))
         return source.pick(options)()
 
+    def joint(self, type_: str, scope: Scope) -> str:
+        """A call about all rows of a block: a rank where INTEGER is wanted, else a topic."""
+        return self.calls.joint(type_, scope, lambda wanted: self.value(wanted, scope, 1))
+
+    def pairs(self, left: Scope, right: Scope) -> str:
+        """A condition of a join that a model decides for each pair of rows."""
+        return self.calls.pairs(left, right)
+
     def condition(self, scope: Scope, depth: int = 2, calls: bool = True) -> str:
         """A predicate: a BOOLEAN expression, mostly one that filters something."""
         source = self._source
@@ -92,7 +100,7 @@ class Expressions:
                 self._source.use("argument: may hold a call")
             return self.value(wanted, scope, depth - 1, calls=nested)
 
-        return self._calls.call(type_, scope, argument)
+        return self.calls.call(type_, scope, argument)
 
     def _leaf(self, type_: str, scope: Scope) -> str:
         found = scope.of_type(type_)

@@ -152,6 +152,9 @@ class Queries:
         return Ordered(f" ORDER BY {', '.join(keys)}", limit, positions)
 
     def _order_key(self, query: Query) -> str:
+        if self._source.chance(4):
+            self._source.use("ORDER BY LLM_RANK")
+            return self.expressions.joint(INTEGER, Scope(query.columns))
         self._source.use("ORDER BY expression")
         type_ = self._source.pick(("DOUBLE", VARCHAR))
         key = self.expressions.value(type_, Scope(query.columns), 1)

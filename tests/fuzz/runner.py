@@ -25,7 +25,7 @@ from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import inner_query, split
 from quackllm.errors import ServerFailed
-from quackllm.optimizer.sql import conjuncts, parse, text
+from quackllm.optimizer.sql import conjuncts, parse, quote, text
 from quackllm.testing import FakeProvider, Fault
 from quackllm.udfs.base import Call
 from tests.fuzz.cases import QUERY_WORDS, Case
@@ -139,6 +139,7 @@ class Runner:
             lambda: Settings(cache=True),
         )
         self._session = Session(self._naive, self._engine)
+        self._made: dict[str, Result] = {}
 
     def renew(self) -> None:
         """Begin with new connections, after an error that a database does not survive."""
@@ -155,6 +156,19 @@ class Runner:
         for connection in (self._planned, self._naive):
             connection.execute(f"SET threads = {case.threads}")
             connection.execute(case.ddl)
+        self._made = {made: self._make(made) for made in case.table_functions}
+
+    def _make(self, table_function: str) -> Result:
+        """Make a table of what a table function gives, for the naive side to read."""
+        models = self._models["planned"]
+        models.forget()
+        try:
+            found = self._planned.sql(f"FROM {table_function}").to_arrow_table()
+        except duckdb.Error as error:
+            return Result(error=error)
+        self._naive.register("found", found)
+        self._naive.execute(f"CREATE OR REPLACE TABLE {_table_of(table_function)} AS FROM found")
+        return Result(questions=models.questions())
 
     def setup(self, sql: str) -> None:
         """Run a statement on both sides. Raises what the naive side raises."""
@@ -195,18 +209,21 @@ class Runner:
         """Run a statement as `naive` does, its conditions one after another as they are written.
 
         DuckDB picks an order of its own for the operands of AND, with its optimizer off too,
-        which CASE forbids. Of WHERE, HAVING and QUALIFY; in ON it would be no join any more.
+        which CASE forbids. Of WHERE, HAVING and QUALIFY, and the bounds of BETWEEN in ON, where
+        more would make it no join any more.
         """
         try:
             tree = parse(self.naive_text(sql))
         except SqlglotError as error:
             return Result(error=error)
         for clause in tree.find_all(exp.Where, exp.Having, exp.Qualify):
-            *earlier, condition = (part.copy() for part in conjuncts(clause.this))
-            for part in reversed(earlier):
-                branch = exp.If(this=part, true=condition)
-                condition = exp.Case(ifs=[branch], default=exp.false())
-            clause.set("this", condition)
+            clause.set("this", _one_after_another(conjuncts(clause.this)))
+        for join in tree.find_all(exp.Join):
+            for part in conjuncts(join.args.get("on")):
+                if isinstance(part, exp.Between):
+                    low = exp.GTE(this=part.this.copy(), expression=part.args["low"])
+                    high = exp.LTE(this=part.this.copy(), expression=part.args["high"])
+                    part.replace(_one_after_another([low, high]))
         return self.naive(sql, effect, written=text(tree))
 
     def naive(
@@ -222,6 +239,9 @@ class Runner:
         models = self._models["naive"]
         models.forget()
         self._counting.rows = 0
+        for made in self._made.values():
+            if made.error is not None:
+                return made
         changes = not sql.startswith(QUERY_WORDS)
         try:
             if changes:  # to be undone, so that the statement can run again
@@ -237,7 +257,11 @@ class Runner:
             if changes and not isinstance(error, duckdb.FatalException):
                 self._naive.execute("ROLLBACK")
             return Result(error=error, questions=models.questions())
-        return _result(rows, described, models.questions(), self._counting.rows)
+        asked = models.questions()
+        for made in self._made.values():
+            asked.update(made.questions)
+        before = sum(made.calls for made in self._made.values())
+        return _result(rows, described, asked, self._counting.rows + before)
 
     def naive_text(self, sql: str) -> str:
         """Write the calls as the registered function.
@@ -245,6 +269,8 @@ class Runner:
         A query is bound as a whole, as t.* needs, also that of a view or a table; of other
         statements only the text of the calls is changed.
         """
+        for table_function in self._made:
+            sql = sql.replace(table_function, _table_of(table_function))
         if sql.startswith(QUERY_WORDS):
             return self._session.naive_query(sql)
         [statement] = split(sql)
@@ -309,6 +335,20 @@ def _result(
         questions=questions,
         rows_evaluated=evaluated,
     )
+
+
+def _one_after_another(conditions: Sequence[exp.Expr]) -> exp.Expr:
+    """Write conditions so that each is evaluated only for rows that those before it accept."""
+    *earlier, condition = (part.copy() for part in conditions)
+    for part in reversed(earlier):
+        branch = exp.If(this=part, true=condition)
+        condition = exp.Case(ifs=[branch], default=exp.false())
+    return condition
+
+
+def _table_of(table_function: str) -> str:
+    """Name the table that the naive side has in the place of a table function."""
+    return quote(f"made by {table_function}")
 
 
 def _question(request: Request) -> tuple[Any, ...]:

@@ -36,7 +36,7 @@ class Selects:
         scope = Scope(rows.columns, outer)
         if types is not None:
             return self._list(rows, scope, types)
-        kind = source.below(10)
+        kind = source.below(11)
         if kind < 4:
             return self._list(rows, scope, source.some(TYPES, 1, 3))
         if kind < 7:
@@ -186,7 +186,7 @@ class Selects:
     def _aggregate(self, scope: Scope, keys: list[Column]) -> tuple[str, str]:
         """An aggregate that the order of rows does not change, or a call on some."""
         source, make = self._source, self._expressions
-        kind = source.below(10)
+        kind = source.below(11)
         if kind == 9:
             source.use("call on an aggregate")
             source.calls += 1
@@ -222,6 +222,8 @@ class Selects:
         if kind == 7:
             value = self._ordered_value(scope, calls=True)
             return f"list({value} ORDER BY {value})", TEXTS
+        if kind == 10:
+            return make.calls.aggregate(make.value(VARCHAR, scope, 1)), VARCHAR
         return f"min({make.value(DOUBLE, scope, 1)})", DOUBLE
 
     def _ordered_value(self, scope: Scope, calls: bool) -> str:

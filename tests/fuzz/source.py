@@ -16,12 +16,16 @@ MOST_CALLS = 5
 
 
 class Source:
-    """Makes choices, and keeps count of what a statement has used."""
+    """Makes choices, and keeps count of what a statement has used.
+
+    tables: the table functions that it calls, as they are written.
+    """
 
     def __init__(self, below: Below) -> None:
         self._below = below
         self._names = 0
         self.used: Counter[str] = Counter()
+        self.tables: list[str] = []
         self.calls = 0
 
     def below(self, count: int) -> int:

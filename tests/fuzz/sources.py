@@ -9,6 +9,7 @@ from typing import Protocol
 from tests.fuzz.cases import BOOLEAN, DATE, INTEGER, TEXTS, VARCHAR, Column, Scope, Table
 from tests.fuzz.expressions import Expressions
 from tests.fuzz.source import Source
+from tests.fuzz.table_functions import table_function
 
 JOINS = (
     "INNER",
@@ -53,6 +54,7 @@ class Sources:
         ]
         self._has_read_large = False
         self._large = {table.name for table in tables if table.more}
+        self._small = [table for table in tables if not table.more]
         self.queries: Queries | None = None
 
     def known_table(self) -> tuple[str, tuple[Column, ...]]:
@@ -88,6 +90,9 @@ class Sources:
             source.use("subquery in FROM")
             sql, columns = self.queries.derived(depth - 1, ())
             return From(f"({sql}) {alias}", tuple(column.of(alias) for column in columns))
+        if self._small and source.chance(16):
+            text, columns = table_function(source, source.pick(self._small))
+            return From(f"{text} {alias}", tuple(column.of(alias) for column in columns))
         if source.chance(12):
             source.use("VALUES in FROM")
             columns = (Column(f"{alias}.a", INTEGER), Column(f"{alias}.v", VARCHAR))
@@ -117,7 +122,11 @@ class Sources:
     def _on(self, left: From, right: From, scope: Scope) -> str:
         source = self._source
         parts = self._equality(left, right)
-        if source.chance(2) or not parts:
+        if left.columns and right.columns and source.chance(6):
+            source.use("call on both sides in ON")
+            parts = parts if source.chance(2) else []
+            parts.append(self._expressions.pairs(Scope(left.columns), Scope(right.columns)))
+        elif source.chance(2) or not parts:
             before = source.calls
             parts.append(self._expressions.condition(Scope(scope.local), 1, calls=True))
             if source.calls > before:

@@ -58,6 +58,7 @@ def _case(source: Source) -> Case:
         prepared=_prepared(source, case) if source.chance(6) else None,
         setup=case.setup,
         effect=case.effect,
+        table_functions=tuple(source.tables),
         features=dict(source.used),
     )
 

@@ -16,7 +16,7 @@ from tests.fuzz.runner import Runner
 from tests.fuzz.statements import random_case
 
 SEED = 20261120
-STATEMENTS = 150
+STATEMENTS = 130
 """What fits into `make test`; `make fuzz` takes its time."""
 
 

@@ -24,7 +24,7 @@ class Windows:
             partition = f"PARTITION BY {key}"
         ordered = f"{partition} ORDER BY {self._order(scope)}".strip()
         loose = f"{partition} ORDER BY {make.value(DOUBLE, Scope(scope.local), 1)}".strip()
-        kind = source.below(7)
+        kind = source.below(9)
         if kind == 0:
             return f"row_number() OVER ({ordered})", INTEGER
         if kind == 1:
@@ -38,6 +38,9 @@ class Windows:
         if kind == 5:
             keep = make.condition(scope, 1)
             return f"count(*) FILTER (WHERE {keep}) OVER ({partition})", INTEGER
+        if kind >= 7:
+            rank = kind == 7
+            return make.joint(INTEGER if rank else VARCHAR, scope), INTEGER if rank else VARCHAR
         source.use("call on a window function")
         source.calls += 1
         return f"LLM('p', row_number() OVER ({ordered}))", VARCHAR
