@@ -68,7 +68,7 @@ class Binder:
     def bind_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace every call in a tree by a `ModelCall`; add the bound calls to `calls`."""
         holder = held(root)
-        for node in self._nodes(holder):
+        for node in reversed(self._nodes(holder)):  # a formula may be an argument of another
             formula = written_out(node, self._functions)
             if formula is not None:
                 extent(node).replace(parse(f"SELECT {formula}").expressions[0])

@@ -7,10 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from quackllm.udfs.base import Call, CallOf, Function, Inquiry
-
-NOTHING = "null"
-"""The JSON text of a field that is NULL."""
+from quackllm.udfs.base import NOTHING, Call, CallOf, Function, Inquiry
 
 
 def inner_call(call: Call, inquiry: Inquiry) -> Call:

@@ -21,6 +21,10 @@ Answered = str | CallError | None
 """What became of a call; None for an SQL NULL, and for one that a budget left out."""
 
 
+NOTHING = "null"
+"""The JSON text of a field, or of an item of a list, that is NULL."""
+
+
 class Kind(Enum):
     """How an argument is read."""
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from quackllm.errors import BindError
 from quackllm.udfs.answers import read_text
 from quackllm.udfs.base import (
+    NOTHING,
     Answered,
     Ask,
     Binding,
@@ -24,12 +25,11 @@ from quackllm.udfs.options import one_of
 from quackllm.udfs.ranking import End, drawn_order, end_of, expected_comparisons, wanted_of
 from quackllm.udfs.rounds import in_step
 
-NOTHING = "null"
-"""The JSON text of a value that is NULL."""
-
 
 def declare(binding: Binding) -> Declaration:
-    """Return the declaration. Raises `BindError` for a wrong criterion or place."""
+    """Return the declaration. Raises `BindError` for a wrong criterion or place, or two lists."""
+    if len(binding.fields) > 1:
+        raise BindError(f"values must be one list, not {' and '.join(binding.fields)}")
     inquiry = comparison(binding)
     both_orders = bool(binding.options["both_orders"])
     end = _end(binding.constants["place"])

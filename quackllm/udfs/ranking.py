@@ -60,7 +60,7 @@ End = Literal["first", "last"]
 """Of places in a row one of the two at its ends."""
 
 N = TypeVar("N")
-Rounds = Generator[Sequence[tuple[N, N]], Sequence[Outcome], Mapping[int, int]]
+RanksOf = Generator[Sequence[tuple[N, N]], Sequence[Outcome], Mapping[int, int]]
 """Ranks: asks for the pairs of a round by name, gets their outcomes, returns ranks by number."""
 
 EndOf = Generator[Sequence[tuple[N, N]], Sequence[Outcome], N | CallError | None]
@@ -125,7 +125,7 @@ class Ranking:
         [ranks] = in_step([self.rounds(range(self._count))], compare)
         return ranks
 
-    def rounds(self, names: Sequence[N]) -> Rounds[N]:
+    def rounds(self, names: Sequence[N]) -> RanksOf[N]:
         """Ask round by round until the wanted ranks are known; return the ranks that are, from 1.
 
         names: what each number stands for.

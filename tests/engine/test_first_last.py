@@ -30,6 +30,8 @@ STATEMENTS = [
     "SELECT stars FROM reviews GROUP BY stars HAVING LLM_FIRST(body, 'a') LIKE '%a%'",
     "SELECT stars FROM reviews GROUP BY stars ORDER BY LLM_FIRST(body, 'a'), stars",
     "SELECT stars, LLM_FIRST(LLM_SUMMARIZE(body), 'a') FROM reviews GROUP BY stars",
+    "SELECT genre, LLM_FIRST(LLM_SIMILARITY(title, 'q'), 'a') FROM movies GROUP BY genre",
+    "SELECT LLM_SIMILARITY(LLM_FIRST(title, 'a'), 'q') FROM movies GROUP BY genre",
     "SELECT LLM_FILTER('q', LLM_FIRST(body, 'a')), stars FROM reviews GROUP BY stars",
     "SELECT genre, LLM_FIRST(title, 'a') FROM movies WHERE LLM_FILTER('q', title) GROUP BY genre",
     "SELECT genre, LLM_FIRST(title, 'a') FILTER (WHERE LLM_FILTER('q', title)) FROM movies "
@@ -239,6 +241,7 @@ def test_explain_estimates_the_calls(con: quackllm.Connection, fake: FakeProvide
         ("SELECT LLM_FIRST(n, 'x' ORDER BY i) FROM t", "ORDER BY inside has no meaning"),
         ("SELECT LLM_POSITION([n], 'x', 'best') FROM t", "place must be 'first' or 'last'"),
         ("SELECT LLM_POSITION([n], 'x') FROM t", "place is missing"),
+        ("SELECT LLM_POSITION({'a': [n], 'b': [i]}, 'x', 'first') FROM t", "one list, not a and b"),
         ("SELECT LLM_POSITION(n, 'x', 'first') FROM t", "values must be a list, not"),
     ],
 )
