@@ -23,7 +23,11 @@ Answers = list[tuple[str, Any]]
 
 @dataclass(frozen=True)
 class Ask:
-    """One question about every row. kind: 'filter', 'map' or 'score' (a number)."""
+    """One question about every row. kind: 'filter', 'map' or 'score' (a number).
+
+    Of sets: 'join', whether two rows belong together (a field of each), or 'rank', which of two
+    rows fits more.
+    """
 
     kind: str
     prompt: str
@@ -40,6 +44,9 @@ class Job:
         'counts' of those that passed, 'answers', or 'means' per value of `group`.
     limit: how many rows are wanted, None for all.
     sql: the statement for the system that takes SQL with LLM functions.
+    other: the rows of the other side of a join; on: a column that both sides must have equal.
+    way: by what operator or method, where a system has several. embedder: folder of a model
+        that makes embeddings, in the form of sentence-transformers.
     """
 
     name: str
@@ -52,6 +59,10 @@ class Job:
     url: str
     model: str
     max_tokens: int
+    other: list[Row] | None = None
+    on: str | None = None
+    way: str = ""
+    embedder: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ import lotus
 import pandas as pd
 from lotus.models import LM
 
-from .exchange import Answered, Ask, Job, serve
+from .exchange import Answered, Ask, Done, Job, serve
+from .lotus_sets import run_sets
 
 CONTEXT_WINDOW = 4096
 
@@ -25,10 +26,10 @@ def instruction(ask: Ask) -> str:
     return f"{ask.prompt}{scale} " + " ".join(f"{{{name}}}" for name in ask.fields)
 
 
-def open_system(url: str, model: str) -> Callable[[Job], Answered]:
+def open_system(url: str, model: str) -> Callable[[Job], Answered | Done]:
     """Return what runs a job with LOTUS."""
 
-    def run(job: Job) -> Answered:
+    def run(job: Job) -> Answered | Done:
         served = LM(
             f"hosted_vllm/{model}",
             api_base=url,
@@ -37,6 +38,8 @@ def open_system(url: str, model: str) -> Callable[[Job], Answered]:
             max_tokens=job.max_tokens,
         )
         lotus.settings.configure(lm=served)
+        if job.way:
+            return run_sets(job)
         rows: Any = pd.DataFrame(job.rows)
         passed, answers, failures = None, None, 0
         for ask in job.asks:

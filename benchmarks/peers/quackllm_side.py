@@ -18,6 +18,8 @@ def open_system(url: str, model: str) -> Callable[[Job], Done]:
     def run(job: Job) -> Done:
         con = quackllm.connect(base_url=url, model=model, progress=False)
         con.register("t", pa.Table.from_pylist(job.rows))
+        if job.other is not None:
+            con.register("o", pa.Table.from_pylist(job.other))
         rows = con.execute(job.sql).fetchall()
         [[failures]] = con.execute("SELECT count(*) FROM llm_errors()").fetchall()
         con.close()
