@@ -10,6 +10,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlglot import exp
 
 from quackllm.engine.catalog import used_parameters
 from quackllm.engine.early_stop import FIRST_BATCH
@@ -52,6 +53,7 @@ from quackllm.optimizer.cost import (
     cost_expected,
     probability,
     share_until,
+    share_until_match,
 )
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.lower import ceilings
@@ -152,8 +154,9 @@ class Estimator:
                 answers = 0 if answers is None else answers
             if block.number not in stops:
                 stops[block.number] = self._stop(plan, ceiling, demand)
-            share *= stops[block.number]
-            if stops[block.number] < 1:
+            stop = min(stops[block.number], self._first_partner(plan, ceiling, demand))
+            share *= stop
+            if stop < 1:
                 answers = min([self._seen(ceiling)] + ([] if answers is None else [answers]))
             if share == 1:
                 asked.setdefault(question, set()).update(keys)
@@ -161,7 +164,8 @@ class Estimator:
                 demand is not None and demand.tokens is not None and None not in ceiling.columns
             )
             whole = call.declaration.is_one_call  # else a guess
-            certain = counted and whole and answers is None and block.stop_after is None
+            all_asked = block.stop_after is None and not block.partners
+            certain = counted and whole and answers is None and all_asked
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
@@ -237,13 +241,31 @@ class Estimator:
             return 1.0
         if block.keys or block.counts or block.limited:  # how many rows count is not known here
             return 1.0
-        spreads = self._spreads(ceiling)
         where = plan.select_of(block).args.get("where")
+        passing = self._passing(ceiling, where.this if where else None)
+        return share_until(block.stop_after, passing, demand.tuples, demand.rows, FIRST_BATCH)
+
+    def _passing(self, ceiling: Ceiling, condition: exp.Expr | None) -> float:
+        """Share of the rows of a block whose answers fulfil a condition."""
+        spreads = self._spreads(ceiling)
         passing = 1.0
-        for part in conjuncts(where.this if where else None):
+        for part in conjuncts(condition):
             if uses(part, set(spreads)):
                 passing *= probability(part, spreads)
-        return share_until(block.stop_after, passing, demand.tuples, demand.rows, FIRST_BATCH)
+        return passing
+
+    def _first_partner(self, plan: Plan, ceiling: Ceiling, demand: Demand | None) -> float:
+        """Share of the pairs of a join that are asked before each row has its first match."""
+        block = ceiling.block
+        partners = block.partners_by(ceiling.site)
+        if partners is None or ceiling.partners is None or demand is None or not demand.rows:
+            return 1.0
+        counted = self._counted(f"SELECT count(*) FROM ({ceiling.partners})")
+        if counted is None:
+            return 1.0
+        condition = partners.condition(plan.select_of(block))
+        pairs_of_each = demand.rows / max(1, counted.column(0)[0].as_py())
+        return share_until_match(self._passing(ceiling, condition), pairs_of_each)
 
     # How many tuples there are
 

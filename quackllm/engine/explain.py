@@ -12,7 +12,7 @@ from dataclasses import asdict
 from typing import Any
 
 from quackllm.engine.alternatives import Alternative
-from quackllm.engine.early_stop import FIRST_BATCH
+from quackllm.engine.early_stop import FIRST_BATCH, PARTNERS
 from quackllm.engine.estimates import Estimates, StageEstimate
 from quackllm.engine.history import StageStats, StatementStats, money
 from quackllm.engine.joins.expected import ways
@@ -127,6 +127,7 @@ def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
         "rows_where": stage.guard or None,
         "stop_after_rows": block.stop_after,
         "stop_for_each": list(block.keys) or None,
+        "first_partner": block.partners or None,
         "stop_rows_where": " AND ".join(block.fulfilling) or None,
     }
     return {name: value for name, value in entry.items() if value is not None}
@@ -370,6 +371,8 @@ def _interval(share: Entry) -> str:
 
 def _enough(entry: Entry) -> str:
     rows = entry["stop_after_rows"]
+    if "first_partner" in entry:
+        return f"the first match of each {', '.join(entry['stop_for_each'])}"
     parts = [f"{rows:,} row{'' if rows == 1 else 's'}"]
     if "stop_rows_where" in entry:
         parts.append(f"where {entry['stop_rows_where']}")
@@ -380,6 +383,8 @@ def _enough(entry: Entry) -> str:
 
 def _batches(entry: Entry) -> str:
     """Say how much can be asked in vain."""
+    if "first_partner" in entry:
+        return f"1 pair of each, and 1 more for every {PARTNERS.patience} that did not match"
     if "stop_for_each" in entry:
         return f"1 tuple of each value, then twice as many each time; {FIRST_BATCH} in all at least"
     first = max(FIRST_BATCH, entry["stop_after_rows"])

@@ -67,26 +67,64 @@ class RowsSoFar:
         """Select a call's tuples in the rows of keys that have no certain row yet.
 
         ready: SQL, whether the call is now to be asked for a row.
-        One column per field, then the place of the tuple among those of its key, from 1;
-        for several keys the first place. In the order of places.
         """
-        ks = ", ".join(f"k{i}" for i in range(len(keys)))
-        fs = ", ".join(f"f{i}" for i in range(len(fields))) or "one"
-        items = [f"{key} AS k{i}" for i, key in enumerate(keys)]
-        items += [f"{field} AS f{i}" for i, field in enumerate(fields)] or ["1 AS one"]
-        items += [f"({ready}) AS ready", f"({self._passes()}) AS p"]
-        rows = rows_of(self.answered, [raw(item) for item in items])
+        candidates = Candidates(keys, fields, ready, self._passes())
+        return candidates.still_open(rows_of(self.answered, candidates.items))
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The argument tuples of a call that may give keys the one row that each of them wants.
+
+    Each part is SQL over the rows: keys, rendered fields, whether the call is now to be asked
+    for a row (`ready`), and whether the row is certain to be wanted (`passes`).
+    """
+
+    keys: Sequence[str]
+    fields: Sequence[str]
+    ready: str
+    passes: str
+
+    @property
+    def items(self) -> list[exp.Expr]:
+        """What has to be selected from the rows."""
+        parts = [f"({self.ready}) AS ready", f"({self.passes}) AS p"]
+        values = [*self.keys, *(self.fields or ["1"])]
+        named = [f"{value} AS {name}" for value, name in zip(values, self._names, strict=True)]
+        return [raw(item) for item in (*named, *parts)]
+
+    @property
+    def names(self) -> list[exp.Expr]:
+        """The names of `items`."""
+        return [raw(name) for name in (*self._names, "ready", "p")]
+
+    @property
+    def _names(self) -> list[str]:
+        fields = [f"f{i}" for i in range(len(self.fields))] or ["one"]
+        return [*(f"k{i}" for i in range(len(self.keys))), *fields]
+
+    def still_open(self, rows: exp.Select) -> exp.Select:
+        """Select the tuples of keys that have no certain row yet; `rows` has `items`.
+
+        One column per field, then the place of the tuple among those of its key, from 1;
+        for several keys the first place. In the order of places. The order is that of hashes:
+        the same for the same data, so that a statement that runs again asks the same.
+        """
+        ks, fs = (", ".join(names) for names in self._split_names())
         settled = f"coalesce(bool_or(p) OVER (PARTITION BY {ks}), false) AS settled"
         marked = exp.Select(expressions=[raw("*"), raw(settled)]).from_(rows.subquery("a"))
         still_open = exp.Select(expressions=[raw(ks), raw(fs)]).from_(marked.subquery("b"))
         still_open = still_open.where("ready AND NOT settled", copy=False).distinct(copy=False)
-        place = f"row_number() OVER (PARTITION BY {ks}) AS p"
+        place = f"row_number() OVER (PARTITION BY {ks} ORDER BY hash({fs})) AS p"
         placed = exp.Select(expressions=[raw("*"), raw(place)]).from_(still_open.subquery("c"))
         tuples = exp.Select(expressions=[raw(fs), raw("min(p) AS place")])
         tuples = tuples.from_(placed.subquery("e"))
         tuples.set("group", exp.Group(expressions=[raw(fs)]))
         tuples.set("order", exp.Order(expressions=[raw("place")]))
         return tuples
+
+    def _split_names(self) -> tuple[list[str], list[str]]:
+        return self._names[: len(self.keys)], self._names[len(self.keys) :]
 
 
 def _known_operands(select: exp.Select, enough: int) -> list[exp.Query]:

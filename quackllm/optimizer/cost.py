@@ -8,6 +8,7 @@ that was not given is no price, and a speed that was not measured is no time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -265,6 +266,17 @@ def spread(labels: Sequence[str], seen: Mapping[str, int]) -> Spread:
     count = sum(seen.get(label, 0) for label in labels)
     shares = {label: (seen.get(label, 0) + 1) / (count + len(labels)) for label in labels}
     return Spread(shares, count)
+
+
+def share_until_match(passing: float, pairs: float) -> float:
+    """Share of its pairs that a row asks until one of them matches, or all are asked.
+
+    passing: share of pairs that match, one as likely as another; pairs: those of the row.
+    The mean of a geometric distribution that is cut off.
+    """
+    if passing <= 0 or pairs <= 1:
+        return 1.0
+    return min(1.0, (1 - math.pow(1 - passing, pairs)) / passing / pairs)
 
 
 def probability(condition: exp.Expr, answers: Mapping[str, Spread]) -> float:

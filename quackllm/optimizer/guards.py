@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.plan import Block, Plan, Site
+from quackllm.optimizer.plan import Block, Partners, Plan, Site
 from quackllm.optimizer.scope import after_grouping, clause_parts
-from quackllm.optimizer.sql import conjunction, own_nodes
+from quackllm.optimizer.sql import conjunction, conjuncts, own_nodes
 
 Conditions = Callable[[exp.Select, str, list[exp.Expr]], list[exp.Expr]]
 """(block, clause, path from the clause down to the answer's column) -> conditions that
@@ -90,6 +90,21 @@ def _named(tree: exp.Expr, column: str) -> Iterator[exp.Expr]:
 def uses(tree: exp.Expr, columns: set[str]) -> bool:
     """Whether a tree names one of the answer columns."""
     return any(not node.table and node.name in columns for node in tree.find_all(exp.Column))
+
+
+def conditions_of_all(
+    sites: Sequence[Site], select: exp.Select, partners: Partners
+) -> list[exp.Expr]:
+    """The conditions without which no pair counts: guards of all sites that need no answer.
+
+    Not those by which an operand of OR decides: a pair of which it is TRUE is a match.
+    """
+    where = select.args.get("where")
+    whole = [partners.condition(select), *([where.this] if where else [])]
+    needed = [part for condition in whole for part in conjuncts(condition)]
+    answers = {site.column for site in sites}
+    shared = [guard for guard in needed if all(guard in site.guards for site in sites)]
+    return [guard for guard in shared if not uses(guard, answers)]
 
 
 def path_to(top: exp.Expr, node: exp.Expr) -> list[exp.Expr]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import groupby
 
 from sqlglot import exp
 
 from quackllm.optimizer.answers import joined_value, result_sql
 from quackllm.optimizer.bounds import arguments_asked, row_ceiling
-from quackllm.optimizer.certain import RowsSoFar
-from quackllm.optimizer.guards import uses
+from quackllm.optimizer.certain import Candidates, RowsSoFar
+from quackllm.optimizer.guards import conditions_of_all, uses
 from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
-from quackllm.optimizer.plan import BLOCK, LIMITED, MATERIALIZE, Block, Plan, Site
+from quackllm.optimizer.plan import BLOCK, LIMITED, MATERIALIZE, Block, Partners, Plan, Site
 from quackllm.optimizer.program import (
     BlockStage,
     Ceiling,
@@ -22,7 +23,7 @@ from quackllm.optimizer.program import (
     PairSearch,
     Program,
 )
-from quackllm.optimizer.readable import kept_rows, simplified
+from quackllm.optimizer.readable import readable
 from quackllm.optimizer.scope import (
     beside,
     enclosing,
@@ -34,7 +35,6 @@ from quackllm.optimizer.scope import (
 )
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
-    ModelCall,
     cross_commas,
     held,
     json_fragment,
@@ -44,7 +44,6 @@ from quackllm.optimizer.sql import (
     quote,
     raw,
     released,
-    text,
 )
 from quackllm.udfs.base import Call
 
@@ -57,38 +56,17 @@ def lower(plan: Plan, run: str) -> Program:
     lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
     final = lowering.written(lowering.lower(plan.root))
     kept = [query for query in _queries(plan.root) if query.meta_get(MATERIALIZE)]
-    readable = iter([_readable(plan, query) for query in kept])
+    shown = iter([readable(plan, query) for query in kept])
     return Program(
         stages=tuple(
-            replace(stage, shown=next(readable)) if isinstance(stage, MaterializeStage) else stage
+            replace(stage, shown=next(shown)) if isinstance(stage, MaterializeStage) else stage
             for stage in lowering.stages
         ),
         final=final,
-        shown=_readable(plan, plan.root),
+        shown=readable(plan, plan.root),
         unstaged=plan.unstaged,
         applied=plan.applied,
     )
-
-
-def _readable(plan: Plan, tree: exp.Expr) -> str:
-    """Write a tree for a person: staged calls by name and number, kept rows by name."""
-    names = {
-        site.column: f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
-        for block in plan.blocks
-        for site in block.sites
-    }
-
-    def show(node: exp.Expr) -> exp.Expr:
-        if isinstance(node, exp.Column) and not node.table and node.name in names:
-            return raw(names[node.name])
-        if isinstance(node, exp.Query) and node.meta_get(MATERIALIZE) and node is not shown:
-            return kept_rows(node)
-        if isinstance(node, ModelCall):
-            return raw(f"{plan.calls[node.spec].function.upper()}(...)")
-        return node
-
-    shown = tree.copy()
-    return text(simplified(shown.transform(show, copy=False)))
 
 
 def bindable(plan: Plan) -> str:
@@ -201,8 +179,21 @@ class _Lowering:
             elif self.purpose is Purpose.RUN:
                 stages.append(self._model_stage(select, block, site, self.numbered))
         self._answer(select, block)
-        if self.purpose is Purpose.RUN:
+        if self.purpose is Purpose.RUN and block.partners:
+            self.stages.extend(self._by_partners(stages, block))
+        elif self.purpose is Purpose.RUN:
             self.stages.append(self._block_stage(stages, select, block))
+
+    def _by_partners(self, stages: list[ModelStage], block: Block) -> Iterator[BlockStage]:
+        """Group the stages of a block by the join that they decide."""
+        found = {partners.join: partners for partners in block.partners}
+        pairs = zip(block.sites, stages, strict=True)
+        for join, group in groupby(pairs, key=lambda pair: pair[0].join):
+            together = BlockStage(tuple(stage for _, stage in group))
+            if join in found:
+                keys = tuple(self._readable(key, block) for key in found[join].keys)
+                together = replace(together, stop_after=1, keys=keys, partners=True)
+            yield together
 
     def _block_stage(
         self, stages: list[ModelStage], answered: exp.Select, block: Block
@@ -250,11 +241,15 @@ class _Lowering:
             strategy = site.strategy if plain else None
             bare = replace(site, args=args, guards=free, strategy=strategy)
             sites = tuple(bare if other is site else other for other in block.sites)
-            alone = replace(block, sites=sites, stop_after=None)
+            alone = replace(block, sites=sites, stop_after=None, partners=())
             stage = self._model_stage(select, alone, bare, self.numbered)
             # Otherwise its rows need answers.
             if STUB not in stage.probe and FUNCTION not in stage.probe:
                 found = replace(found, sql=stage.probe, columns=columns, search=stage.search)
+                partners = block.partners_by(site)
+                if partners is not None:
+                    keys = [self._resolved_text(key) for key in partners.keys]
+                    found = replace(found, partners=self._distinct(select, alone, bare, keys))
         self.ceilings.append(found)
 
     def _order_of(self, block: Block) -> str:
@@ -323,6 +318,35 @@ class _Lowering:
             probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))
         return probe, select
 
+    def _next_partners(
+        self, select: exp.Select, block: Block, site: Site, partners: Partners
+    ) -> tuple[exp.Select, exp.Select]:
+        """Select the pairs of rows that still look for a partner; also say where that is read."""
+        group = [other for other in block.sites if other.join == partners.join]
+        columns = [self._resolved_text(key) for key in partners.keys]
+        earlier = group[: group.index(site)]
+        candidates = Candidates(
+            # Its text too: values that are equal to DuckDB may be shown differently to a model.
+            [*columns, *map(json_fragment, columns)],
+            self._fragments(site),
+            f"{self._reached(site)} AND {self._decided(earlier)} "
+            f"AND {quote(_key_name(site))} IS NULL",
+            f"{self._decided(group)} AND ({self.text(partners.condition(select))})",
+        )
+        if partners.join is None:
+            rows = rows_of(select, candidates.items)
+        else:
+            rows = pairs_of(select, partners.join, candidates.items)
+        needed = {other.column for one in group for other in (one, *_needed(block, one))}
+        self._join_answers(rows, block, needed, beside_joins=partners.join is not None)
+        for guard in conditions_of_all(group, select, partners):
+            rows.where(raw(self._operand(guard)), copy=False)
+        outer = enclosing(select) if block.correlated else None
+        if outer is None:
+            return candidates.still_open(rows), select
+        rows = beside(outer, select, rows, candidates.names, block.outer_guards)
+        return candidates.still_open(rows), outer
+
     def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
         fragments = self._fragments(site)
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
@@ -337,7 +361,10 @@ class _Lowering:
         if block.stop_after is not None:
             needed.update(other.column for other in _before(block, site))
         self._join_answers(probe, block, needed, beside_joins=in_join)
-        if block.stop_after is not None and not block.keys:
+        partners = block.partners_by(site)
+        if partners is not None:
+            probe, select = self._next_partners(source, block, site, partners)
+        elif block.stop_after is not None and not block.keys:
             probe = self._for_rounds(probe, block, site)
         else:
             probe, select = self._all_at_once(probe, select, block, site)

@@ -76,6 +76,27 @@ class Site:
 
 
 @dataclass(frozen=True)
+class Partners:
+    """Rows that look for one partner each: a row that has found it needs no second one.
+
+    keys: columns of such a row that decide which partners fit; rows with equal ones are one.
+    join: the position of the semi or anti join whose left rows they are; None for the rows
+        around a correlated block.
+    """
+
+    keys: tuple[exp.Expr, ...]
+    join: int | None = None
+
+    def condition(self, select: exp.Select) -> exp.Expr:
+        """Return what a partner has to fulfil: ON of the join, WHERE of the block."""
+        if self.join is None:
+            condition: exp.Expr = select.args["where"].this
+        else:
+            condition = select.args["joins"][self.join].args["on"]
+        return condition
+
+
+@dataclass(frozen=True)
 class Block:
     """One SELECT whose calls are staged.
 
@@ -90,6 +111,7 @@ class Block:
     correlated: whether the block reads columns of the SELECT around it.
     outer_guards: then, where it stands in FROM, conditions over what is left of it there;
         rows of the SELECT around it count when all are TRUE.
+    partners: rows that are decided by their first match; without stop_after.
     """
 
     number: int
@@ -101,11 +123,16 @@ class Block:
     limited: bool = False
     correlated: bool = False
     outer_guards: tuple[exp.Expr, ...] = ()
+    partners: tuple[Partners, ...] = ()
 
     @property
     def is_joint(self) -> bool:
         """Whether a call of the block is about all of its rows."""
         return any(site.is_joint for site in self.sites)
+
+    def partners_by(self, site: Site) -> Partners | None:
+        """Return the rows that look for a partner by the condition in which a site stands."""
+        return next((each for each in self.partners if each.join == site.join), None)
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Ceiling:
         an earlier call whose answer is a field of this one.
     rows: where there is no `sql`, the rows that a LIMIT leaves at most.
     search: where not all tuples need to be asked, how they are chosen.
+    partners: SELECT of the rows that look for a partner, where one is enough for each.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Ceiling:
     columns: tuple[int | None, ...] = ()
     rows: int | None = None
     search: PairSearch | None = None
+    partners: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,8 @@ class BlockStage:
     keys: what rows are wanted of each value of, as SQL for people. A probe then gives the
         tuples that are still worth asking, with their `place` among those of one value.
     fulfilling: further conditions of the rows wanted, as SQL for people.
+    partners: whether the keys are those of rows that look for a partner. DuckDB asks some of
+        them pair by pair, so that hardly more is asked at once.
     """
 
     stages: tuple[ModelStage, ...]
@@ -98,6 +102,7 @@ class BlockStage:
     in_order: bool = False
     keys: tuple[str, ...] = ()
     fulfilling: tuple[str, ...] = ()
+    partners: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 
-from quackllm.optimizer.sql import DIALECT, held, own_nodes, raw, released
+from quackllm.optimizer.plan import MATERIALIZE, Plan
+from quackllm.optimizer.sql import DIALECT, ModelCall, held, own_nodes, raw, released, text
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 NUMBERED = re.compile(r"c\d+")
@@ -23,6 +24,27 @@ KEPT = "kept_rows"
 
 ROW_NUMBER = "__llm_row"
 """Column in which the order of rows is kept."""
+
+
+def readable(plan: Plan, tree: exp.Expr) -> str:
+    """Write a tree for a person: staged calls by name and number, kept rows by name."""
+    names = {
+        site.column: f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
+        for block in plan.blocks
+        for site in block.sites
+    }
+
+    def show(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Column) and not node.table and node.name in names:
+            return raw(names[node.name])
+        if isinstance(node, exp.Query) and node.meta_get(MATERIALIZE) and node is not shown:
+            return kept_rows(node)
+        if isinstance(node, ModelCall):
+            return raw(f"{plan.calls[node.spec].function.upper()}(...)")
+        return node
+
+    shown = tree.copy()
+    return text(simplified(shown.transform(show, copy=False)))
 
 
 def simplified(tree: exp.Expr) -> exp.Expr:

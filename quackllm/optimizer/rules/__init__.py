@@ -16,11 +16,13 @@ from quackllm.optimizer.rules.choose_strategy import choose_strategy
 from quackllm.optimizer.rules.early_stop import early_stop
 from quackllm.optimizer.rules.empty_queries import empty_queries
 from quackllm.optimizer.rules.empty_sides import empty_sides
+from quackllm.optimizer.rules.exists_for_in import exists_for_in
 from quackllm.optimizer.rules.expand_columns import expand_columns
 from quackllm.optimizer.rules.expand_stars import expand_stars
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.first_match import first_match
+from quackllm.optimizer.rules.first_partner import first_partner
 from quackllm.optimizer.rules.first_ranks import first_ranks
 from quackllm.optimizer.rules.group_answers import group_answers
 from quackllm.optimizer.rules.inline_aliases import inline_aliases
@@ -65,6 +67,7 @@ RULES: tuple[Rule, ...] = (
     push_filters,
     filter_join_in_where,
     filter_below_join,
+    exists_for_in,
     unnest_exists,
     smaller_side_first,
     push_keys,
@@ -85,6 +88,7 @@ RULES: tuple[Rule, ...] = (
     limit_through_join,
     best_score,
     first_match,
+    first_partner,
     first_ranks,
     keep_order,
     choose_strategy,

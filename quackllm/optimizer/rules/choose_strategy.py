@@ -60,7 +60,16 @@ def _block(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     if sites == block.sites:
         return block
     # What is asked for some pairs only is not asked in rounds until enough rows are certain.
-    return replace(block, sites=sites, stop_after=None, order=(), keys=(), counts=(), limited=False)
+    return replace(
+        block,
+        sites=sites,
+        stop_after=None,
+        order=(),
+        keys=(),
+        counts=(),
+        limited=False,
+        partners=(),
+    )
 
 
 def _site(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> Site:

@@ -39,7 +39,7 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     filters = block.sites and all(site.clause == "where" for site in block.sites)
     if not filters or block.correlated or block.stop_after is not None or block.is_joint:
         return block
-    if any(select.args.get(name) for name in CUTTING) or _computes(select, catalog):
+    if any(select.args.get(name) for name in CUTTING) or computes(select, catalog):
         return block
     if isinstance(select.parent, exp.Exists):
         grouped = select.args.get("group") or select.args.get("having")
@@ -53,7 +53,7 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     return replace(block, stop_after=1, keys=tuple(key.copy() for key in keys))
 
 
-def _computes(select: exp.Select, catalog: Catalog) -> bool:
+def computes(select: exp.Select, catalog: Catalog) -> bool:
     """Whether a block has values that all its rows make together."""
     parts = [part for clause, part in clause_parts(select) if clause != "where"]
     return any(

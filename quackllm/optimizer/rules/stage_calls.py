@@ -302,7 +302,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
-    if any(_makes_rows(arg) for call in calls for arg in call.expressions):
+    if any(makes_rows(arg) for call in calls for arg in call.expressions):
         yield "an argument is unnest(...), which makes rows"
     if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
         yield "an argument is an aggregate or a window function"
@@ -339,7 +339,8 @@ def reads_kept_rows(select: exp.Select) -> bool:
     return not any(select.args.get(name) for name in CHANGING_ROWS)
 
 
-def _makes_rows(arg: exp.Expr) -> bool:
+def makes_rows(arg: exp.Expr) -> bool:
+    """Whether an expression gives several rows for one."""
     return any(node.name.lower() == "unnest" for node in arg.find_all(exp.Anonymous))
 
 
@@ -499,12 +500,12 @@ def _aggregates(tree: exp.Expr, catalog: Catalog) -> bool:
 
 
 def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
-    """Whether a call is made per row: inside an aggregate, in WHERE, or in a group key."""
+    """Whether a call is made per row: inside an aggregate, in WHERE or ON, or in a group key."""
     group = select.args.get("group")
     keys = group_keys(select, catalog) if group is not None else []
     node: exp.Expr | None = call
     while node is not None and node is not select:
-        if isinstance(node, exp.Where | exp.Group) or node in keys:
+        if isinstance(node, exp.Where | exp.Group | exp.Join) or node in keys:
             return True
         if isinstance(node, exp.Anonymous) and catalog.is_aggregate(node.name):
             return True
