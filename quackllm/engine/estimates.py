@@ -146,7 +146,8 @@ class Estimator:
             question = call.identity, call.model
             share, answers = self._reach(ceiling)
             search = self._search(ceiling)
-            if search is None or search.name == "exact":
+            exact = search is None or search.name == "exact"
+            if search is None or exact:
                 demand, keys = self._demand(ceiling, asked.get(question, set()))
             else:
                 demand, keys = self._of_pairs(ceiling, search.counts)
@@ -154,7 +155,8 @@ class Estimator:
                 answers = 0 if answers is None else answers
             if block.number not in stops:
                 stops[block.number] = self._stop(plan, ceiling, demand)
-            stop = min(stops[block.number], self._first_partner(plan, ceiling, demand))
+            partner = self._first_partner(plan, ceiling, demand) if exact else 1.0
+            stop = min(stops[block.number], partner)
             share *= stop
             if stop < 1:
                 answers = min([self._seen(ceiling)] + ([] if answers is None else [answers]))

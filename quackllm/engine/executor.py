@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from quackllm.engine.catalog import Schema, used_parameters
 from quackllm.engine.chunks import in_chunks
-from quackllm.engine.early_stop import ask_until_enough
+from quackllm.engine.early_stop import Fetch, ask_until_enough
 from quackllm.engine.joins.search import PairAsker
 from quackllm.engine.run import Run
 from quackllm.engine.stage_answers import StageAnswers
@@ -76,7 +76,8 @@ class Executor:
             return self._fetch(sql, parameters)
 
         if block.stop_after is not None:
-            ask_until_enough(block, stages, fetch)
+            if not self._searched(block, stages, run, fetch):
+                ask_until_enough(block, stages, fetch)
             return
         for part, stage in zip(block.stages, stages, strict=True):
             if stage.is_joint:
@@ -87,6 +88,14 @@ class Executor:
             waiting = f"{stage.name}_tuples"
             for tuples in in_chunks(self._connection, stage.probe, parameters, waiting):
                 stage.ask(tuples)
+
+    def _searched(
+        self, block: BlockStage, stages: Sequence[StageAnswers], run: Run, fetch: Fetch
+    ) -> bool:
+        """Whether a strategy has decided for all rows of a block that look for a partner."""
+        if not stages or block.stages[0].search is None:
+            return False
+        return PairAsker(block.stages[0], stages[0], run, fetch, in_rounds=True).ask()
 
     def _fetch(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
         given = used_parameters(self._connection, sql, parameters)

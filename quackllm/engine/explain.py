@@ -62,7 +62,7 @@ def explained(
             stages.append({"stage": "kept rows", "sql": stage.shown})
             continue
         for part in stage.stages:
-            entry = _model_entry(part, stage)
+            entry = _model_entry(part, stage, estimates.get(part.number))
             entry["number"] += before
             entry.update(_strategy(part, estimates.get(part.number)))
             entry.update(_estimated(estimates.get(part.number)))
@@ -115,7 +115,11 @@ def _use_entries(
     return entries
 
 
-def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
+def _model_entry(
+    stage: ModelStage, block: BlockStage, estimate: StageEstimate | None = None
+) -> Entry:
+    search = None if estimate is None else estimate.search
+    in_rounds = search is None or search.name == "exact"
     entry = {
         "stage": "model",
         "number": stage.number,
@@ -125,9 +129,9 @@ def _model_entry(stage: ModelStage, block: BlockStage) -> Entry:
         "fields": list(stage.call.fields),
         "model": stage.call.model,
         "rows_where": stage.guard or None,
-        "stop_after_rows": block.stop_after,
-        "stop_for_each": list(block.keys) or None,
-        "first_partner": block.partners or None,
+        "stop_after_rows": block.stop_after if in_rounds else None,
+        "stop_for_each": (list(block.keys) or None) if in_rounds else None,
+        "first_partner": (block.partners or None) if in_rounds else None,
         "stop_rows_where": " AND ".join(block.fulfilling) or None,
     }
     return {name: value for name, value in entry.items() if value is not None}
@@ -305,7 +309,7 @@ def _details(entry: Entry) -> list[str]:
     if "stop_after_rows" in entry:
         lines.extend(_detail("stops after", _enough(entry)))
         lines.extend(_detail("in batches", _batches(entry)))
-    lines.extend(_detail("strategy", _strategy_in_words(entry.get("strategy"))))
+    lines.extend(_detail("strategy", _strategy_in_words(entry)))
     lines.extend(_detail("rejected", _rejected_in_words(entry.get("strategy"))))
     lines.extend(_detail("advice", entry.get("advice")))
     lines.extend(_detail("found", _measured_in_words(entry.get("measured"))))
@@ -330,10 +334,14 @@ STRATEGIES = {
 }
 
 
-def _strategy_in_words(strategy: Entry | None) -> str | None:
+def _strategy_in_words(entry: Entry) -> str | None:
+    strategy = entry.get("strategy")
     if strategy is None:
         return None
-    words = f"{strategy['name']}: {STRATEGIES[strategy['name']]}"
+    asked = STRATEGIES[strategy["name"]]
+    if "first_partner" in entry:
+        asked = "pairs are asked until each row has its match"
+    words = f"{strategy['name']}: {asked}"
     if strategy.get("embeddings"):
         words += f"; {strategy['embeddings']:,} texts are embedded"
     return words + ("; approximate" if strategy.get("approximate") else "")

@@ -193,6 +193,22 @@ def test_a_statement_that_runs_again_asks_nothing() -> None:
 
 
 @on_duckdb_2
+def test_a_strategy_that_does_not_pay_leaves_rows_to_their_first_match() -> None:
+    fake = FakeProvider()
+    with quackllm.connect(provider=fake, progress=False, approximate="auto", cache=False) as con:
+        con.execute(TABLES)
+        sql = STOPPING[2].replace("FROM b WHERE", "FROM b WHERE b.k < 20 AND")
+        explained = con.execute("EXPLAIN ANALYZE " + sql).fetchall()[0][1]
+        assert "exact: pairs are asked until each row has its match" in explained
+        assert (
+            fake.calls
+            < con.execute(
+                "SELECT count(DISTINCT (x, y)) FROM a JOIN b ON a.g = b.g AND b.k < 20"
+            ).fetchall()[0][0]
+        )
+
+
+@on_duckdb_2
 def test_explain_says_where_a_row_stops() -> None:
     with quackllm.connect(provider=FakeProvider(), progress=False) as con:
         con.execute(TABLES)

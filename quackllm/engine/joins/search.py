@@ -29,10 +29,23 @@ TOO_MANY = f"more than {MOST_PAIRS:,} pairs"
 
 
 class PairAsker:
-    """Decides the condition of one join by its strategy."""
+    """Decides the condition of one join by its strategy.
 
-    def __init__(self, stage: ModelStage, answers: StageAnswers, run: Run, fetch: Fetch) -> None:
+    in_rounds: whether not every pair is asked even where the strategy is not taken, because
+        rows stop at their first match.
+    """
+
+    def __init__(
+        self,
+        stage: ModelStage,
+        answers: StageAnswers,
+        run: Run,
+        fetch: Fetch,
+        *,
+        in_rounds: bool = False,
+    ) -> None:
         assert stage.search is not None
+        self._in_rounds = in_rounds
         self._search: PairSearch = stage.search
         self._call = stage.call
         self._answers = answers
@@ -40,7 +53,7 @@ class PairAsker:
         self._fetch = fetch
 
     def ask(self) -> bool:
-        """Ask what the strategy asks; False where every pair is to be asked after all.
+        """Ask what the strategy asks; False where it is not taken, and the join is exact.
 
         Raises what `Run.answer` does, and, where blocking was asked for and no embeddings are
         to be had, the reason.
@@ -54,8 +67,9 @@ class PairAsker:
         return self._blocked(pairs)
 
     def _exact(self, pairs: JoinPairs | None, reason: str) -> bool:
-        sides = (0, 0, 0) if pairs is None else (len(pairs), len(pairs.left), len(pairs.right))
-        self._report(StrategyReport("exact", *sides, asked=sides[0], reason=reason))
+        if not self._in_rounds:
+            sides = (0, 0, 0) if pairs is None else (len(pairs), len(pairs.left), len(pairs.right))
+            self._report(StrategyReport("exact", *sides, asked=sides[0], reason=reason))
         return False
 
     def _report(self, report: StrategyReport) -> None:

@@ -20,7 +20,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.guards import places, uses
-from quackllm.optimizer.plan import Block, Plan, Site, Strategy
+from quackllm.optimizer.plan import Block, Partners, Plan, Site, Strategy
 from quackllm.optimizer.scope import ANSWER
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import conjuncts, own_nodes
@@ -60,6 +60,7 @@ def _block(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     if sites == block.sites:
         return block
     # What is asked for some pairs only is not asked in rounds until enough rows are certain.
+    # Where the strategy does not pay when the statement runs, rows still look for a partner.
     return replace(
         block,
         sites=sites,
@@ -68,8 +69,14 @@ def _block(block: Block, select: exp.Select, catalog: Catalog) -> Block:
         keys=(),
         counts=(),
         limited=False,
-        partners=(),
+        partners=tuple(each for each in block.partners if _decides_alone(each, sites)),
     )
+
+
+def _decides_alone(partners: Partners, sites: Sequence[Site]) -> bool:
+    """Whether no strategy decides a part only of the condition that makes partners."""
+    group = [site for site in sites if site.join == partners.join]
+    return len(group) == 1 or all(site.strategy is None for site in group)
 
 
 def _site(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> Site:

@@ -80,7 +80,7 @@ FORMS = [
     "SELECT a.k, b.k FROM a JOIN b ON a.g <= b.g + 1 AND {match}",
     "SELECT a.k FROM a SEMI JOIN b ON {match}",
     "SELECT a.k FROM a WHERE EXISTS (SELECT 1 FROM b WHERE {match})",
-    "SELECT a.k FROM a WHERE a.g IN (SELECT b.g FROM b WHERE {match})",
+    "SELECT a.k FROM a WHERE a.k // 99 IN (SELECT b.k // 99 FROM b WHERE {match})",
     "SELECT k FROM (SELECT a.k FROM a JOIN b ON {match}) WHERE k > 3",
 ]
 ON_DUCKDB_2 = ("SEMI", "EXISTS", "IN (")
