@@ -16,15 +16,25 @@ from quackllm.engine.loop import Interruption, LoopThread
 from quackllm.errors import QuackLLMError, StatementCancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-
-def loop_threads() -> int:
-    return sum(thread.name == "quackllm-calls" for thread in threading.enumerate())
+    LoopThreads = Callable[[], int]
 
 
 @pytest.fixture
-def loop() -> Iterator[LoopThread]:
+def loop_threads() -> LoopThreads:
+    """How many such threads there are, besides those that other tests have left to be collected."""
+    others = set(threading.enumerate())
+
+    def count() -> int:
+        here = set(threading.enumerate()) - others
+        return sum(thread.name == "quackllm-calls" for thread in here)
+
+    return count
+
+
+@pytest.fixture
+def loop(loop_threads: LoopThreads) -> Iterator[LoopThread]:
     thread = LoopThread()
     yield thread
     thread.close()
@@ -36,7 +46,9 @@ async def double(number: int, seconds: float = 0.0) -> int:
     return 2 * number
 
 
-def test_it_starts_with_the_first_call_and_leaves_no_thread(loop: LoopThread) -> None:
+def test_it_starts_with_the_first_call_and_leaves_no_thread(
+    loop: LoopThread, loop_threads: LoopThreads
+) -> None:
     assert loop_threads() == 0
     assert loop.run(double(21)) == 42
     assert loop.run(double(4)) == 8
@@ -122,7 +134,7 @@ def test_an_interrupt_while_the_coroutine_is_handed_over_leaves_nothing_running(
     assert loop.run(double(1)) == 2
 
 
-def test_closing_cancels_what_other_threads_wait_for() -> None:
+def test_closing_cancels_what_other_threads_wait_for(loop_threads: LoopThreads) -> None:
     loop = LoopThread()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(lambda: loop.run(double(1, 30)))
@@ -144,7 +156,7 @@ def test_running_from_its_own_loop_is_an_error_and_no_deadlock(loop: LoopThread)
         loop.run(inside())
 
 
-def test_a_collected_owner_takes_its_thread_along() -> None:
+def test_a_collected_owner_takes_its_thread_along(loop_threads: LoopThreads) -> None:
     loop = LoopThread()
     loop.run(double(1))
     del loop

@@ -168,19 +168,22 @@ def test_the_embedded_model_answers_attempts_in_form(call: str) -> None:
 def tokenizer() -> Iterator[Any]:
     """The embedded model's own tokenizer, as llama.cpp applies it to a prompt."""
     embedded = pytest.importorskip("quackllm.engine.providers.embedded")
-    server = embedded._load(embedded.model_path(None), 1, 1, "known")
+    llama = pytest.importorskip("quackllm.engine.providers.llama_model")
+    options = llama.LlamaOptions(slots=1, window=512, callers=1, threads=1)
+    model = llama.load_llama(embedded.model_path(None), options)
 
     def tokens(text: str) -> list[int]:
         reply = httpx.post(
-            f"{server.listening_address}/tokenize",
+            f"{model.server.listening_address}/tokenize",
             json={"content": text, "parse_special": True},
-            headers={"Authorization": "Bearer known"},
+            headers={"Authorization": f"Bearer {model.key}"},
             trust_env=False,
         )
         found: list[int] = reply.json()["tokens"]
         return found
 
     yield tokens
+    model.close()
 
 
 @pytest.mark.local_model

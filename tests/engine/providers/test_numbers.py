@@ -35,7 +35,7 @@ def test_between_whole_numbers_the_pattern_holds_exactly_the_range(
     allowed = 2 if form.high - form.low < 10 else 1 if form.high - form.low < 100 else 0
     number = float(text)
     # A bound that a fraction would move out of the range is written without one.
-    ends = (form.low if form.low < 0 else None, form.high if form.high > 0 else None)
+    ends = (form.low if form.low < 0 else None, form.high if form.high >= 0 else None)
     written = places <= (0 if number in ends else allowed)
     fits = form.low <= number <= form.high and written
     assert bool(re.fullmatch(number_regex(form), text)) == fits
