@@ -295,3 +295,36 @@ def test_a_view_with_calls_is_summarized(method: str) -> None:
         [row] = getattr(con, method)("SUMMARIZE v").fetchall()
         assert row[:2] == ("said", "VARCHAR")
         assert con.llm_engine.history[-1].calls == 3
+
+
+@pytest.mark.parametrize(
+    ("statement", "calls"),
+    [
+        ("FROM moods USING SAMPLE 5 ROWS", 5),
+        ("FROM moods TABLESAMPLE reservoir(4 ROWS)", 4),
+        ("SELECT mood FROM moods WHERE id % 2 = 0 USING SAMPLE 6 ROWS", 6),
+        ("SELECT * FROM moods m TABLESAMPLE reservoir(8 ROWS) USING SAMPLE 3 ROWS", 3),
+        ("SELECT count(*) FROM (FROM moods USING SAMPLE 5 ROWS) WHERE mood = 'positive'", 5),
+        ("SELECT id FROM moods USING SAMPLE 5 ROWS", 0),
+    ],
+)
+def test_a_sample_of_a_view_asks_about_the_rows_of_the_sample(
+    statement: str, calls: int, views: Connection, fake: FakeProvider
+) -> None:
+    """A look at ten rows of a view costs ten calls."""
+    views.execute(statement).fetchall()
+    assert fake.calls <= calls
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FROM moods USING SAMPLE reservoir(5 ROWS) REPEATABLE (42)",
+        "FROM moods TABLESAMPLE bernoulli(20%) REPEATABLE (3)",
+        "SELECT mood FROM moods WHERE id % 2 = 0 USING SAMPLE reservoir(9 ROWS) REPEATABLE (1)",
+        "SELECT why FROM sad USING SAMPLE reservoir(3 ROWS) REPEATABLE (42)",
+        "FROM first USING SAMPLE reservoir(2 ROWS) REPEATABLE (5)",
+    ],
+)
+def test_a_repeatable_sample_of_a_view_is_of_the_same_rows(statement: str, viewed: Pair) -> None:
+    assert_equal(viewed, statement)

@@ -1,9 +1,9 @@
 """A derived table that only computes columns is written into the query that reads it.
 
 What the reader does not read is then not there, and its WHERE, ORDER BY and LIMIT reach
-the calls. Of a CTE likewise, if it is read once. DuckDB does the same when it plans. View
-merging: Pirahesh, Hellerstein and Hasan, "Extensible/Rule Based Query Rewrite Optimization in
-Starburst" (SIGMOD 1992).
+the calls. Of a CTE likewise, if it is read once. DuckDB does the same when it plans. A sample of
+its rows is then one of the rows that they are computed of. View merging: Pirahesh, Hellerstein
+and Hasan, "Extensible/Rule Based Query Rewrite Optimization in Starburst" (SIGMOD 1992).
 
 Before: SELECT title FROM (SELECT title, LLM('...', body) AS why FROM x) AS d LIMIT 10
 After:  SELECT title AS title FROM x LIMIT 10
@@ -18,6 +18,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.separate_sample import is_qualified, sampled
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     after_grouping,
@@ -26,6 +27,7 @@ from quackllm.optimizer.scope import (
     in_scope,
     rows_of,
     selects,
+    source_parts,
 )
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases, open_aliases, order_keys
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
@@ -93,6 +95,8 @@ def _merge(select: exp.Select, catalog: Catalog) -> bool:
     inner = derived.this
     if not has_calls(inner) or not _only_computes(inner, catalog) or not _reads_plainly(select):
         return False
+    if not _can_be_sampled(inner) and _samples(select):
+        return False
     values = _values(derived, inner, catalog)
     described = catalog.columns(in_scope(select, select.copy()))
     order = _order(inner, select, catalog)
@@ -113,11 +117,21 @@ def _merge(select: exp.Select, catalog: Catalog) -> bool:
     outer_where, inner_where = select.args.get("where"), inner.args.get("where")
     parts = [*_conditions(inner_where), *_conditions(outer_where)]
     select.set("where", exp.Where(this=conjunction(parts)) if parts else None)
-    for clause in ("from_", "joins", "laterals"):
-        select.set(clause, inner.args.get(clause))
+    _read_from(select, inner)
     if order:
         select.set("order", exp.Order(expressions=order))
     return True
+
+
+def _read_from(select: exp.Select, inner: exp.Select) -> None:
+    """Have a query read what its derived table reads, or the sample of that."""
+    samples = _samples(select)
+    for clause in ("from_", "joins", "laterals"):
+        select.set(clause, inner.args.get(clause))
+    for sample in samples:
+        source = select.args["from_"].this
+        source.replace(sampled(source, sample))
+    select.set("sample", None)
 
 
 def _order(inner: exp.Select, select: exp.Select, catalog: Catalog) -> list[exp.Ordered] | None:
@@ -146,7 +160,9 @@ def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:
         return False
     if open_aliases(inner, catalog) or nested_aliases(inner, catalog):
         return False  # the reader may give the same alias to another item
-    if inner.args.get("from_") is None or inner.find(exp.TableSample, exp.Pivot) is not None:
+    if inner.args.get("from_") is None or inner.find(exp.Pivot) is not None:
+        return False
+    if any(_is_sampled(part.this) for part in source_parts(inner)):
         return False
     for item in inner.expressions:
         if item.find(exp.Query) is not None or after_grouping(item, catalog):
@@ -158,14 +174,36 @@ def _only_computes(inner: exp.Select, catalog: Catalog) -> bool:
     return not any(catalog.is_volatile(name) for name in functions)
 
 
+def _is_sampled(source: exp.Expr) -> bool:
+    """Whether a source has a sample that is not one inside a query of its own."""
+    own = source.walk(prune=lambda node: isinstance(node, exp.Select | exp.SetOperation))
+    return any(isinstance(node, exp.TableSample) for node in own)
+
+
+def _samples(select: exp.Select) -> list[exp.Expr]:
+    """The samples of the derived table that a query reads, in the order they are taken in."""
+    derived = select.args["from_"].this
+    found = [holder.args.get("sample") for holder in (derived, select)]
+    return [sample for sample in found if sample is not None]
+
+
+def _can_be_sampled(inner: exp.Select) -> bool:
+    """Whether the rows of a query are those of its one source, in its order."""
+    source = inner.args["from_"].this
+    if any(inner.args.get(name) for name in ("joins", "laterals", "where", "order")):
+        return False
+    plain = isinstance(source, exp.Table | exp.Subquery) and bool(source.alias_or_name)
+    return plain and not is_qualified(inner)
+
+
 def _reads_plainly(select: exp.Select) -> bool:
     """Whether a query reads one derived table, without queries inside its own clauses."""
     derived = select.args["from_"].this
     if has_grouping_sets(select):  # DuckDB knows their keys by their text
         return False
-    if any(select.args.get(name) for name in ("joins", "laterals", "sample", "pivots")):
+    if any(select.args.get(name) for name in ("joins", "laterals", "pivots")):
         return False
-    if any(derived.args.get(name) for name in ("joins", "sample", "pivots", "with_")):
+    if any(derived.args.get(name) for name in ("joins", "pivots", "with_")):
         return False
     parts = [part for _, part in clause_parts(select)]
     if any(_spreads(node) for part in parts for node in part.walk()):

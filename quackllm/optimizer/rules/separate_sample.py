@@ -38,13 +38,18 @@ def _sample_of_from(select: exp.Select) -> bool:
     source = from_.this if from_ is not None else None
     if sample is None or not alone or not isinstance(source, exp.Table | exp.Subquery):
         return False
-    if source.args.get("sample") or not source.alias_or_name or _is_qualified(select):
+    if source.args.get("sample") or not source.alias_or_name or is_qualified(select):
         return False
+    select.set("sample", None)
+    source.replace(sampled(source, sample))
+    return True
+
+
+def sampled(source: exp.Expr, sample: exp.Expr) -> exp.Subquery:
+    """Return a derived table of the sample of a source, under its name."""
     inner = exp.Select(expressions=[exp.Star()]).from_(source.copy())
     inner.set("sample", sample.copy())
-    select.set("sample", None)
-    source.replace(_derived(inner, source))
-    return True
+    return _derived(inner, source)
 
 
 def _sampled_table(source: exp.Expr, select: exp.Select) -> bool:
@@ -52,7 +57,7 @@ def _sampled_table(source: exp.Expr, select: exp.Select) -> bool:
         return False
     if any(source.args.get(key) for key in ("joins", "pivots", "laterals")):
         return False
-    if not source.alias_or_name or _is_qualified(select):
+    if not source.alias_or_name or is_qualified(select):
         return False
     inner = exp.Select(expressions=[exp.Star()]).from_(source.copy())
     source.replace(_derived(inner, source))
@@ -65,6 +70,6 @@ def _derived(inner: exp.Select, source: exp.Expr) -> exp.Subquery:
     return exp.Subquery(this=inner, alias=exp.TableAlias(this=name))
 
 
-def _is_qualified(select: exp.Select) -> bool:
+def is_qualified(select: exp.Select) -> bool:
     """Whether a column is named by its schema, which a derived table has none of."""
     return any(column.args.get("db") for column in select.find_all(exp.Column))
