@@ -20,6 +20,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.answers import read_value
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.cross_products import loses_rows
 from quackllm.optimizer.naive import window_of
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.rules.short_circuit import decided_inside
@@ -306,6 +307,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "an argument is unnest(...), which makes rows"
     if any(after_grouping(arg, catalog) for call in calls for arg in call.expressions):
         yield "an argument is an aggregate or a window function"
+    if loses_rows(select, calls):
+        yield "an argument is a call, beside others, and no condition joins the tables"
     if is_grouped(select, catalog) and not all(
         is_row_call(call, select, catalog) for call in calls
     ):
