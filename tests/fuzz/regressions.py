@@ -364,4 +364,8 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT a, LLM('p', b) AS r FROM t1 QUALIFY lag((SELECT max(LLM('q', s.a)) FROM t2 s)) "
         "OVER (ORDER BY b) IS NOT NULL LIMIT 3"
     ),
+    _case(
+        "SELECT s1.a FROM t1 s1 SEMI JOIN t2 s2 ON s1.a = s2.a AND LLM_FILTER('p', s1.c, s2.b) "
+        "WHERE b > 0"
+    ),
 )

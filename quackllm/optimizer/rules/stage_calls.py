@@ -42,6 +42,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
+from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -258,14 +259,18 @@ def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[e
     joins = select.args["joins"]
     if where is None or any((j.side or "").upper() in ("RIGHT", "FULL") for j in joins[position:]):
         return []
-    left = rows_of(select, [])
+    left, sources = rows_of(select, []), Sources(select, catalog)
     left.set("joins", left.args["joins"][:position])
+    pairs = pairs_of(select, position, [])
     found = []
     for part in conjuncts(where.this):
         if has_calls(part) or part.find(exp.Query) is not None:
             continue
         if _binds_over(left, part, select, catalog):
-            found.append(part.copy())
+            # Of a SEMI or ANTI join WHERE sees one side, and the pairs have the names of both.
+            named = sources.qualified(part, position + 1) or part.copy()
+            if _binds_over(pairs, named, select, catalog):
+                found.append(named)
     return found
 
 
