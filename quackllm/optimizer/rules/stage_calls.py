@@ -21,6 +21,7 @@ from sqlglot import exp
 from quackllm.optimizer.answers import read_value
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.cross_products import loses_rows
+from quackllm.optimizer.left_conditions import binds_over, decided_left
 from quackllm.optimizer.naive import window_of
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.rules.short_circuit import decided_inside
@@ -42,7 +43,6 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
-from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -143,15 +143,9 @@ def _asked_left(select: exp.Select, catalog: Catalog) -> set[tuple[int, exp.Expr
         for at, part in enumerate(parts):
             for call in own_calls(part):
                 before = [] if all(map(never_fails, call.expressions)) else parts[:at]
-                if all(_binds_over(left, value, select, catalog) for value in (call, *before)):
+                if all(binds_over(left, value, select, catalog) for value in (call, *before)):
                     found.add((position, call.copy()))
     return found
-
-
-def _binds_over(rows: exp.Select, value: exp.Expr, select: exp.Select, catalog: Catalog) -> bool:
-    query = rows.copy()
-    query.set("expressions", [value.copy()])
-    return catalog.columns(in_scope(select, query)) is not None
 
 
 def _in_order(condition: exp.Expr | None) -> list[exp.Expr]:
@@ -172,7 +166,7 @@ def _sites(
     """
     for position, join in enumerate(select.args.get("joins", [])):
         if own_calls(join.args.get("on")):
-            before = _decided_left(select, position, catalog)
+            before = decided_left(select, position, catalog)
             left = {call for at, call in asked_left if at == position}
             sites = list(_join_sites(join, position, plan, start, before, left))
             start += len(sites)
@@ -247,31 +241,6 @@ def _inside(part: exp.Expr, call: ModelCall, uses: int) -> list[exp.Expr]:
     if uses > 1 or not all(map(never_fails, call.expressions)):
         return []
     return [guard for guard in decided_inside(part, call) if not has_calls(guard)]
-
-
-def _decided_left(select: exp.Select, position: int, catalog: Catalog) -> list[exp.Expr]:
-    """Conditions of WHERE that reject rows of a join's left side, whatever is joined to them.
-
-    A RIGHT or FULL join, this one or a later one, keeps rows of the other side that
-    found no partner, so that a rejected row on the left still counts.
-    """
-    where = select.args.get("where")
-    joins = select.args["joins"]
-    if where is None or any((j.side or "").upper() in ("RIGHT", "FULL") for j in joins[position:]):
-        return []
-    left, sources = rows_of(select, []), Sources(select, catalog)
-    left.set("joins", left.args["joins"][:position])
-    pairs = pairs_of(select, position, [])
-    found = []
-    for part in conjuncts(where.this):
-        if has_calls(part) or part.find(exp.Query) is not None:
-            continue
-        if _binds_over(left, part, select, catalog):
-            # Of a SEMI or ANTI join WHERE sees one side, and the pairs have the names of both.
-            named = sources.qualified(part, position + 1) or part.copy()
-            if _binds_over(pairs, named, select, catalog):
-                found.append(named)
-    return found
 
 
 def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> Iterator[str]:
@@ -439,7 +408,7 @@ def _outer_guards(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     join = join_around(select, outer) if outer is not None else None
     if outer is None or join is None:
         return []
-    return _decided_left(outer, join, catalog)
+    return decided_left(outer, join, catalog)
 
 
 def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
