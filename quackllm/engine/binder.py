@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,11 +16,18 @@ from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import ModelCall, column, held, parse, quote, released, text
 from quackllm.udfs.base import Call, Embedding, Function, Kind, Parameter
+from quackllm.udfs.nested_types import Json, ListType, MapType, StructType
 from quackllm.udfs.registry import Functions
 from quackllm.udfs.type_parser import result_type
 from quackllm.udfs.types import SqlType
 
 LAMBDAS = (exp.Lambda, exp.Comprehension)
+
+NAMED = (exp.PropertyEQ, exp.Kwarg)
+"""Options of a call, written `name := value`."""
+
+KEYS = (exp.Order, exp.Group, exp.Distinct)
+"""Where DuckDB reads a constant in a way of its own, or refuses it."""
 
 Fold = Callable[[exp.Expr], Any]
 """Evaluates an expression without columns to a Python value."""
@@ -82,6 +89,7 @@ class Binder:
                 node.replace(made)
             else:
                 _put_over(node, made)
+        _fold_empty(holder, calls)
         return released(holder)
 
     def _nodes(self, tree: exp.Expr) -> list[exp.Anonymous]:
@@ -119,7 +127,7 @@ class Binder:
         fields: list[Field] = []
         position = 0
         for index, argument in enumerate(node.expressions):
-            if isinstance(argument, exp.PropertyEQ | exp.Kwarg):
+            if isinstance(argument, NAMED):
                 name = argument.this.name
                 value = self._constant(argument.expression, written, f"option {name}")
                 if name.lower() in (known.lower() for known in options):
@@ -209,6 +217,33 @@ def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:
                 item.replace(exp.Alias(this=item.copy(), alias=name))
 
 
+def name_arguments(
+    root: exp.Expr, functions: Functions, is_rewritten: Callable[[str], bool]
+) -> None:
+    """Give arguments of calls that are named by their text that name, before the text changes.
+
+    is_rewritten: whether a function of that name, which an argument holds, is.
+    """
+    for call in root.find_all(exp.Anonymous):
+        function = functions.get(call.name)
+        if function is None or function.over_set is not None:  # whose values have one name
+            continue
+        names: list[str] = []
+        given = [part for part in call.expressions if not isinstance(part, NAMED)]
+        for at, argument in enumerate(given):
+            takes = _parameter(function, at, call.name).kind in (Kind.VALUE, Kind.VALUES)
+            holds = any(is_rewritten(node.name) for node in argument.find_all(exp.Anonymous))
+            if not takes or not holds or isinstance(argument, exp.Struct):
+                continue
+            names.append(_name_of(argument, functions))
+            again = names.count(names[-1])
+            name = f"{names[-1]} {again}" if again > 1 else names[-1]
+            member = exp.PropertyEQ(
+                this=exp.to_identifier(name, quoted=True), expression=argument.copy()
+            )
+            argument.replace(exp.Struct(expressions=[member]))
+
+
 def name_items_as(root: exp.Expr, names: Sequence[str]) -> None:
     """Give the items of a query that hold a call the names that DuckDB says they have."""
     while isinstance(root, exp.SetOperation | exp.Subquery):
@@ -250,6 +285,29 @@ def _over(call: ModelCall, window: exp.Window | None) -> exp.Window:
     over = window.copy()
     over.set("this", call)
     return over
+
+
+def _fold_empty(holder: exp.Expr, calls: Mapping[str, Call]) -> None:
+    """Put NULL in the place of calls about nothing but NULLs, which no model is asked, in place.
+
+    Not of those whose answer has parts: DuckDB knows no types of the parts of a NULL.
+    """
+    for node in reversed(list(holder.find_all(ModelCall))):  # calls among arguments first
+        declaration = calls[node.spec].declaration
+        about = node.expressions
+        if not about or declaration.joint is not None or not all(map(_is_null, about)):
+            continue
+        returns = result_type(declaration)
+        is_key = isinstance(node.find_ancestor(*KEYS, exp.Query), KEYS)
+        if not is_key and not isinstance(returns, Json | ListType | StructType | MapType):
+            node.replace(parse(f"SELECT CAST(NULL AS {returns.to_duckdb()})").expressions[0])
+
+
+def _is_null(node: exp.Expr) -> bool:
+    """Whether an expression is NULL, of whatever type."""
+    while isinstance(node, exp.Paren | exp.Cast | exp.TryCast):
+        node = node.this
+    return isinstance(node, exp.Null)
 
 
 def _casts(type_: SqlType) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,9 @@ from quackllm.udfs.base import Call, Embedding
 from quackllm.udfs.vectors import unpacked
 
 EMBED = "llm_embed"
+
+ESCAPE = re.compile(r"\\(?:u(?P<digits>[0-9a-f]{4})|.)")
+"""A character that JSON escapes."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,15 @@ class Embedded:
 
 
 def as_json(texts: Sequence[str | None]) -> pa.Array:
-    """Write texts as values of a call: JSON, 'null' for None."""
-    return pa.array([json.dumps(text, ensure_ascii=False) for text in texts], pa.string())
+    """Write texts as values of a call: JSON as DuckDB's to_json writes it, 'null' for None."""
+    written = (json.dumps(text, ensure_ascii=False) for text in texts)
+    return pa.array([ESCAPE.sub(_in_capitals, text) for text in written], pa.string())
+
+
+def _in_capitals(escape: re.Match[str]) -> str:
+    """Write the number of a control character as DuckDB does; leave other escapes."""
+    digits = escape["digits"]
+    return f"\\u{digits.upper()}" if digits else escape[0]
 
 
 def embed(run: Run, texts: pa.Array, *, model: str | None = None, field: str = "text") -> Embedded:

@@ -4,11 +4,20 @@ A formula over rows takes its arguments as they are. One over sets, such as LLM_
 its first argument as the list of its values in a group. DISTINCT, ORDER BY, FILTER and OVER
 belong to that list:
 
-    LLM_AGG(DISTINCT body, 'task' ORDER BY day) FILTER (WHERE ok)
-    LLM_REDUCE({'body': list(DISTINCT body ORDER BY day, body) FILTER (WHERE ok)}, 'task')
+    LLM_AGG(body, 'task' ORDER BY day) FILTER (WHERE ok)
+    LLM_REDUCE({'body': list(body ORDER BY day, body, to_json(body)) FILTER (WHERE ok)}, 'task')
 
-The values themselves are the last key of the order, so that the same rows make the same list,
-however DuckDB comes upon them.
+The values themselves, and what the model sees of them, are the last keys of the order, so that
+the same rows make the same list, however DuckDB comes upon them: it takes values for equal that
+look different, such as 30 days and a month, or texts of a collation. DISTINCT is by both too,
+or it would keep one or the other:
+
+    LLM_AGG(DISTINCT body, 'task')
+    LLM_REDUCE({'body': [llm_entry['value'] for llm_entry in entries]}, 'task')
+
+where entries is
+
+    list(DISTINCT {'value': body, 'text': to_json(body)} ORDER BY {'value': body, ...})
 
 One to which order and repetition are no matter, such as LLM_FIRST, takes each value once:
 
@@ -19,9 +28,6 @@ where entries and values are
 
     list_sort(list(DISTINCT {'text': to_json(body), 'value': body}) FILTER (WHERE ok))
     [llm_entry['value'] for llm_entry in entries]
-
-Distinct and sorted by what the model sees of them: DuckDB takes values for equal that look
-different, such as 30 days and a month, or texts of a collation, and may keep one or the other.
 """
 
 from __future__ import annotations
@@ -64,7 +70,7 @@ def written_out(node: exp.Anonymous, functions: Functions) -> str | None:
                 "the order is that of the criterion"
             )
         parts["entries"] = entries = _entries(node, given[0])
-        parts[names[0]] = _struct(given[0], f"[llm_entry['value'] for llm_entry in {entries}]")
+        parts[names[0]] = _struct(given[0], _values(entries))
     else:
         parts = {name: part + options for name, part in parts.items()}
     return function.formula.format(**parts, options=options)
@@ -104,22 +110,54 @@ def extent(node: exp.Expr) -> exp.Expr:
 
 def _list(node: exp.Anonymous, value: exp.Expr, call: _Aggregate) -> str:
     """Write the list of a group's values, in the order of the keys and then their own."""
-    ordered = [key.copy() for key in call.keys] + [exp.Ordered(this=value.copy())]
-    values = exp.Distinct(expressions=[value.copy()]) if call.distinct else value.copy()
-    return _in_place_of(node, exp.Order(this=values, expressions=ordered))
+    if call.distinct:
+        return _values(_ordered_entries(node, value, call.keys))
+    last = [exp.Ordered(this=each) for each in (value.copy(), _seen(value))]
+    ordered = [*(key.copy() for key in call.keys), *last]
+    return _in_place_of(node, exp.Order(this=value.copy(), expressions=ordered))
+
+
+def _ordered_entries(node: exp.Anonymous, value: exp.Expr, keys: Sequence[exp.Expr]) -> str:
+    """Write the list of a group's distinct values, each with its JSON text, in their order.
+
+    DuckDB orders what is distinct by nothing but itself.
+    """
+    entry = _entry(value, ("value", "text"))
+    ordered = [key.copy() for key in keys] or [exp.Ordered(this=value.copy())]
+    for key in ordered:
+        if key.this == value:
+            key.set("this", entry.copy())
+    distinct = exp.Distinct(expressions=[entry])
+    return _in_place_of(node, exp.Order(this=distinct, expressions=ordered))
 
 
 def _entries(node: exp.Anonymous, value: exp.Expr) -> str:
     """Write the list of a group's distinct values, each with its JSON text, in the order of it."""
-    seen = exp.Anonymous(this="to_json", expressions=[value.copy()])
-    members = {"text": seen, "value": value.copy()}
-    entry = exp.Struct(
+    entry = _entry(value, ("text", "value"))
+    return f"list_sort({_in_place_of(node, exp.Distinct(expressions=[entry]))})"
+
+
+def _entry(value: exp.Expr, names: Sequence[str]) -> exp.Struct:
+    """Write a struct of a value and its JSON text, in an order that sorts it."""
+    return exp.Struct(
         expressions=[
-            exp.PropertyEQ(this=exp.to_identifier(name, quoted=True), expression=member)
-            for name, member in members.items()
+            exp.PropertyEQ(
+                this=exp.to_identifier(name, quoted=True),
+                expression=value.copy() if name == "value" else _seen(value),
+            )
+            for name in names
         ]
     )
-    return f"list_sort({_in_place_of(node, exp.Distinct(expressions=[entry]))})"
+
+
+def _seen(value: exp.Expr) -> exp.Expr:
+    """Write what the model sees of a value."""
+    return exp.Anonymous(this="to_json", expressions=[value.copy()])
+
+
+def _values(entries: str) -> str:
+    """Write the list of the values of entries."""
+    return f"[llm_entry['value'] for llm_entry in {entries}]"
 
 
 def _in_place_of(node: exp.Anonymous, argument: exp.Expr) -> str:

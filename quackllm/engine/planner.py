@@ -14,7 +14,7 @@ import duckdb
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, Dimensions, name_items, name_items_as
+from quackllm.engine.binder import Binder, Dimensions, name_arguments, name_items, name_items_as
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
@@ -200,7 +200,8 @@ class Planner:
     def with_table_functions(self, sql: str) -> exp.Expr | None:
         """Read a SELECT, the views and macros written out that use table functions.
 
-        None when it uses none. Raises `BindError` where it does and cannot be read.
+        What is named by its text keeps that name when tables take their place. None when it
+        uses none. Raises `BindError` where it does and cannot be read.
         """
         names = self._table_functions.names
         [statement, *_] = split(sql)
@@ -213,7 +214,11 @@ class Planner:
                 raise BindError(f"Binder Error: a table function is used, and {DIFFERENT_READING}")
             return None
         tree = Expansion(self._connection, self._names, self._read, names).expanded(root)
-        return tree if tree is not None else root if used else None
+        tree = tree if tree is not None else root if used else None
+        if tree is not None:
+            name_items(tree, lambda name: name.lower() in names)
+            name_arguments(tree, self._functions, lambda name: name.lower() in names)
+        return tree
 
     def reads_stored(self, sql: str) -> bool:
         """Whether a statement evaluates a view or a macro that may call a model."""

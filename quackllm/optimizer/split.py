@@ -92,7 +92,23 @@ def _not_of_from(uses: list[exp.Column], select: exp.Select, catalog: Catalog) -
         return []
     rows = in_scope(select, rows_of(select, [exp.Star()]))
     columns = {name.lower() for name, _ in catalog.columns(rows) or ()}
-    return [use for use in uses if use.name.lower() not in columns]
+    from_ = select.args.get("from_")
+    sources = [part.this for part in (from_, *select.args.get("joins", ())) if part is not None]
+    tables = {source.alias_or_name.lower() for source in sources}
+    return [
+        use
+        for use in uses
+        if use.name.lower() not in columns
+        and not (use.name.lower() in tables and _may_be_row(use, select))
+    ]
+
+
+def _may_be_row(use: exp.Expr, select: exp.Select) -> bool:
+    """Whether the name of a table means its row where it stands; else an alias goes first."""
+    node = use
+    while node.parent is not None and node.parent is not select:
+        node = node.parent
+    return node.arg_key not in ("order", "having")
 
 
 def aliased_items(select: exp.Select) -> dict[str, exp.Expr]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from quackllm.errors import BindError
 from quackllm.udfs.answers import read_text
 from quackllm.udfs.base import (
     Binding,
@@ -22,7 +23,9 @@ CHUNK_TOKENS = 2_000
 
 
 def declare(binding: Binding) -> Declaration:
-    """Return the declaration. Raises `BindError` for a reference to no field."""
+    """Return the declaration. Raises `BindError` for a reference to no field, or two lists."""
+    if len(binding.fields) > 1:
+        raise BindError(f"values must be one list, not {' and '.join(binding.fields)}")
     words = binding.options["max_words"]
     task = fill_template(named_text("task", binding.constants["task"]), binding.fields)
     end = f"{DATA_NOTE}\nReply with the answer only, in at most {words} words."

@@ -88,6 +88,22 @@ def test_order_of_the_rows_is_no_matter(con: quackllm.Connection, fake: FakeProv
     assert fake.calls == asked
 
 
+def test_texts_that_a_collation_takes_for_one_are_asked_in_one_way() -> None:
+    """Of 'a' and 'A' DuckDB keeps what it comes upon first, and puts them in any order."""
+    sql = "SELECT LLM_AGG({}body, 'What?') FROM {}"
+    fake = FakeProvider()
+    with quackllm.connect(provider=fake, progress=False) as con:
+        con.execute("CREATE TABLE t (body VARCHAR COLLATE NOCASE); CREATE TABLE u AS FROM t")
+        con.execute("INSERT INTO t VALUES ('a'), ('A'), ('b'), ('a')")
+        con.execute("INSERT INTO u VALUES ('A'), ('b'), ('a'), ('a')")
+        for asked, distinct in enumerate(("DISTINCT ", ""), start=1):
+            first, second = (con.execute(sql.format(distinct, t)).fetchall() for t in "tu")
+            assert first == second
+            assert fake.calls == asked
+    shown = [json.loads(request.fields)["body"] for request in fake.requests]
+    assert shown == [["A", "a", "b"], ["A", "a", "a", "b"]]
+
+
 def test_a_changed_row_redoes_its_path(con: quackllm.Connection, fake: FakeProvider) -> None:
     sql = "SELECT g, LLM_AGG(body, 'What?', chunk_tokens := 300) FROM t GROUP BY g"
     con.execute(sql).fetchall()
@@ -153,6 +169,7 @@ def test_explain_counts_parts_and_what_is_known_of_them(
         ("SELECT LLM_AGG(body, g) FROM t", "task must be a constant, not g"),
         ("SELECT LLM_AGG(body, 'What is {bdy}?') FROM t", "did you mean body"),
         ("SELECT LLM_AGG(body, 'x', chunk_tokens := 1) FROM t", "from 100 to 1000000"),
+        ("SELECT LLM_REDUCE({'a': [g], 'b': [i]}, 'x') FROM t", "must be one list, not a and b"),
         ("SELECT LLM_REDUCE(body, 'x' ORDER BY g) FROM t", "ORDER BY are for aggregate"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import quackllm
+from quackllm.engine.embedding import as_json
 from quackllm.errors import BindError, ModelNotFound
 from quackllm.testing import FakeProvider, FakeServer, HttpFault
 from quackllm.testing.fake_provider import DIMENSIONS
@@ -73,6 +74,14 @@ def test_a_text_is_one_question_in_whatever_column_it_stands() -> None:
         "SELECT LLM_EMBED(x.a), LLM_EMBED(y.b) FROM (VALUES ('t')) x(a), (VALUES ('t')) y(b)"
     )
     assert fake.calls == 1
+
+
+def test_texts_are_written_as_duckdb_writes_them() -> None:
+    """Or a text with a control character would be two questions: `as_json` and to_json's."""
+    texts = ['\x0b\x1f \\u001f\\ "', "é\u2028😀\x7f\t", "", None]
+    sql = "SELECT coalesce(to_json(?::VARCHAR)::VARCHAR, 'null')"
+    written = [duckdb.execute(sql, [text]).fetchall()[0][0] for text in texts]
+    assert as_json(texts).to_pylist() == written
 
 
 def test_the_type_is_known_before_a_row_is_embedded(server: FakeServer) -> None:

@@ -12,8 +12,8 @@ campaign.py, run.py      the long run and its report; regressions.py   what was 
 
 table_functions.py           LLM_SEARCH and llm_dedup, which the naive side reads as tables
 
-Not generated: questions of LLM_SEARCH from a column; LIMIT without a total order
-anywhere but at the outermost level, first() and any_value(), positional joins and samples
-of fixed rows, whose answers DuckDB itself does not fix; arithmetic that can overflow and
-casts that can fail, whose errors depend on which rows are evaluated.
+Not generated: LIMIT without a total order anywhere but at the outermost level, first() and
+any_value(), positional joins and samples of fixed rows, whose answers DuckDB itself does not
+fix; arithmetic that can overflow and casts that can fail, whose errors depend on which rows are
+evaluated.
 """

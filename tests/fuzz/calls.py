@@ -38,7 +38,7 @@ class Calls:
                 self._extract("s"),
                 self._reduce,
             ),
-            INTEGER: (self._typed(INTEGER), self._extract("n")),
+            INTEGER: (self._typed(INTEGER), self._extract("n"), self._position),
             DOUBLE: (
                 self._score,
                 self._score,
@@ -105,6 +105,13 @@ class Calls:
         values = self._source.pick(lists).sql if lists else expression(TEXTS)
         return self._written("LLM_REDUCE", [values, self._source.pick(PROMPTS)])
 
+    def _position(self, scope: Scope, expression: Expression) -> str:
+        """Where in a list the value is that fits most, or least, by comparisons of two."""
+        lists = scope.of_type(TEXTS)
+        values = self._source.pick(lists).sql if lists else expression(TEXTS)
+        place = self._source.pick(("'first'", "'last'"))
+        return self._written("LLM_POSITION", [values, self._source.pick(PROMPTS), place])
+
     def _similarity(self, scope: Scope, expression: Expression) -> str:
         """Two texts, or a number of the vector of one; such calls have no options."""
         first = self._argument(scope, expression)
@@ -117,11 +124,15 @@ class Calls:
     def joint(self, type_: str, scope: Scope, expression: Expression) -> str:
         """Write a call about all rows of a block together; it stands where a window may."""
         self._source.calls += 1
+        over = ""
+        if scope.local and self._source.chance(3):
+            self._source.use("rows together, by PARTITION BY")
+            over = f" OVER (PARTITION BY {self._source.pick(scope.local).sql})"
         if type_ == INTEGER:
             both = ["both_orders := true"] if self._source.chance(4) else []
-            return self._written("LLM_RANK", [*self._prompted(scope, expression), *both])
+            return self._written("LLM_RANK", [*self._prompted(scope, expression), *both]) + over
         topics = ["k := 2"] if self._source.chance(2) else []
-        return self._written("LLM_CLUSTER", [expression(VARCHAR), *topics])
+        return self._written("LLM_CLUSTER", [expression(VARCHAR), *topics]) + over
 
     def pairs(self, left: Scope, right: Scope) -> str:
         """Write a call about a column of either side of a join."""
@@ -129,16 +140,18 @@ class Calls:
         source.calls += 1
         one, other = (source.pick(side.local).sql for side in (left, right))
         prompt = source.pick(PROMPTS)
-        return self._written("LLM_FILTER", [prompt, f"{{'l': {one}, 'r': {other}}}"])
+        strategy = ["strategy := 'exact'"] if source.chance(6) else []
+        return self._written("LLM_FILTER", [prompt, f"{{'l': {one}, 'r': {other}}}", *strategy])
 
     def aggregate(self, value: str) -> str:
         """Write a call that takes all values of a group, in whatever order they come."""
         source = self._source
         source.calls += 1
         distinct = "DISTINCT " if source.chance(3) else ""
-        if source.chance(3):
-            return self._written("LLM_SUMMARIZE_AGG", [distinct + value])
-        return self._written("LLM_AGG", [distinct + value, source.pick(PROMPTS)])
+        name = source.pick(("LLM_AGG", "LLM_SUMMARIZE_AGG", "LLM_FIRST", "LLM_LAST"))
+        if name == "LLM_SUMMARIZE_AGG":
+            return self._written(name, [distinct + value])
+        return self._written(name, [distinct + value, source.pick(PROMPTS)])
 
     def _written(self, name: str, arguments: list[str]) -> str:
         source = self._source

@@ -93,6 +93,19 @@ class Table:
 
 
 @dataclass(frozen=True)
+class TableUse:
+    """A use of a table function that calls a model, which the naive side reads from a table.
+
+    text: as it is written. question: of one that is asked by a column, that column.
+    asked: a query of the values that the column may have.
+    """
+
+    text: str
+    question: str = ""
+    asked: str = ""
+
+
+@dataclass(frozen=True)
 class Case:
     """A statement and how its answer is judged.
 
@@ -106,7 +119,8 @@ class Case:
         values; the planned side runs this one.
     setup: statements run before, such as one that makes a view.
     effect: a query that reads what a statement that is none has done.
-    table_functions: those that the statement calls, as they are written.
+    settings: of the planned side, by name, which may change its plan but not its answers.
+    table_functions: those that the statement calls.
     features: what the statement makes use of, with how often.
     """
 
@@ -121,7 +135,8 @@ class Case:
     prepared: tuple[str, tuple[str | int, ...]] | None = None
     setup: str = ""
     effect: str | None = None
-    table_functions: tuple[str, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    table_functions: tuple[TableUse, ...] = ()
     features: dict[str, int] = field(default_factory=dict, compare=False)
 
     @property
@@ -142,6 +157,7 @@ class Case:
             parts.append(f"-- threads: {self.threads}")
         if self.disabled:
             parts.append(f"-- disabled rules: {self.disabled}")
+        parts += [f"-- setting: {name} = {value}" for name, value in self.settings]
         if self.fault_rate:
             parts.append(f"-- failing questions: {self.fault_rate:.0%}")
         return "\n".join(part for part in parts if part)

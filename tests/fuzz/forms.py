@@ -137,13 +137,18 @@ class Forms:
         both = Scope((*given.local, *(column.of(target.name) for column in target.columns)))
         updated = f"UPDATE SET {text} = {self._expressions.value(VARCHAR, both, 1)}"
         matched = source.pick((updated, "DELETE"))
+        on = f"{target.name}.{key} = s.k"
+        if source.chance(3):
+            source.use("MERGE with a call in ON")
+            on += f" AND {self._call(BOOLEAN, both)}"
         inserted = f"({text}, {key}) VALUES ({self._expressions.value(VARCHAR, given, 1)}, s.k)"
-        condition = f"AND {self._expressions.condition(given, 1)} " if source.chance(2) else ""
+        condition = f"AND {self._expressions.condition(both, 1)} " if source.chance(2) else ""
+        new = f"AND {self._expressions.condition(given, 1)} " if source.chance(3) else ""
         sql = (
             f"MERGE INTO {target.name} USING (SELECT {read.columns[1].sql} AS k, "
             f"max({self._expressions.value(VARCHAR, rows, 1)}) AS v FROM {read.name} "
-            f"WHERE {self._call(BOOLEAN, rows)} GROUP BY 1) s ON {target.name}.{key} = s.k "
-            f"WHEN MATCHED {condition}THEN {matched} WHEN NOT MATCHED THEN INSERT {inserted}"
+            f"WHERE {self._call(BOOLEAN, rows)} GROUP BY 1) s ON {on} "
+            f"WHEN MATCHED {condition}THEN {matched} WHEN NOT MATCHED {new}THEN INSERT {inserted}"
         )
         return Case(self._tables, sql, effect=f"SELECT * FROM {target.name}")
 

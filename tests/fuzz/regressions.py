@@ -6,7 +6,7 @@ Each is run as a test by test_fuzz.py. A new one comes from a report of
 
 from __future__ import annotations
 
-from tests.fuzz.cases import BOOLEAN, DOUBLE, INTEGER, TEXTS, VARCHAR, Case, Column, Table
+from tests.fuzz.cases import BOOLEAN, DOUBLE, INTEGER, TEXTS, VARCHAR, Case, Column, Table, TableUse
 
 T1 = Table(
     "t1",
@@ -25,8 +25,8 @@ T2 = Table(
 )
 
 
-def _case(sql: str, **judged_by: object) -> Case:
-    return Case((T1, T2), sql, **judged_by)  # type: ignore[arg-type]
+def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -> Case:
+    return Case(tables, sql, **judged_by)  # type: ignore[arg-type]
 
 
 REGRESSIONS: tuple[Case, ...] = (
@@ -367,5 +367,52 @@ REGRESSIONS: tuple[Case, ...] = (
     _case(
         "SELECT s1.a FROM t1 s1 SEMI JOIN t2 s2 ON s1.a = s2.a AND LLM_FILTER('p', s1.c, s2.b) "
         "WHERE b > 0"
+    ),
+    _case(
+        "SELECT LLM('p', (SELECT max(s2.b) FROM LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', "
+        "k := 4) s2) + s1.b, s1.a) AS r FROM t1 s1",
+        table_functions=(TableUse("LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)"),),
+    ),
+    _case(
+        "SELECT b + 1 AS r FROM (SELECT * FROM (SELECT LLM('p', a) AS z, b FROM t1) s) s1 WHERE "
+        "r > b",
+        disabled="inline_aliases,merge_derived",
+    ),
+    _case(
+        "VALUES ((LLM_TRANSLATE(NULL::VARCHAR, 'German') || llm_sentiment(LLM('r', {'k': 1}))), 2)"
+    ),
+    _case("SELECT a FROM t1 WHERE LLM_FILTER('p', NULL::BOOLEAN, NULL) AND LLM_FILTER('q', b)"),
+    _case(
+        "WITH w AS MATERIALIZED (SELECT s1.is_canonical AS r FROM llm_dedup('t3', 'a') s1 SEMI "
+        "JOIN llm_dedup('t3', 'z') s2 ON s1.a = s2.a) SELECT r, s3.a FROM w, LLM_SEARCH('t3', 'a', "
+        "'y', mode := 'vector', k := 3) s3",
+        tables=(
+            Table(
+                "t3",
+                (Column("a", VARCHAR), Column("z", VARCHAR)),
+                (("chr(31)", "'x'"), ("'\\u001f'", "chr(31)"), ("'y'", "NULL")),
+            ),
+        ),
+        table_functions=(
+            TableUse("llm_dedup('t3', 'a')"),
+            TableUse("llm_dedup('t3', 'z')"),
+            TableUse("LLM_SEARCH('t3', 'a', 'y', mode := 'vector', k := 3)"),
+        ),
+    ),
+    _case("SELECT LLM('p', t1) AS t1 FROM t1"),
+    _case("SELECT LLM_FIRST(t1, 'c') AS t1 FROM t1"),
+    _case(
+        "SELECT s1.a, s2.rank, s2.a FROM t1 s1 LEFT JOIN LATERAL LLM_SEARCH('t2', 'a', s1.a, mode "
+        ":= 'lexical', k := 2) s2 ON true WHERE LLM_FILTER('p', s2.b)",
+        table_functions=(
+            TableUse(
+                "LLM_SEARCH('t2', 'a', s1.a, mode := 'lexical', k := 2)", "s1.a", "SELECT a FROM t1"
+            ),
+        ),
+    ),
+    _case("SELECT b, LLM_RANK('p', a) OVER (PARTITION BY b > 1) AS r FROM t1"),
+    _case(
+        "SELECT max(s1.a) AS m FROM t1 s1 RIGHT JOIN t2 s2 ON s1.a = s2.a AND (LLM_FILTER('p', "
+        "s1.b) OR LLM_FILTER('q', s2.b)) HAVING count(*) > 0 AND 2 IN (1, 1)"
     ),
 )

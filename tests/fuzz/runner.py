@@ -16,6 +16,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 import quackllm
+from quackllm.engine.binder import name_arguments
 from quackllm.engine.cache import MemoryCache
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.engine import Engine
@@ -25,12 +26,15 @@ from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import inner_query, split
 from quackllm.errors import ServerFailed
-from quackllm.optimizer.sql import conjuncts, parse, quote, text
+from quackllm.optimizer.sql import conjuncts, literal, parse, quote, text
 from quackllm.testing import FakeProvider, Fault
 from quackllm.udfs.base import Call
-from tests.fuzz.cases import QUERY_WORDS, Case
+from tests.fuzz.cases import QUERY_WORDS, Case, TableUse
 
 Row = tuple[Any, ...]
+
+ASKED = quote("asked by")
+"""The column of a table that was made of a table function which says what it was asked."""
 
 CRASHES = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 """What a defect raises; reported with its statement like a wrong row."""
@@ -139,6 +143,7 @@ class Runner:
             lambda: Settings(cache=True),
         )
         self._session = Session(self._naive, self._engine)
+        self._used: dict[str, TableUse] = {}
         self._made: dict[str, Result] = {}
 
     def renew(self) -> None:
@@ -156,18 +161,31 @@ class Runner:
         for connection in (self._planned, self._naive):
             connection.execute(f"SET threads = {case.threads}")
             connection.execute(case.ddl)
-        self._made = {made: self._make(made) for made in case.table_functions}
+        self._used = {use.text: use for use in case.table_functions}
+        self._made = {use.text: self._make(use) for use in case.table_functions}
 
-    def _make(self, table_function: str) -> Result:
-        """Make a table of what a table function gives, for the naive side to read."""
+    def _make(self, use: TableUse) -> Result:
+        """Make a table of what a table function gives, for the naive side to read.
+
+        Of one that is asked by a column, what it gives for each of the values, one by one.
+        """
         models = self._models["planned"]
         models.forget()
+        queries = [f"SELECT NULL::VARCHAR AS {ASKED}, * FROM {use.text}"]
+        if use.question:
+            values = [value for (value,) in self._naive.execute(use.asked).fetchall()]
+            literals = ["NULL" if value is None else literal(value) for value in values]
+            queries = [
+                f"SELECT {each}::VARCHAR AS {ASKED}, * FROM "
+                + use.text.replace(f", {use.question},", f", {each},")
+                for each in literals
+            ]
         try:
-            found = self._planned.sql(f"FROM {table_function}").to_arrow_table()
+            found = [self._planned.sql(query).to_arrow_table() for query in queries]
         except duckdb.Error as error:
             return Result(error=error)
-        self._naive.register("found", found)
-        self._naive.execute(f"CREATE OR REPLACE TABLE {_table_of(table_function)} AS FROM found")
+        self._naive.register("found", pa.concat_tables(found, promote_options="permissive"))
+        self._naive.execute(f"CREATE OR REPLACE TABLE {_table_of(use.text)} AS FROM found")
         return Result(questions=models.questions())
 
     def setup(self, sql: str) -> None:
@@ -178,6 +196,15 @@ class Runner:
     def planned(self, case: Case) -> Result:
         """Run a case's statement through the planner."""
         self._planned.execute(f"SET llm_disabled_rules = '{case.disabled}'")
+        for name, value in case.settings:
+            self._planned.execute(f"SET {name} = {value}")
+        try:
+            return self._run(case)
+        finally:
+            for name, _ in case.settings:
+                self._planned.execute(f"RESET {name}")
+
+    def _run(self, case: Case) -> Result:
         sql, values = case.prepared or (case.sql, ())
         effect = case.effect
         models = self._models["planned"]
@@ -269,8 +296,7 @@ class Runner:
         A query is bound as a whole, as t.* needs, also that of a view or a table; of other
         statements only the text of the calls is changed.
         """
-        for table_function in self._made:
-            sql = sql.replace(table_function, _table_of(table_function))
+        sql = self._with_tables(sql) if self._made else sql
         if sql.startswith(QUERY_WORDS):
             return self._session.naive_query(sql)
         [statement] = split(sql)
@@ -280,6 +306,21 @@ class Runner:
         start, end = span
         text = sql[:start] + self._session.naive_query(sql[start:end]) + sql[end:]
         return self._session.naive_expression(text)  # calls beside the query
+
+    def _with_tables(self, sql: str) -> str:
+        """Put the tables that were made in the place of table functions.
+
+        Arguments of calls that hold one keep the names that they have by their text.
+        """
+        tree = parse(sql)
+        names = self._engine.table_functions.names
+        name_arguments(tree, self._engine.functions, lambda name: name.lower() in names)
+        for source in tree.find_all(exp.Table, exp.Lateral):
+            called = source.this if isinstance(source.this, exp.Anonymous) else None
+            use = None if called is None else self._used.get(text(called))
+            if called is not None and use is not None:
+                called.replace(exp.Var(this=_rows_of(use, isinstance(source, exp.Table))))
+        return text(tree)
 
     def explained(self, sql: str) -> list[dict[str, Any]]:
         """What EXPLAIN (FORMAT JSON) says of a query, one entry per stage."""
@@ -344,6 +385,15 @@ def _one_after_another(conditions: Sequence[exp.Expr]) -> exp.Expr:
         branch = exp.If(this=part, true=condition)
         condition = exp.Case(ifs=[branch], default=exp.false())
     return condition
+
+
+def _rows_of(use: TableUse, says_lateral: bool) -> str:
+    """Write the rows of a table function, read from the table that was made of it."""
+    rows = f"SELECT * EXCLUDE ({ASKED}) FROM {_table_of(use.text)}"
+    if not use.question:
+        return f"({rows})"
+    found = f"({rows} WHERE {ASKED} IS NOT DISTINCT FROM {use.question})"
+    return f"LATERAL {found}" if says_lateral else found
 
 
 def _table_of(table_function: str) -> str:

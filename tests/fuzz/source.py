@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from tests.fuzz.cases import TableUse
+
 T = TypeVar("T")
 
 Below = Callable[[int], int]
@@ -18,14 +20,14 @@ MOST_CALLS = 5
 class Source:
     """Makes choices, and keeps count of what a statement has used.
 
-    tables: the table functions that it calls, as they are written.
+    tables: the table functions that it calls.
     """
 
     def __init__(self, below: Below) -> None:
         self._below = below
         self._names = 0
         self.used: Counter[str] = Counter()
-        self.tables: list[str] = []
+        self.tables: list[TableUse] = []
         self.calls = 0
 
     def below(self, count: int) -> int:

@@ -9,7 +9,7 @@ from typing import Protocol
 from tests.fuzz.cases import BOOLEAN, DATE, INTEGER, TEXTS, VARCHAR, Column, Scope, Table
 from tests.fuzz.expressions import Expressions
 from tests.fuzz.source import Source
-from tests.fuzz.table_functions import table_function
+from tests.fuzz.table_functions import search_of_rows, table_function
 
 JOINS = (
     "INNER",
@@ -25,6 +25,7 @@ JOINS = (
     "LATERAL",
     "LEFT LATERAL",
     "COMMA LATERAL",
+    "SEARCH",
 )
 
 
@@ -55,6 +56,7 @@ class Sources:
         self._has_read_large = False
         self._large = {table.name for table in tables if table.more}
         self._small = [table for table in tables if not table.more]
+        self._read: dict[str, Table] = {}  # small tables, by the alias that reads them
         self.queries: Queries | None = None
 
     def known_table(self) -> tuple[str, tuple[Column, ...]]:
@@ -98,6 +100,9 @@ class Sources:
             columns = (Column(f"{alias}.a", INTEGER), Column(f"{alias}.v", VARCHAR))
             return From(f"(VALUES (1, 'x'), (2, NULL), (1, 'x')) {alias}(a, v)", columns)
         name, columns = self.known_table()
+        for table in self._small:
+            if table.name == name:
+                self._read[alias] = table
         return From(f"{name} {alias}", tuple(column.of(alias) for column in columns))
 
     def _joined(self, left: From, kind: str, depth: int, outer: tuple[Column, ...]) -> From:
@@ -106,6 +111,8 @@ class Sources:
             return self._asof(left, outer)
         if kind.endswith("LATERAL"):
             return self._lateral(left, kind, depth)
+        if kind == "SEARCH":
+            return self._searched(left)
         right = self._one(depth)
         if kind == "CROSS":
             return From(f"{left.sql} CROSS JOIN {right.sql}", left.columns + right.columns)
@@ -208,6 +215,27 @@ class Sources:
             "COMMA LATERAL": f"{left.sql}, LATERAL ({query}) {alias}",
         }
         return From(joined[kind], left.columns + given)
+
+    def _searched(self, left: From) -> From:
+        """LLM_SEARCH for each text of a column of a small table that stands before it."""
+        source = self._source
+        asking = [
+            (column, self._read[alias])
+            for column in left.columns
+            if column.type == VARCHAR and (alias := column.sql.rpartition(".")[0]) in self._read
+        ]
+        if not asking:
+            return left
+        question, asked = source.pick(asking)
+        text, columns = search_of_rows(source, source.pick(self._small), question, asked)
+        alias = source.name("s")
+        joined = (
+            f"{left.sql}, {text} {alias}",
+            f"{left.sql} CROSS JOIN {text} {alias}",
+            f"{left.sql} LEFT JOIN LATERAL {text} {alias} ON true",
+        )
+        given = tuple(column.of(alias) for column in columns)
+        return From(source.pick(joined), left.columns + given)
 
     def _lateral_query(self, left: From, depth: int) -> tuple[str, tuple[Column, ...]]:
         source = self._source

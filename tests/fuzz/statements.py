@@ -15,6 +15,9 @@ from tests.fuzz.queries import Ordered, Queries
 from tests.fuzz.selects import Query
 from tests.fuzz.source import Source
 
+SETTINGS = (("llm_reorder", "false"), ("llm_concurrency", "2"), ("llm_row_first", "true"))
+"""Settings that may change how a plan asks, and never what it answers."""
+
 OPTIONAL_RULES = tuple(rule.__name__ for rule in RULES if rule.__name__ != "stage_calls")
 
 
@@ -58,13 +61,14 @@ def _case(source: Source) -> Case:
         prepared=_prepared(source, case) if source.chance(6) else None,
         setup=case.setup,
         effect=case.effect,
+        settings=tuple(sorted(set(source.some(SETTINGS, 1, 2)))) if source.chance(8) else (),
         table_functions=tuple(source.tables),
         features=dict(source.used),
     )
 
 
-CONSTANT = re.compile(r"(?<=\()'[pqr]'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
-"""Prompts of calls, and numbers of LIMIT and OFFSET, in a statement's text."""
+CONSTANT = re.compile(r"(?<=[( ])'(?:[pqr]|German)'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
+"""Prompts and languages of calls, and numbers of LIMIT and OFFSET, in a statement's text."""
 
 
 def _prepared(source: Source, case: Case) -> tuple[str, tuple[str | int, ...]] | None:

@@ -59,5 +59,9 @@ class ExpressionSubqueries:
         rows = self._sources.tables(0)
         outer = scope.columns if correlated else ()
         inner = Scope(rows.columns, outer)
-        where = f" WHERE {self._expressions.condition(inner, 1)}" if not source.chance(3) else ""
+        parts = [] if source.chance(3) else [self._expressions.condition(inner, 1)]
+        if correlated and scope.local and rows.columns and source.chance(3):
+            source.use("call on both sides in a subquery")
+            parts.append(self._expressions.pairs(Scope(scope.local), Scope(rows.columns)))
+        where = f" WHERE {' AND '.join(parts)}" if parts else ""
         return inner, f"FROM {rows.sql}{where}"

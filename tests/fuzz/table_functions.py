@@ -1,8 +1,8 @@
-"""Table functions that call a model: LLM_SEARCH and llm_dedup in FROM."""
+"""Table functions that call a model: LLM_SEARCH, llm_dedup and llm_dedup_pairs in FROM."""
 
 from __future__ import annotations
 
-from tests.fuzz.cases import BOOLEAN, DOUBLE, INTEGER, VARCHAR, Column, Scope, Table
+from tests.fuzz.cases import BOOLEAN, DOUBLE, INTEGER, VARCHAR, Column, Scope, Table, TableUse
 from tests.fuzz.source import Source
 
 QUESTIONS = ("'x'", "'it''s y'", "NULL")
@@ -20,21 +20,60 @@ CLUSTERED = (
 """What llm_dedup adds to the columns of its table."""
 
 
+COMPARED = (
+    Column("a", VARCHAR),
+    Column("b", VARCHAR),
+    Column("same", BOOLEAN),
+    Column("is_conflict", BOOLEAN),
+)
+"""What llm_dedup_pairs gives, its similarity left out, which is no DOUBLE."""
+
+
 def table_function(source: Source, table: Table) -> tuple[str, tuple[Column, ...]]:
     """Write a table function over a table, and list the columns that it gives."""
+    if source.chance(2):
+        text = _search(source, table, source.pick(QUESTIONS))
+        source.tables.append(TableUse(text))
+        return text, (*table.columns, *FOUND)
+    name = source.pick(("llm_dedup", "llm_dedup", "llm_dedup_pairs"))
+    source.use(f"function: {name.upper()}")
+    source.calls += 1
+    given = _texts_of(source, table)
+    if source.chance(3):
+        given += ["prompt := 'Is {a} {b}?'", "threshold := -1"]
+    text = f"{name}({', '.join(given)})"
+    source.tables.append(TableUse(text))
+    return text, COMPARED if name.endswith("pairs") else (*table.columns, *CLUSTERED)
+
+
+def search_of_rows(
+    source: Source, table: Table, question: Column, asked: Table
+) -> tuple[str, tuple[Column, ...]]:
+    """Write a search of a table whose question is a column of another, which stands before it."""
+    source.use("LLM_SEARCH by a column")
+    text = _search(source, table, question.sql)
+    values = f"SELECT {question.name} FROM {asked.name} UNION SELECT NULL"
+    source.tables.append(TableUse(text, question.sql, values))
+    return text, (*table.columns, *FOUND)
+
+
+def _search(source: Source, table: Table, question: str) -> str:
+    source.use("function: LLM_SEARCH")
+    source.calls += 1
+    mode = source.pick(("lexical", "vector", "hybrid"))
+    given = [
+        *_texts_of(source, table),
+        question,
+        f"mode := '{mode}'",
+        f"k := {1 + source.below(4)}",
+    ]
+    if source.chance(3):
+        given.append("rerank := 2")
+    return f"LLM_SEARCH({', '.join(given)})"
+
+
+def _texts_of(source: Source, table: Table) -> list[str]:
+    """The arguments that name a table and a column of texts."""
     column = source.pick(Scope(table.columns).of_type(VARCHAR)).sql
     name = column.strip('"').replace('""', '"')
-    given = [f"'{table.name}'", f"'{name}'"]
-    search = source.chance(2)
-    source.use("function: LLM_SEARCH" if search else "function: LLM_DEDUP")
-    source.calls += 1
-    if search:
-        mode = source.pick(("lexical", "vector", "hybrid"))
-        given += [source.pick(QUESTIONS), f"mode := '{mode}'", f"k := {1 + source.below(4)}"]
-        if source.chance(3):
-            given.append("rerank := 2")
-    elif source.chance(3):
-        given += ["prompt := 'Is {a} {b}?'", "threshold := -1"]
-    text = f"{'LLM_SEARCH' if search else 'llm_dedup'}({', '.join(given)})"
-    source.tables.append(text)
-    return text, (*table.columns, *(FOUND if search else CLUSTERED))
+    return [f"'{table.name}'", f"'{name}'"]

@@ -29,15 +29,29 @@ COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Between, e
 
 
 def empty_queries(plan: Plan, catalog: Catalog) -> Plan:
-    """Add WHERE FALSE to queries with calls whose rows nothing can come of."""
-    if not any(_emptied(plan.root, catalog)):
+    """Add WHERE FALSE to queries with calls whose rows nothing can come of.
+
+    ON of an outer join, which WHERE does not restrict, is then FALSE too.
+    """
+    if not any(_emptied(plan.root, catalog)) and not any(_asking_joins(plan.root, catalog)):
         return plan
     root = plan.root.copy()
     for select in list(_emptied(root, catalog)):
         where = select.args.get("where")
         parts = conjuncts(where.this if where else None)
         select.set("where", exp.Where(this=conjunction([exp.false(), *parts])))
+    for join in list(_asking_joins(root, catalog)):
+        join.set("on", exp.false())
     return replace(plan, root=root)
+
+
+def _asking_joins(root: exp.Expr, catalog: Catalog) -> Iterator[exp.Join]:
+    """Yield the joins with calls in ON of queries whose WHERE leaves no row of them."""
+    for select in selects(root):
+        joins = (join for join in select.args.get("joins", ()) if not join.method)  # as of ASOF
+        asking = [join for join in joins if has_calls(join.args.get("on"))]
+        if asking and _never_true(select.args.get("where"), catalog):
+            yield from asking
 
 
 def _emptied(root: exp.Expr, catalog: Catalog) -> Iterator[exp.Select]:

@@ -28,7 +28,7 @@ from quackllm.optimizer.scope import (
     reads_only_its_from,
     selects,
 )
-from quackllm.optimizer.split import is_star
+from quackllm.optimizer.split import aliased_items, is_star
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
 
 FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows", "sample")
@@ -140,12 +140,14 @@ def _push(
 
 
 def _names_inner(part: exp.Expr, select: exp.Select, inner: exp.Select, catalog: Catalog) -> bool:
-    """Whether columns without a table are those of the query and not of a row around it.
+    """Whether columns without a table are those of the query, not of a row around it or aliases.
 
-    Under a star that query does not list them, and a name that it lacks is the outer row's.
+    Under a star that query does not list them, and a name that it lacks is the outer row's, or
+    that of a select item where `inline_aliases` has left one.
     """
     bare = {column.name.lower() for column in part.find_all(exp.Column) if not column.table}
-    if not bare or reads_only_its_from(select) or not any(map(is_star, inner.expressions)):
+    alone = reads_only_its_from(select) and not bare & aliased_items(select).keys()
+    if not bare or alone or not any(map(is_star, inner.expressions)):
         return True
     columns = catalog.columns(in_scope(inner, inner.copy()))
     return columns is not None and bare <= {name.lower() for name, _ in columns}

@@ -225,6 +225,19 @@ def test_stored_vectors_in_parts_are_all_compared_and_each_once(
         assert rows(con, direct, [1, 5]) == rows(con, COMPARED.format(table="indexed"), [1, 5])
 
 
+def test_an_argument_that_searches_is_named_by_its_text_and_asked_once(
+    con: Connection, fake: FakeProvider
+) -> None:
+    """Named by the table that its rows are made in, it would be a new question in each run."""
+    sql = "SELECT LLM('p', (SELECT min(id) FROM llm_search('passages', 'body', 'a', k := 1)) + 1)"
+    first = rows(con, sql)
+    asked = fake.calls
+    assert rows(con, sql) == first
+    assert fake.calls == asked
+    [shown] = [request.fields for request in fake.requests if request.instruction.startswith("p")]
+    assert "llm_search(" in shown and "__llm" not in shown
+
+
 def test_what_cannot_be_embedded_is_told_and_never_ranked() -> None:
     fault = Fault(error=ContextWindowExceeded, containing="Passage 7 ")
     with quackllm.connect(provider=FakeProvider(faults=[fault]), progress=False) as con:
