@@ -9,6 +9,8 @@ change then reads its rows. Both see one snapshot: DuckDB's row numbers hold wit
     SELECT t.rowid AS __llm_rid, LLM('...', b) AS __llm_0 FROM t WHERE LLM_FILTER('...', c)
     UPDATE t SET a = __llm_new.c1, n = n + 1 FROM <its rows> AS __llm_new
     WHERE t.rowid = __llm_new.c0
+
+`merges` does so with MERGE, `inserts` with the VALUES of an INSERT, and `returning` with RETURNING.
 """
 
 from __future__ import annotations
@@ -16,13 +18,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlglot.tokenizer_core import TokenType
-
-from quackllm.engine.statement import Statement, depths
-from quackllm.optimizer.sql import quote
+from quackllm.engine.clauses import Clauses
+from quackllm.engine.returning import Returning
+from quackllm.engine.statement import Statement, inner_query
 
 NEW = "__llm_new"
 """Name under which the change reads the rows that the query found."""
+
+NO_ROW_NUMBERS = "the table has no row numbers, or a column called rowid"
+SEVERAL_COLUMNS = "one assignment sets several columns"
 
 Calls = Callable[[str], bool]
 """Whether a part of a statement may call a model."""
@@ -33,126 +37,150 @@ Types = Callable[[str], dict[str, str] | None]
 
 @dataclass(frozen=True)
 class Change:
-    """An UPDATE or a DELETE whose calls a query can make.
+    """A statement that changes a table, its calls made by a query beforehand.
 
-    source: the query. before, after: the text of the change around the name of the
-        table that holds the query's rows, whose columns are c0, c1, ...
-    returns_rows: whether the change has a RETURNING.
+    source: the query; None where nothing has to be asked before. before, after: the text of
+        the change around what holds the query's rows.
+    named: whether that is a query, which gives its columns their names, and not a table, whose
+        columns are c0, c1, ...
+    returning: its RETURNING, if it has one. asks_after: whether a query over the rows that
+        were changed makes the calls of that.
     """
 
-    source: str
+    source: str | None
     before: str
     after: str
-    returns_rows: bool
+    named: bool = False
+    returning: Returning | None = None
+    asks_after: bool = False
 
-    def applied(self, table: str) -> str:
-        """Write the change, given the temporary table of the query's rows."""
-        return f"{self.before}temp.{quote(table)}{self.after}"
+    def applied(self, rows: str) -> str:
+        """Write the change, given what holds the query's rows ('' without a source)."""
+        if self.returning is None:
+            return f"{self.before}{rows}{self.after}"
+        listed = self.returning.columns if self.asks_after else self.returning.items
+        return f"{self.before}{rows}{self.after} RETURNING {listed}"
 
 
-def read_change(statement: Statement, calls: Calls, types: Types) -> Change | None:
-    """Cut an UPDATE or DELETE in two; None for others and for what cannot be cut.
+@dataclass(frozen=True)
+class Uncut:
+    """A statement that calls a model and changes a table, and why it stays as it is."""
 
-    It cannot where calls stand in RETURNING alone, where one assignment sets several
-    columns, and where the target has no row numbers of its own.
-    """
+    reason: str
+
+
+def read_change(statement: Statement, calls: Calls, types: Types) -> Change | Uncut | None:
+    """Cut an UPDATE or DELETE without RETURNING in two; None for others."""
     parts = _Parts(statement)
-    if parts.kind is None or not parts.target:
+    if parts.kind is None or parts.target is None:
         return None
-    columns = types(parts.target_name)
+    values = parts.values
+    if not calls(f"{parts.rows} {values}"):
+        return None
+    columns = types(parts.target.name)
     if columns is None or "rowid" in columns:
-        return None
-    if parts.kind == "DELETE":
-        return _delete(parts) if calls(parts.rows) else None
-    return _update(parts, calls, columns)
+        return Uncut(NO_ROW_NUMBERS)
+    return _delete(parts) if parts.kind == "DELETE" else _update(parts, calls, columns)
+
+
+def whole_change(statement: Statement, calls: Calls) -> Change:
+    """A change whose calls stand in a query that it holds, if at all, and in its RETURNING."""
+    span = inner_query(statement)
+    query = None if span is None else statement.between(*span)
+    if span is None or query is None or not calls(query.sql):
+        return Change(source=None, before=statement.sql, after="")
+    before, after = statement.sql[: span[0]], statement.sql[span[1] :]
+    return Change(source=query.sql, before=f"{before} ", after=f" {after}", named=True)
 
 
 def _delete(parts: _Parts) -> Change:
+    assert parts.target is not None
+    reference = parts.target.reference
     return Change(
-        source=parts.query([f"{parts.reference}.rowid AS __llm_rid"]),
-        before=f"DELETE FROM {parts.target} WHERE {parts.reference}.rowid IN (SELECT c0 FROM ",
-        after=f"){parts.returning}",
-        returns_rows=bool(parts.returning),
+        source=parts.query([f"{reference}.rowid AS __llm_rid"]),
+        before=f"DELETE FROM {parts.target.written} WHERE {reference}.rowid IN (SELECT c0 FROM ",
+        after=")",
     )
 
 
-def _update(parts: _Parts, calls: Calls, types: dict[str, str]) -> Change | None:
+def _update(parts: _Parts, calls: Calls, types: dict[str, str]) -> Change | Uncut | None:
+    assert parts.target is not None
     assignments = parts.assignments
-    called = [value for _, value in assignments if calls(value)]
-    if not assignments or not (called or calls(parts.rows)):
-        return None
+    if not assignments:
+        return Uncut(SEVERAL_COLUMNS)
     alone = not parts.beside and not parts.with_
     computed: list[str] = []
     settings: list[str] = []
     for name, value in assignments:
-        is_default = value.strip().upper() == "DEFAULT"
-        if is_default or (alone and not calls(value)):
+        if is_default(value) or (alone and not calls(value)):
             settings.append(f"{name} = {value}")
             continue
-        type_ = types.get(name.strip('"').replace('""', '"').lower())
+        type_ = types.get(unquoted(name))
         if type_ is None:
             return None
-        # DuckDB casts a value to the type of its column, a bare NULL or text included.
-        shown = value if calls(value) else f"CAST(({value}) AS {type_})"
-        computed.append(f"{shown} AS __llm_{len(computed)}")
+        computed.append(f"{typed(value, type_, calls)} AS __llm_{len(computed)}")
         settings.append(f"{name} = {NEW}.c{len(computed)}")
+    reference = parts.target.reference
     return Change(
-        source=parts.query([f"{parts.reference}.rowid AS __llm_rid", *computed]),
-        before=f"UPDATE {parts.target} SET {', '.join(settings)} FROM ",
-        after=f" AS {NEW} WHERE {parts.reference}.rowid = {NEW}.c0{parts.returning}",
-        returns_rows=bool(parts.returning),
+        source=parts.query([f"{reference}.rowid AS __llm_rid", *computed]),
+        before=f"UPDATE {parts.target.written} SET {', '.join(settings)} FROM ",
+        after=f" AS {NEW} WHERE {reference}.rowid = {NEW}.c0",
     )
+
+
+def typed(value: str, type_: str, calls: Calls) -> str:
+    """Write a value for a column as DuckDB does, which casts a bare NULL or text as well."""
+    return value if calls(value) else f"CAST(({value}) AS {type_})"
+
+
+def is_default(value: str) -> bool:
+    """Whether a value is the column's default."""
+    return value.strip().upper() == "DEFAULT"
+
+
+def unquoted(name: str) -> str:
+    """Return a column's name as it is looked up: without its quotes, in lower case."""
+    return name.strip('"').replace('""', '"').lower()
+
+
+def assignments_of(clauses: Clauses, start: int, stop: int) -> list[tuple[str, str]]:
+    """Columns and values of the items of SET; none when one of them sets several columns."""
+    found = []
+    starts = [start, *(at + 1 for at in clauses.commas(start, stop))]
+    ends = [*(at - 1 for at in starts[1:]), stop]
+    for at, end in zip(starts, ends, strict=True):
+        if clauses.words[at + 1 : at + 2] != ["="] or end <= at + 2:
+            return []
+        found.append((clauses.text(at, at + 1), clauses.text(at + 2, end)))
+    return found
 
 
 class _Parts:
     """The clauses of an UPDATE or a DELETE, as they are written.
 
     kind: 'UPDATE', 'DELETE', or None for another statement.
-    target, target_name, reference: the table with its alias, alone, and what its columns
-        are qualified by. with_: the text before UPDATE or DELETE. beside: the tables of
-        FROM or USING. returning: RETURNING with what follows, '' for none.
+    target: None where it is no table. with_: the text before UPDATE or DELETE. beside: the
+        tables of FROM or USING.
     """
 
     def __init__(self, statement: Statement) -> None:
-        self._statement = statement
-        self._tokens = statement.tokens
-        self._words = [token.text.upper() for token in statement.tokens]
-        self._depths = depths(statement.tokens)
-        begin = self._find(("UPDATE", "DELETE"), 0) if self._is_change() else None
-        self.kind = None if begin is None else self._words[begin]
-        self.target = self.target_name = self.reference = ""
+        self._clauses = clauses = Clauses(statement)
+        changes = clauses.words[:1] in (["UPDATE"], ["DELETE"], ["WITH"])
+        begin = clauses.find(("UPDATE", "DELETE"), 0) if changes else None
+        self.kind = None if begin is None else clauses.words[begin]
+        self.target = None
         if begin is None:
             return
         names = begin + 1 if self.kind == "UPDATE" else begin + 2
-        self._set = self._find(("SET",), names) if self.kind == "UPDATE" else None
+        self._set = clauses.find(("SET",), names) if self.kind == "UPDATE" else None
         start = names if self._set is None else self._set
-        self._from = self._find(("FROM",) if self._set else ("USING",), start)
-        self._where = self._find(("WHERE",), self._from or start)
-        self._returning = self._find(("RETURNING",), self._where or self._from or start)
-        self._end = len(self._tokens)
-        self.with_ = self._text(0, begin)
-        self.returning = " " + self._text(self._returning, self._end) if self._returning else ""
-        tables_end = self._where or self._returning or self._end
-        self.beside = self._text(self._from + 1, tables_end) if self._from else ""
-        condition_end = self._returning or self._end
-        self._condition = self._text(self._where, condition_end) if self._where else ""
-        self._name_target(names, self._set or self._from or tables_end)
-
-    def _is_change(self) -> bool:
-        """Whether UPDATE or DELETE comes first, or behind WITH."""
-        return self._words[:1] in (["UPDATE"], ["DELETE"], ["WITH"])
-
-    def _name_target(self, start: int, end: int) -> None:
-        """Read `schema.table AS alias`."""
-        at = start
-        while self._words[at + 1 : at + 2] == ["."]:
-            at += 2
-        rest = [i for i in range(at + 1, end) if self._words[i] != "AS"]
-        if at >= end or len(rest) > 1:
-            return
-        self.target = self._text(start, end)
-        self.target_name = self._text(start, at + 1)
-        self.reference = self._text(rest[0], rest[0] + 1) if rest else self._text(at, at + 1)
+        self._from = clauses.find(("FROM",) if self._set else ("USING",), start)
+        self._where = clauses.find(("WHERE",), self._from or start)
+        self.with_ = clauses.text(0, begin)
+        tables_end = self._where or clauses.end
+        self.beside = clauses.text(self._from + 1, tables_end) if self._from else ""
+        self._condition = clauses.text(self._where, clauses.end) if self._where else ""
+        self.target = clauses.target(names, self._set or self._from or tables_end)
 
     @property
     def rows(self) -> str:
@@ -160,40 +188,23 @@ class _Parts:
         return f"{self.with_} {self.beside} {self._condition}"
 
     @property
+    def _settings_end(self) -> int:
+        return self._from or self._where or self._clauses.end
+
+    @property
+    def values(self) -> str:
+        """What SET says, '' for a DELETE."""
+        return self._clauses.text(self._set, self._settings_end) if self._set else ""
+
+    @property
     def assignments(self) -> list[tuple[str, str]]:
         """Columns and values of SET; none when one of them sets several columns."""
         assert self._set is not None
-        end = self._from or self._where or self._returning or self._end
-        commas = [
-            at
-            for at in range(self._set + 1, end)
-            if self._depths[at] == 0 and self._tokens[at].token_type == TokenType.COMMA
-        ]
-        found = []
-        starts = [self._set, *commas]
-        for start, stop in zip(starts, [*commas, end], strict=True):
-            if self._words[start + 2 : start + 3] != ["="] or stop <= start + 3:
-                return []
-            found.append((self._text(start + 1, start + 2), self._text(start + 3, stop)))
-        return found
+        return assignments_of(self._clauses, self._set + 1, self._settings_end)
 
     def query(self, items: Sequence[str]) -> str:
         """Select items from the rows that change."""
-        tables = f"{self.target}, {self.beside}" if self.beside else self.target
+        assert self.target is not None
+        written = self.target.written
+        tables = f"{written}, {self.beside}" if self.beside else written
         return f"{self.with_} SELECT {', '.join(items)} FROM {tables} {self._condition}".strip()
-
-    def _find(self, wanted: tuple[str, ...], start: int) -> int | None:
-        for at in range(start, len(self._words)):
-            is_clause = self._words[at] in wanted and self._depths[at] == 0
-            named = self._tokens[at].token_type == TokenType.IDENTIFIER
-            if is_clause and not named and self._words[at - 1] != "DISTINCT":
-                return at
-        return None
-
-    def _text(self, start: int, end: int) -> str:
-        """The statement's text from one token up to another."""
-        if start >= end:
-            return ""
-        offset = self._statement.offset
-        first, last = self._tokens[start].start - offset, self._tokens[end - 1].end + 1 - offset
-        return self._statement.sql[first:last]

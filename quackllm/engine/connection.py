@@ -13,9 +13,11 @@ from typing import Any, Self
 import duckdb
 
 from quackllm.engine import commands
+from quackllm.engine.changes import Change
 from quackllm.engine.clear_cache import is_clear_cache, selection_of
 from quackllm.engine.definitions import refuse_in_definition
 from quackllm.engine.engine import Engine
+from quackllm.engine.explain import Parts
 from quackllm.engine.introspection import NAMED, provide_tables
 from quackllm.engine.leftovers import Leftovers
 from quackllm.engine.lifetime import Household
@@ -245,14 +247,11 @@ class Connection:
         explain = explain_of(statement)
         inner = statement.between(explain.length if explain else 0, len(statement.sql))
         if explain is not None and inner.tokens:
-            span = None if explain.analyze else inner_query(inner)
-            change = None if explain.analyze else self._session.change_of(inner, values)
-            if change is not None:
-                [source] = split(change.source)
-                return self._explain(explain, source, values, frame, method)
-            if span is not None or is_query(inner):
-                source = inner if span is None else inner.between(*span)
-                return self._explain(explain, source, values, frame, method)
+            if is_query(inner):
+                return self._explain(explain, inner, values, frame, method)
+            parts = None if explain.analyze else self._session.parts_of(inner, values)
+            if parts is not None:
+                return self._explain(explain, inner, values, frame, method, parts)
         if is_query(statement):
             stored = self._query(statement, values, frame)
             self._raw.execute(stored.sql)
@@ -272,10 +271,9 @@ class Connection:
         sql = statement.sql
         with registered(self._raw, self._variables(statement, frame)):
             change = self._session.change_of(statement, values)
-            if change is not None:
+            if isinstance(change, Change):
                 done = self._session.change(sql, change, values, self._settings)
-        if change is not None:
-            return self._changed(done, method)
+                return self._changed(done, method)
         span = inner_query(statement)
         query = None if span is None else statement.between(*span)
         if span is not None and query is not None and self._calls(query):
@@ -326,11 +324,19 @@ class Connection:
         values: Mapping[str, Any],
         frame: FrameType,
         method: str,
+        parts: Parts | None = None,
     ) -> Any:
+        """Explain a query, or the parts of another statement that are planned."""
+        verbose = explain.verbose
         with registered(self._raw, self._variables(query, frame)):
-            data, text = self._session.explain(
-                query.sql, values, self._settings, analyze=explain.analyze, verbose=explain.verbose
-            )
+            if parts is not None:
+                data, text = self._session.explain_parts(
+                    parts, values, self._settings, verbose=verbose
+                )
+            else:
+                data, text = self._session.explain(
+                    query.sql, values, self._settings, analyze=explain.analyze, verbose=verbose
+                )
         shown = json.dumps(data, ensure_ascii=False, indent=2) if explain.json else text
         name = "analyzed_plan" if explain.analyze else "llm_plan"
         given = {"name": name, "plan": shown}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from quackllm.engine.alternatives import Alternative
@@ -31,7 +31,22 @@ LONGEST = 12
 PLACES = {"expressions": "SELECT", "group": "GROUP BY", "order": "ORDER BY"}
 """What the clauses are called whose names in the tree are not those in SQL."""
 
+RETURNING = "RETURNING"
+
 Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a statement that is no query is planned.
+
+    query: the query that is asked first, if there is one. after: the query over the rows that
+        were changed, '' for none. unstaged: why other calls run by the scalar function.
+    """
+
+    query: str | None
+    after: str = ""
+    unstaged: tuple[str, ...] = ()
 
 
 def explained(
@@ -43,12 +58,15 @@ def explained(
     undecided: bool = False,
     refusal: str | None = None,
     made: Made | None = None,
+    after: Program | None = None,
+    unstaged: Sequence[str] = (),
 ) -> Entry:
     """Describe a program as data.
 
     alternatives: when they were asked for. undecided: whether a sample may still change
         the order of predicates. refusal: why a budget would not let the program begin.
-    made: the table functions of the statement, whose rows the program reads.
+    made: the table functions of the statement, whose rows the program reads. after: the
+        program over the rows that a change returns. unstaged: why calls outside of both are.
     """
     stages: list[Entry] = []
     shown: set[str] = set()
@@ -70,8 +88,12 @@ def explained(
                 entry.update(_happened(actual.stages.get(part.call.spec)))
                 shown.add(part.call.spec)
             stages.append(entry)
-    stages.append({"stage": "result", "sql": program.shown or program.final})
-    stages.extend({"stage": "scalar function", "reason": reason} for reason in program.unstaged)
+    if program.final:
+        stages.append({"stage": "result", "sql": program.shown or program.final})
+    if after is not None:
+        stages.extend(_entries_after(after, before + len(program.model_stages)))
+    reasons = (*program.unstaged, *(after.unstaged if after else ()), *unstaged)
+    stages.extend({"stage": "scalar function", "reason": reason} for reason in reasons)
     for spec, stats in actual.stages.items() if actual else ():
         if spec not in shown:
             name = "scalar function" if stats.helps is None else f"for model {stats.helps}"
@@ -88,6 +110,19 @@ def explained(
     described["refused"] = refusal
     described["rules"] = list(program.applied)
     return described
+
+
+def _entries_after(program: Program, before: int) -> list[Entry]:
+    """Describe what is asked about the rows that a change returns, which are not there yet."""
+    entries = []
+    for block in program.stages:
+        if isinstance(block, MaterializeStage):
+            continue
+        for part in block.stages:
+            entry = {**_model_entry(part, block), **_estimated(None)}
+            entry.update(number=before + part.number, clause=RETURNING)
+            entries.append(entry)
+    return entries
 
 
 def _use_entries(
@@ -442,7 +477,8 @@ def _remarks(entry: Entry, *, thorough: bool) -> list[str]:
     thorough: also what is the same for all stages as a rule.
     """
     if entry["stage"] == "model" and entry["at_most"] is None:
-        return _remark("its arguments stand on earlier answers: not told beforehand")
+        rows = "the rows that are changed" if entry["clause"] == RETURNING else "earlier answers"
+        return _remark(f"its arguments stand on {rows}: not told beforehand")
     remarks: list[str] = []
     basis = entry.get("basis")
     if entry.get("remembered"):

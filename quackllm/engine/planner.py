@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
+from types import MappingProxyType
 from typing import Any
 
 import duckdb
@@ -302,10 +303,12 @@ class Planner:
             shares[at] = (int(accepted) + 1) / (int(asked) + 2)
         return tuple(shares)
 
-    def naive_query(self, sql: str, run: str) -> str:
+    def naive_query(
+        self, sql: str, run: str, parameters: Mapping[str, Any] = MappingProxyType({})
+    ) -> str:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
         calls: dict[str, Call] = {}
-        catalog = DuckCatalog(self._connection, self._facts, calls, {})
+        catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
         binder = self._binder(catalog)
         root = self._bound(sql, binder, calls)
         if root is None:
@@ -344,14 +347,28 @@ class Planner:
         )
         return None if free is None else text(free)
 
-    def binds(self, sql: str, parameters: Mapping[str, Any]) -> bool:
-        """Whether a SELECT and its calls bind."""
+    def names(self, sql: str, parameters: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Names of the columns of a SELECT; None when it or its calls do not bind."""
         catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
         try:
-            naive = self.other(sql, parameters, BINDING)
+            schema = catalog.schema(self.naive_query(sql, BINDING, parameters))
         except BindError:
+            return None
+        return None if schema is None else tuple(name for name, _ in schema)
+
+    def is_list_of_rows(self, items: str) -> bool:
+        """Whether a select list can stand in RETURNING, and is the same there: it computes
+        each row by built-in functions and calls alone."""
+        tree = self._read(f"SELECT {items}")
+        if not isinstance(tree, exp.Select) or tree.find(exp.Window, exp.Subquery, exp.Lambda):
             return False
-        return catalog.schema(naive) is not None
+        catalog = self.catalog({})
+        for node in tree.find_all(exp.Anonymous):
+            function = self._functions.get(node.name)
+            of_row = function is not None and not (function.over_set or function.joint)
+            if not of_row and (function is not None or not catalog.is_built_in(node.name)):
+                return False
+        return True
 
     def column_types(self, table: str) -> dict[str, str] | None:
         """Types of a table's columns by name in lower case; None when it has no row numbers."""

@@ -16,24 +16,38 @@ import duckdb
 from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
-from quackllm.engine.changes import Change, read_change
+from quackllm.engine.changes import Change, Uncut, read_change, whole_change
 from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.executor import Executor, drop_temporary
-from quackllm.engine.explain import as_text, explained
+from quackllm.engine.explain import Parts, as_text, explained
 from quackllm.engine.history import StatementStats
+from quackllm.engine.inserts import read_insert
 from quackllm.engine.keyboard import ended_by_keyboard
+from quackllm.engine.merges import read_merge
 from quackllm.engine.planner import PlannedQuery, Planner, relocated
+from quackllm.engine.returning import cut_returning
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
-from quackllm.engine.statement import Statement, calls_in, holds_calls, split
+from quackllm.engine.statement import (
+    Statement,
+    calls_in,
+    holds_calls,
+    inner_query,
+    is_change,
+    split,
+)
 from quackllm.engine.table_functions.resolver import Host, Made, Resolver, Use, UseEstimate
-from quackllm.engine.transactions import finish, transaction
+from quackllm.engine.transactions import aborted_by_errors, finish, transaction
 from quackllm.engine.wording import in_our_words
+from quackllm.optimizer.program import Program
 from quackllm.optimizer.sql import quote
 
 LOGGER = logging.getLogger("quackllm")
+DOES_NOT_BIND = "DuckDB binds no query that finds its rows and what they take"
+IN_RETURNING = "the call is in RETURNING, beside what only DuckDB computes there"
+BESIDE = "the call is beside the query of the statement"
 SUMMARIZE = re.compile(r"SUMMARIZE\b", re.IGNORECASE)
 
 
@@ -126,26 +140,74 @@ class Session:
             text = self._planner.other(sql, parameters, run.id)
             return self._hand_over(text, parameters, sql, method)
 
-    def change_of(self, statement: Statement, parameters: Mapping[str, Any]) -> Change | None:
-        """Cut an UPDATE or DELETE whose calls can be planned in two; None for others.
+    def change_of(
+        self, statement: Statement, parameters: Mapping[str, Any]
+    ) -> Change | Uncut | None:
+        """Cut a change of a table whose calls can be planned; None where it calls nothing itself.
 
-        None also for one that does not bind: DuckDB says best what is wrong with it.
+        None also for what has its calls in a query that can be planned alone, such as INSERT ...
+        SELECT. `Uncut` also for what does not bind: DuckDB says best what is wrong with it.
         """
 
-        def calls(part: str) -> bool:
-            uses_tables = self._engine.table_functions.mentioned_in(part)
-            calls_itself = holds_calls(part, self._engine.functions)
-            return calls_itself or uses_tables or self.mentions_stored(part)
+        def names(query: str) -> tuple[str, ...] | None:
+            return self._planner.names(query, parameters)
 
-        change = read_change(statement, calls, self._planner.column_types)
-        if change is None or not self._planner.binds(change.source, parameters):
-            return None
-        return change
+        body, returning = cut_returning(statement)
+        types = self._planner.column_types
+        change = (
+            read_change(body, self._may_call, types)
+            or read_merge(body, self._may_call, types, names)
+            or read_insert(body, self._may_call, types)
+        )
+        asks_after = returning is not None and self._may_call(returning.items)
+        if change is None and asks_after:
+            change = whole_change(body, self._may_call)
+        if not isinstance(change, Change):
+            return change
+        if change.source is not None and names(change.source) is None:
+            return Uncut(DOES_NOT_BIND)
+        if returning is not None and asks_after:
+            asks_after = (
+                self._planner.is_list_of_rows(returning.items)
+                and names(returning.over(returning.any_rows)) is not None
+            )
+            if change.source is None and not asks_after:
+                return Uncut(IN_RETURNING)
+        return replace(change, returning=returning, asks_after=asks_after)
+
+    def _may_call(self, part: str) -> bool:
+        """Whether a part of a statement may call a model."""
+        uses_tables = self._engine.table_functions.mentioned_in(part)
+        calls_itself = holds_calls(part, self._engine.functions)
+        return calls_itself or uses_tables or self.mentions_stored(part)
+
+    def parts_of(self, statement: Statement, parameters: Mapping[str, Any]) -> Parts | None:
+        """What of a statement that is no query is planned; None where nothing of it runs."""
+        change = self.change_of(statement, parameters)
+        if isinstance(change, Change):
+            after = change.returning if change.asks_after else None
+            left = change.returning if not change.asks_after else None
+            stays = left is not None and self._may_call(left.items)
+            return Parts(
+                change.source,
+                "" if after is None else after.over(after.any_rows),
+                (IN_RETURNING,) if stays else (),
+            )
+        span = inner_query(statement)
+        start, end = span or (0, 0)
+        query = statement.sql[start:end]
+        if not self._may_call(query):
+            query, start, end = "", 0, 0
+        beside = f"{statement.sql[:start]} {statement.sql[end:]}"
+        reason = BESIDE if change is None else change.reason
+        if is_change(statement) and self._may_call(beside):
+            return Parts(query or None, "", (reason,))
+        return Parts(query) if query else None
 
     def change(
         self, sql: str, change: Change, parameters: Mapping[str, Any], settings: Settings
     ) -> StoredResult | int:
-        """Run an UPDATE or DELETE: ask what it needs to know, then change the rows.
+        """Run a change: ask what it needs to know, change the rows, ask about what it returns.
 
         Returns the rows of RETURNING or the number of rows changed. Raises what stops a
         statement, and then nothing has changed.
@@ -153,22 +215,41 @@ class Session:
         with (
             self._running(sql, settings) as run,
             transaction(self._raw),
-            self._with_tables(change.source, parameters, settings, run) as made,
+            self._rows_of(change, parameters, settings, run) as rows,
         ):
-            planned = self._affordable(made.sql, parameters, settings, run)
-            table = self._executed(planned, parameters, settings, run)
-            text = self._planner.other(change.applied(table), parameters, run.id)
+            text = self._planner.other(change.applied(rows), parameters, run.id)
             given = used_parameters(self._raw, text, parameters)
-            done = self._changed(text, given, change.returns_rows, run)
-            drop_temporary(self._raw, table)
-            return done
+            if change.returning is None:
+                return int(self._raw.execute(text, given).fetchall()[0][0])
+            if not change.asks_after:
+                return self._returned(text, given, run)
+            with aborted_by_errors(self._raw):
+                changed = self._returned(text, given, run)
+                query = change.returning.over(changed.sql)
+                run.begin_part()
+                planned = self._affordable(query, parameters, settings, run)
+                table = self._executed(planned, parameters, settings, run, "_returned")
+                drop_temporary(self._raw, changed.table)
+                return StoredResult(table, planned.schema)
 
-    def _changed(
-        self, text: str, given: dict[str, Any] | None, returns_rows: bool, run: Run
-    ) -> StoredResult | int:
-        """Run the change itself; a result is kept, since the end of a transaction drops it."""
-        if not returns_rows:
-            return int(self._raw.execute(text, given).fetchall()[0][0])
+    @contextmanager
+    def _rows_of(
+        self, change: Change, parameters: Mapping[str, Any], settings: Settings, run: Run
+    ) -> Iterator[str]:
+        """Ask what a change needs to know; give what holds the rows, '' where it needs none."""
+        if change.source is None:
+            yield ""
+            return
+        with self._with_tables(change.source, parameters, settings, run) as made:
+            planned = self._affordable(made.sql, parameters, settings, run)
+            stored = StoredResult(
+                self._executed(planned, parameters, settings, run), planned.schema
+            )
+            yield stored.sql if change.named else f"temp.{quote(stored.table)}"
+            drop_temporary(self._raw, stored.table)
+
+    def _returned(self, text: str, given: dict[str, Any] | None, run: Run) -> StoredResult:
+        """Run a change and keep the rows that it returns: the end of a transaction drops them."""
         finish(self._raw)
         returned = self._raw.sql(text, params=given)
         schema = tuple(
@@ -214,6 +295,26 @@ class Session:
         except duckdb.Error as error:
             raise relocated(error, sql, self._engine.functions) from None
 
+    def explain_parts(
+        self, parts: Parts, parameters: Mapping[str, Any], settings: Settings, *, verbose: bool
+    ) -> tuple[dict[str, Any], str]:
+        """Describe how a statement runs that is no query, as data and as text."""
+        after = None
+        if parts.after:
+            after = self._planned(parts.after, parameters, settings, None).program
+        if parts.query is None:
+            described = explained(Program((), ""), {}, after=after, unstaged=parts.unstaged)
+            return described, as_text(described)
+        return self.explain(
+            parts.query,
+            parameters,
+            settings,
+            analyze=False,
+            verbose=verbose,
+            after=after,
+            unstaged=parts.unstaged,
+        )
+
     def explain(
         self,
         sql: str,
@@ -222,11 +323,14 @@ class Session:
         *,
         analyze: bool,
         verbose: bool = False,
+        after: Program | None = None,
+        unstaged: tuple[str, ...] = (),
     ) -> tuple[dict[str, Any], str]:
         """Describe how a SELECT runs, as data and as text; with `analyze`, run it first.
 
         Without `analyze` no model is called: only DuckDB counts argument tuples. With
-        `verbose`, the ways that were not taken are planned and costed too.
+        `verbose`, the ways that were not taken are planned and costed too. after, unstaged: of
+        the statement that the SELECT is a part of, as in `Parts`.
         """
         if not analyze:
             with self._with_tables(sql, parameters, settings, None, announce=True) as made:
@@ -245,6 +349,8 @@ class Session:
                 undecided=open_,
                 refusal=refusal,
                 made=made,
+                after=after,
+                unstaged=unstaged,
             )
             return described, as_text(described)
         with (
@@ -307,10 +413,11 @@ class Session:
         parameters: Mapping[str, Any],
         settings: Settings,
         run: Run,
+        part: str = "",
     ) -> str:
-        """Run a plan; return the table of its rows."""
+        """Run a plan; return the table of its rows. part: tells those of one statement apart."""
         with Accounts(self._raw, self._engine, settings, parameters).telling(planned):
-            return self._executor.execute(planned.program, planned.schema, parameters, run)
+            return self._executor.execute(planned.program, planned.schema, parameters, run, part)
 
     def _planned(
         self,

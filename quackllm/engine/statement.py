@@ -239,11 +239,16 @@ def bare_lambdas(sql: str) -> str:
 
 def is_query(statement: Statement) -> bool:
     """Whether a statement is a query: it begins like one, and WITH leads to no change."""
+    return statement.first_word in QUERY_WORDS and not is_change(statement)
+
+
+def is_change(statement: Statement) -> bool:
+    """Whether a statement changes rows: UPDATE and the like, which may stand behind WITH."""
     if statement.first_word != "WITH":
-        return statement.first_word in QUERY_WORDS
+        return statement.first_word in CHANGING
     words = [token.text.upper() for token in statement.tokens]
     levels = depths(statement.tokens)
-    return not any(
+    return any(
         word in CHANGING and level == 0 and before == ")"
         for word, level, before in zip(words[1:], levels[1:], words, strict=False)
     )

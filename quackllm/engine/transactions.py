@@ -1,10 +1,10 @@
-"""Transactions of the user's and of ours. No statement here fails: in DuckDB a failing
-statement aborts the transaction that it stands in."""
+"""Transactions of the user's and of ours. No statement here fails but by intent: in DuckDB a
+failing statement aborts the transaction that it stands in."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 
@@ -24,6 +24,17 @@ def finish(connection: duckdb.DuckDBPyConnection) -> None:
     complete = getattr(connection, "complete", None)
     if complete is not None:
         complete()
+
+
+@contextmanager
+def aborted_by_errors(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Abort the transaction at any error, as a statement of DuckDB's that fails does."""
+    try:
+        yield
+    except BaseException:
+        with suppress(duckdb.Error):
+            connection.execute("SELECT error('the statement has failed')")
+        raise
 
 
 @contextmanager
