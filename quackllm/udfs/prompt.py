@@ -92,6 +92,12 @@ def fill_template(prompt: str, fields: Sequence[str]) -> str:
     return _BRACES.sub(replace, prompt)
 
 
+def references(prompt: str) -> list[str]:
+    """Return the names in braces that `fill_template` would look for among the fields."""
+    names = (inner for escaped, inner in _BRACES.findall(prompt) if not escaped)
+    return [name for name in dict.fromkeys(names) if re.fullmatch(_NAME, name)]
+
+
 def _find(name: str, fields: Sequence[str]) -> str | None:
     if name in fields:
         return name

@@ -30,6 +30,7 @@ from quackllm.udfs.base import (
     Parameter,
 )
 from quackllm.udfs.options import SHARED_OPTIONS, check_options, shown
+from quackllm.udfs.prompt import references
 from quackllm.udfs.type_parser import result_type
 
 ENTRY_POINTS = "quackllm.functions"
@@ -269,10 +270,19 @@ def _check_arguments(
     if needed and not data:
         raise BindError(
             f"data arguments are missing ({needed[0].name}: {needed[0].doc}): "
-            f"{function.signature()}"
+            f"{function.signature()}{_named_in_prompt(constants.get('prompt'))}"
         )
     if data and not takes:
         raise BindError(f"too many arguments: {function.signature()}")
+
+
+def _named_in_prompt(prompt: object) -> str:
+    """Say which columns a prompt names in braces, where no argument brings them."""
+    names = references(prompt) if isinstance(prompt, str) else []
+    if not names:
+        return ""
+    named = ", ".join(f"{{{name}}}" for name in names)
+    return f". The prompt names {named}, but brings no data: add {', '.join(names)} behind it"
 
 
 def _check_constant(

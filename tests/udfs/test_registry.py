@@ -182,6 +182,14 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ("ai_filter", {"prompt": "p"}, {}, [],
      "AI_FILTER: data arguments are missing (arguments: the data of the row): "
      "LLM_FILTER(prompt, arguments, ...)"),
+    ("llm_filter", {"prompt": "Is {review} kind? {{not}} {a: 1} {review}"}, {}, [],
+     "LLM_FILTER: data arguments are missing (arguments: the data of the row): "
+     "LLM_FILTER(prompt, arguments, ...). The prompt names {review}, but brings no data: add "
+     "review behind it"),
+    ("llm_filter", {"prompt": "Is {a} like {b c}?"}, {}, [],
+     "LLM_FILTER: data arguments are missing (arguments: the data of the row): "
+     "LLM_FILTER(prompt, arguments, ...). The prompt names {a}, {b c}, but brings no data: "
+     "add a, b c behind it"),
     ("llm_filter", {}, {}, ["prompt"],
      "LLM_FILTER: data arguments are missing (arguments: the data of the row): "
      "LLM_FILTER(prompt, arguments, ...)"),
