@@ -1,12 +1,15 @@
 """Labels of a model on vLLM against the truth: generated, calibrated, and with the question last.
 
     make vllm
-    python -m benchmarks.prompts.labels [--rows 150] [--only WORD] [--url URL]
+    python -m benchmarks.prompts.labels [--rows 150] [--only WORD] [--parts] [--url URL]
 
 generated: the constrained label, as `SET llm_calibrate = false` has it. calibrated: by
 log-probability (`quackllm.engine.providers.calibrated_labels`). spaced: the row as JSON with
 blanks between its parts. last: the row before the instruction, which would let a second
 question about the same rows reuse their cache; only the note about the data stays in front.
+short names: the row's fields are called "a", "b" and so on, and the instruction says what they
+are. names once: the row is a JSON array, and the instruction names its places.
+`--parts` counts instead what the forms of a row take: tokens of the instruction, and of a row.
 Columns of truth are never part of a prompt.
 """
 
@@ -15,8 +18,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from string import ascii_lowercase
 from typing import Any
 
 import duckdb
@@ -33,9 +37,13 @@ from quackllm.engine.providers.short_labels import begun
 from quackllm.udfs.base import Binding, Choice, Declaration
 from quackllm.udfs.classify import CLASSIFY
 from quackllm.udfs.filter import FILTER
-from quackllm.udfs.prompt import neutral_fields, quoted, render_fields
+from quackllm.udfs.prompt import DATA_NOTE, neutral_fields, quoted, render_fields
 
-WAYS = ("generated", "generated, spaced", "generated, last", "calibrated", "calibrated, last")
+WAYS = (
+    "generated", "generated, spaced", "generated, last", "generated, short names",
+    "generated, names once", "calibrated", "calibrated, last", "calibrated, short names",
+    "calibrated, names once",
+)  # fmt: skip
 IN_FLIGHT = 32
 
 
@@ -86,6 +94,14 @@ TASKS = (
         "JOIN 'tables/rt_movies.parquet' USING (movie_id) WHERE review IS NOT NULL",
         "Does the critic like the film?",
     ),
+    Task(
+        "filter listings",
+        "SELECT name, host_name, host_since, host_response_time, host_is_superhost, "
+        "neighbourhood_cleansed, accommodates, bathrooms_text, bedrooms, beds, price, "
+        "minimum_nights, number_of_reviews, review_scores_rating, "
+        "(room_type = 'Private room')::VARCHAR AS label FROM 'tables/airbnb_boston.parquet'",
+        "Is it a room in the home of somebody else?",
+    ),
 )
 
 
@@ -108,6 +124,14 @@ class Server:
             )
         reply.raise_for_status()
         return reply.json()
+
+    async def tokens(self, text: str) -> int:
+        """Return how many tokens a text is."""
+        body = {"prompt": text, "add_special_tokens": False}
+        async with self._slots:
+            reply = await self._client.post("../tokenize", json=body)
+        count: int = reply.raise_for_status().json()["count"]
+        return count
 
     async def close(self) -> None:
         """Close its connections."""
@@ -191,6 +215,54 @@ def spaced(request: Request) -> Request:
     return replace(request, fields=json.dumps(json.loads(request.fields), ensure_ascii=False))
 
 
+def short_names(request: Request) -> Request:
+    """Return the request with one letter for each name of its fields."""
+    letters = dict(zip(json.loads(request.fields), ascii_lowercase, strict=False))
+    legend = ", ".join(f"{quoted(short)} is {name}" for name, short in letters.items())
+    return replace(
+        request,
+        instruction=request.instruction.replace(DATA_NOTE, f"{DATA_NOTE} Of them {legend}."),
+        fields=_renamed(request.fields, letters),
+        neutral=_renamed(request.neutral or "{}", letters),
+    )
+
+
+def _renamed(fields: str, names: Mapping[str, str]) -> str:
+    row = json.loads(fields)
+    return render_fields([names[name] for name in row], [quoted(value) for value in row.values()])
+
+
+def names_once(request: Request) -> Request:
+    """Return the request with the row as an array, whose places the instruction names."""
+    names = ", ".join(json.loads(request.fields))
+    note = DATA_NOTE.replace("object:", f"array of {names}:")
+    return replace(
+        request,
+        instruction=request.instruction.replace(DATA_NOTE, note),
+        fields=_bare(request.fields),
+        neutral=_bare(request.neutral or "{}"),
+    )
+
+
+def _bare(fields: str) -> str:
+    values = list(json.loads(fields).values())
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+REWRITTEN: Mapping[str, Callable[[Request], Request]] = {
+    "spaced": spaced,
+    "short names": short_names,
+    "names once": names_once,
+}
+"""By the end of a way, what it makes of the requests."""
+
+
+def as_asked(request: Request, way: str) -> Request:
+    """Return the request as a way sends it."""
+    _, _, form = way.partition(", ")
+    return REWRITTEN[form](request) if form in REWRITTEN else request
+
+
 async def report(url: str, rows: int, only: str) -> None:
     """Ask every task in every way; print accuracy and mean tokens of a prompt."""
     server = Server(url)
@@ -199,12 +271,29 @@ async def report(url: str, rows: int, only: str) -> None:
         requests, right, form = sample(task, rows)
         cells = []
         for way in WAYS:
-            asked = [spaced(request) for request in requests] if "spaced" in way else requests
+            asked = [as_asked(request, way) for request in requests]
             found = await answers(server, asked, form, way)
             hits = sum(label == truth for (label, _), truth in zip(found, right, strict=True))
             tokens = sum(count for _, count in found) / len(found)
             cells.append(f"{hits / len(right):.2f} ({tokens:.0f})")
         print(f"| {task.name} | {len(right)} | {' | '.join(cells)} |", flush=True)
+    await server.close()
+
+
+async def report_parts(url: str, rows: int, only: str) -> None:
+    """Print the tokens of instruction + row of every task, in every form of the row."""
+    server = Server(url)
+    forms = ("in full", *REWRITTEN)
+    print(f"| task | {' | '.join(forms)} |\n|---|{'--:|' * len(forms)}")
+    for task in (task for task in TASKS if only in task.name):
+        requests, _, _ = sample(task, rows)
+        cells = []
+        for form in forms:
+            asked = [as_asked(request, f"calibrated, {form}") for request in requests]
+            fields = await asyncio.gather(*(server.tokens(request.fields) for request in asked))
+            instruction = await server.tokens(asked[0].instruction)
+            cells.append(f"{instruction} + {sum(fields) / len(fields):.0f}")
+        print(f"| {task.name} | {' | '.join(cells)} |", flush=True)
     await server.close()
 
 
@@ -214,8 +303,10 @@ def main() -> None:
     parser.add_argument("--url", default="http://127.0.0.1:8000/v1")
     parser.add_argument("--rows", type=int, default=150)
     parser.add_argument("--only", default="", help="tasks whose name has this in it")
+    parser.add_argument("--parts", action="store_true", help="count tokens, ask nothing")
     given = parser.parse_args()
-    asyncio.run(report(given.url, given.rows, given.only))
+    wanted = report_parts if given.parts else report
+    asyncio.run(wanted(given.url, given.rows, given.only))
 
 
 if __name__ == "__main__":
