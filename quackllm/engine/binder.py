@@ -290,16 +290,18 @@ def _over(call: ModelCall, window: exp.Window | None) -> exp.Window:
 def _fold_empty(holder: exp.Expr, calls: Mapping[str, Call]) -> None:
     """Put NULL in the place of calls about nothing but NULLs, which no model is asked, in place.
 
-    Not of those whose answer has parts: DuckDB knows no types of the parts of a NULL.
+    Not of those whose answer has parts: DuckDB knows no types of the parts of a NULL. Nor of
+    keys, and of what is written as one of them.
     """
-    for node in reversed(list(holder.find_all(ModelCall))):  # calls among arguments first
+    nodes = list(holder.find_all(ModelCall))
+    keys = [node for node in nodes if isinstance(node.find_ancestor(*KEYS, exp.Query), KEYS)]
+    for node in reversed(nodes):  # calls among arguments first
         declaration = calls[node.spec].declaration
         about = node.expressions
         if not about or declaration.joint is not None or not all(map(_is_null, about)):
             continue
         returns = result_type(declaration)
-        is_key = isinstance(node.find_ancestor(*KEYS, exp.Query), KEYS)
-        if not is_key and not isinstance(returns, Json | ListType | StructType | MapType):
+        if node not in keys and not isinstance(returns, Json | ListType | StructType | MapType):
             node.replace(parse(f"SELECT CAST(NULL AS {returns.to_duckdb()})").expressions[0])
 
 

@@ -325,6 +325,15 @@ REGRESSIONS: tuple[Case, ...] = (
         disabled="group_answers",
     ),
     _case(
+        "SELECT EXISTS (SELECT 1 FROM t1 WHERE LLM_FILTER('r', t2.a, t1.c)) AS g, count(*) AS n "
+        "FROM t2 GROUP BY g HAVING CAST(g AS VARCHAR) IS NOT NULL AND LLM_FILTER('p', max(a))"
+    ),
+    _case(
+        "SELECT EXISTS (SELECT 1 FROM t1 WHERE LLM_FILTER('r', t2.a, t1.c)) AS g, count(*) AS n "
+        "FROM t2 GROUP BY 1 HAVING g IS NOT NULL",
+        disabled="group_answers",
+    ),
+    _case(
         "SELECT s.r, z.r AS z FROM t1, LATERAL (SELECT LLM('q', t1.b) AS r) s CROSS JOIN LATERAL "
         "(SELECT LLM('p', length(t1.a), t1.b) AS r) z WHERE LLM_FILTER('r', t1.c, length(s.r))"
     ),
@@ -382,6 +391,7 @@ REGRESSIONS: tuple[Case, ...] = (
         "VALUES ((LLM_TRANSLATE(NULL::VARCHAR, 'German') || llm_sentiment(LLM('r', {'k': 1}))), 2)"
     ),
     _case("SELECT a FROM t1 WHERE LLM_FILTER('p', NULL::BOOLEAN, NULL) AND LLM_FILTER('q', b)"),
+    _case("SELECT DISTINCT LLM('p', NULL), LLM('q', 1) FROM t1 ORDER BY LLM('p', NULL)"),
     _case(
         "WITH w AS MATERIALIZED (SELECT s1.is_canonical AS r FROM llm_dedup('t3', 'a') s1 SEMI "
         "JOIN llm_dedup('t3', 'z') s2 ON s1.a = s2.a) SELECT r, s3.a FROM w, LLM_SEARCH('t3', 'a', "

@@ -47,7 +47,19 @@ def _concerns(select: exp.Select) -> bool:
         return False
     if has_grouping_sets(select):
         return has_calls(group) or _by_alias(select)
-    return any(map(has_calls, group.find_all(exp.Query)))
+    return any(map(has_calls, group.find_all(exp.Query))) or _is_repeated(select)
+
+
+def _is_repeated(select: exp.Select) -> bool:
+    """Whether a key names an item with such a query that a later clause holds as well."""
+    later = [part for name in LATER if (part := select.args.get(name)) is not None]
+    named = {key.name.lower() for key in select.args["group"].expressions if key.name}
+    return any(
+        any(map(has_calls, item.find_all(exp.Query)))
+        and any(node == item.this for part in later for node in part.walk())
+        for item in select.expressions
+        if item.alias and item.alias.lower() in named
+    )
 
 
 def _by_alias(select: exp.Select) -> bool:

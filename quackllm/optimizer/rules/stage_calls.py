@@ -264,7 +264,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is inside a lambda"
     if any(is_columns(node) for _, part in clause_parts(select) for node in own_nodes(part)):
         yield "COLUMNS(...) would see the added columns"
-    if _in_repeated_key(select):
+    if _in_repeated_key(select, catalog):
         yield "a key of GROUP BY holds the query and stands in another clause too"
     if _in_grouping_sets(select, calls, catalog):
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
@@ -328,11 +328,12 @@ def _is_sampled(source: exp.Expr) -> bool:
     return isinstance(source, exp.TableSample) or any(map(_is_sampled, source.iter_expressions()))
 
 
-def _in_repeated_key(query: exp.Select) -> bool:
+def _in_repeated_key(query: exp.Select, catalog: Catalog) -> bool:
     """Whether a nested query is a part of a key of GROUP BY that its SELECT writes twice.
 
     DuckDB knows the key by its text, and the answers of the two copies have names of their own.
-    `group_answers` makes such a key a column where it can.
+    `group_answers` makes such a key a column where it can. A key by its alias or position is
+    written once as an item.
     """
     outer = enclosing(query)
     group = outer.args.get("group") if outer is not None else None
@@ -343,11 +344,12 @@ def _in_repeated_key(query: exp.Select) -> bool:
     while node is not None and node is not outer:
         path.append(node)
         node = node.parent
-    keys = [bare(key) for key in group.expressions]
+    whole = [bare(key) for key in group.expressions]
+    keys = group_keys(outer, catalog)
     held_in = [key for key in keys if any(part == key for part in path)]
     others = (part for clause, part in clause_parts(outer) if clause != "group")
     written = [node for part in others for node in part.walk()] if held_in else []
-    return any(node == key for key in held_in for node in written)
+    return any(sum(node == key for node in written) > (key not in whole) for key in held_in)
 
 
 def _in_grouping_sets(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
