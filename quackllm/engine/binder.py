@@ -14,7 +14,7 @@ from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION, of_all_rows, window_of
 from quackllm.optimizer.scope import in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import ModelCall, column, held, parse, quote, released, text
+from quackllm.optimizer.sql import ModelCall, column, find_all, held, parse, quote, released, text
 from quackllm.udfs.base import Call, Embedding, Function, Kind, Parameter
 from quackllm.udfs.nested_types import Json, ListType, MapType, StructType
 from quackllm.udfs.registry import Functions
@@ -94,13 +94,13 @@ class Binder:
 
     def _nodes(self, tree: exp.Expr) -> list[exp.Anonymous]:
         """The calls of our functions, those among the arguments of others later."""
-        nodes = tree.find_all(exp.Anonymous)
+        nodes = find_all(tree, exp.Anonymous)
         return [node for node in nodes if self._functions.get(node.name) is not None]
 
     def restore_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace calls in naive form, as a relation's text holds them, by `ModelCall`s."""
         holder = held(root)
-        naive = [node for node in holder.find_all(exp.Anonymous) if node.name.lower() == FUNCTION]
+        naive = [node for node in find_all(holder, exp.Anonymous) if node.name.lower() == FUNCTION]
         for node in reversed(naive):
             _, spec, *fragments = node.expressions
             call = self._functions.from_spec(spec.this)
@@ -205,13 +205,13 @@ def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:
 
     is_rewritten: whether a function of that name is.
     """
-    for select in root.find_all(exp.Select):
+    for select in find_all(root, exp.Select):
         for item in select.expressions:
             if isinstance(item, exp.Alias) or is_star(item):
                 continue
-            if any(is_rewritten(node.name) for node in item.find_all(exp.Anonymous)):
+            if any(is_rewritten(node.name) for node in find_all(item, exp.Anonymous)):
                 shown = item.copy()
-                for node in shown.find_all(exp.Anonymous):
+                for node in find_all(shown, exp.Anonymous):
                     node.set("this", node.name.lower())
                 name = exp.to_identifier(text(shown), quoted=True)
                 item.replace(exp.Alias(this=item.copy(), alias=name))
@@ -354,7 +354,7 @@ def _name_of(node: exp.Expr, functions: Functions) -> str:
     if isinstance(node, exp.Column | exp.Dot) and node.name:
         return str(node.name)
     holder = held(node.copy())
-    for call in list(holder.find_all(ModelCall, exp.Anonymous)):
+    for call in list(find_all(holder, ModelCall, exp.Anonymous)):
         function = _function_of(call, functions)
         if function is not None:
             call.replace(exp.Var(this=function.name))

@@ -75,9 +75,10 @@ def explained(
         stages.extend(_use_entries(each, len(counted), actual, shown))
         counted.extend(estimate for some in each.estimates for estimate in some.values())
     before = made.stages_before if made else 0
+    kept = iter(program.kept_shown)
     for stage in program.stages:
         if isinstance(stage, MaterializeStage):
-            stages.append({"stage": "kept rows", "sql": stage.shown})
+            stages.append({"stage": "kept rows", "sql": next(kept)})
             continue
         for part in stage.stages:
             entry = _model_entry(part, stage, estimates.get(part.number))
@@ -89,7 +90,7 @@ def explained(
                 shown.add(part.call.spec)
             stages.append(entry)
     if program.final:
-        stages.append({"stage": "result", "sql": program.shown or program.final})
+        stages.append({"stage": "result", "sql": program.shown})
     if after is not None:
         stages.extend(_entries_after(after, before + len(program.model_stages)))
     reasons = (*program.unstaged, *(after.unstaged if after else ()), *unstaged)

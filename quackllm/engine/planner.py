@@ -43,8 +43,7 @@ from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
 from quackllm.optimizer.optimizer import RuleError, optimize
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.program import Program
-from quackllm.optimizer.rules import RULES, Rule
-from quackllm.optimizer.rules.order_predicates import cheapest_order, order_predicates
+from quackllm.optimizer.rules.order_predicates import cheapest_order
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
 from quackllm.optimizer.sql import (
     balance_chains,
@@ -78,7 +77,11 @@ class PlannedQuery:
 
     program: Program
     schema: Schema
-    plan: Plan | None = None
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan of the program; None where the statement is not planned."""
+        return self.program.plan
 
 
 Ask = Callable[[PlannedQuery], tuple[Any, ...]]
@@ -249,14 +252,13 @@ class Planner:
         disabled: frozenset[str],
         ask: Ask | None,
     ) -> PlannedQuery:
-        at = RULES.index(order_predicates)
-        reshaped, disabled = _ruled(plan, catalog, schema, RULES[:at], disabled)
-        if order_predicates.__name__ not in disabled:
+        def learn(reshaped: Plan) -> None:
             self._learn(reshaped, catalog, run, ask)
-        optimized, _ = _ruled(reshaped, catalog, schema, RULES[at:], disabled)
+
+        optimized = _ruled(plan, catalog, schema, disabled, learn)
         if wants_no_rows(plan.root):  # tools ask so for the names and types of a query
             return PlannedQuery(Program((), bindable(optimized)), schema)
-        return PlannedQuery(lower(optimized, run), schema, optimized)
+        return PlannedQuery(lower(optimized, run), schema)
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask | None) -> None:
         """Find out what decides the order of a plan's predicates; by samples with `ask`."""
@@ -296,7 +298,7 @@ class Planner:
         schema = catalog.columns(query)
         if schema is None:  # such as one that reads columns of a query around it
             return tuple(shares)
-        sampling, _ = _ruled(Plan(query, plan.calls), catalog, schema, RULES, frozenset())
+        sampling = _ruled(Plan(query, plan.calls), catalog, schema, frozenset())
         left = ask(PlannedQuery(lower(sampling, run), schema))
         for at, (asked, accepted) in zip(order, pairwise(left), strict=True):
             # Laplace's rule: neither "always" nor "never" follows from a few rows.
@@ -428,13 +430,13 @@ def _ruled(
     plan: Plan,
     catalog: DuckCatalog,
     schema: Schema,
-    rules: Sequence[Rule],
     disabled: frozenset[str],
-) -> tuple[Plan, frozenset[str]]:
-    """Run rules; leave one out, with a warning, that breaks its contract."""
+    learn: Callable[[Plan], None] | None = None,
+) -> Plan:
+    """Run the rules; leave one out, with a warning, that breaks its contract."""
     while True:
         try:
-            return optimize(plan, catalog, schema, rules=rules, disabled=disabled), disabled
+            return optimize(plan, catalog, schema, disabled=disabled, learn=learn)
         except RuleError as error:
             LOGGER.warning("%s The statement runs without the rule.", error)
             disabled |= {error.rule}

@@ -10,7 +10,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Block, Partners, Plan, Site
 from quackllm.optimizer.scope import after_grouping, clause_parts
-from quackllm.optimizer.sql import conjunction, conjuncts, own_nodes
+from quackllm.optimizer.sql import conjunction, conjuncts, find_all, own_nodes
 
 Conditions = Callable[[exp.Select, str, list[exp.Expr]], list[exp.Expr]]
 """(block, clause, path from the clause down to the answer's column) -> conditions that
@@ -89,7 +89,7 @@ def _named(tree: exp.Expr, column: str) -> Iterator[exp.Expr]:
 
 def uses(tree: exp.Expr, columns: set[str]) -> bool:
     """Whether a tree names one of the answer columns."""
-    return any(not node.table and node.name in columns for node in tree.find_all(exp.Column))
+    return any(not node.table and node.name in columns for node in find_all(tree, exp.Column))
 
 
 def conditions_of_all(

@@ -16,7 +16,7 @@ from itertools import accumulate
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
-from quackllm.optimizer.sql import DIALECT, parse, raw, text
+from quackllm.optimizer.sql import DIALECT, find_all, parse, raw, text
 
 LONG_LIST = 100
 """Literals in an IN, or rows of VALUES, above which they are one piece of text to the planner."""
@@ -119,13 +119,13 @@ def unfold(root: exp.Expr, short: Folded) -> None:
 
 
 def _places(root: exp.Expr, short: Folded) -> list[exp.Column]:
-    columns = list(root.find_all(exp.Column)) if short.lists else []
+    columns = list(find_all(root, exp.Column)) if short.lists else []
     return [node for node in columns if node.name in short.lists]
 
 
 def fold_long_lists(root: exp.Expr) -> None:
     """Make one leaf of each long list of literals that a tree still holds, in place."""
-    for node in root.find_all(exp.In, exp.Tuple, exp.Array, exp.Values):
+    for node in find_all(root, exp.In, exp.Tuple, exp.Array, exp.Values):
         parts = node.expressions
         if len(parts) > LONG_LIST and all(isinstance(part, exp.Literal) for part in parts):
             written = text(exp.Tuple(expressions=[part.copy() for part in parts]))

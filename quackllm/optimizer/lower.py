@@ -23,7 +23,6 @@ from quackllm.optimizer.program import (
     PairSearch,
     Program,
 )
-from quackllm.optimizer.readable import readable
 from quackllm.optimizer.scope import (
     beside,
     enclosing,
@@ -36,6 +35,7 @@ from quackllm.optimizer.scope import (
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import (
     cross_commas,
+    find_all,
     held,
     json_fragment,
     key,
@@ -54,19 +54,8 @@ STUB = "(SELECT '' AS k, NULL::VARCHAR AS v)"
 def lower(plan: Plan, run: str) -> Program:
     """Write the stages of a plan. `run` names the running statement and its tables."""
     lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
-    final = lowering.written(lowering.lower(plan.root))
-    kept = [query for query in _queries(plan.root) if query.meta_get(MATERIALIZE)]
-    shown = iter([readable(plan, query) for query in kept])
-    return Program(
-        stages=tuple(
-            replace(stage, shown=next(shown)) if isinstance(stage, MaterializeStage) else stage
-            for stage in lowering.stages
-        ),
-        final=final,
-        shown=readable(plan, plan.root),
-        unstaged=plan.unstaged,
-        applied=plan.applied,
-    )
+    final = lowering.whole(lowering.lower(plan.root))
+    return Program(tuple(lowering.stages), final, plan.unstaged, plan)
 
 
 def bindable(plan: Plan) -> str:
@@ -109,6 +98,7 @@ class _Lowering:
     # By identity: equal guards may read rows that are kept under different names. The
     # part is held too, so that its identity stays its own.
     resolved: dict[int, tuple[exp.Expr, str]] = field(default_factory=dict)
+    ctes: dict[int, tuple[exp.Expr, str]] = field(default_factory=dict)
 
     def text(self, tree: exp.Expr) -> str:
         return naive_text(tree, self.calls, self.run)
@@ -117,9 +107,27 @@ class _Lowering:
         """Write a tree that was made to be written, and is not read again."""
         return naive_text(tree, self.calls, self.run, copy=False)
 
+    def whole(self, tree: exp.Expr) -> str:
+        """Write a tree that was lowered, with the CTEs that are written already as they are."""
+        for cte, written in self.ctes.values():
+            if cte.parent is not None:
+                cte.replace(raw(written))
+        return self.written(tree)
+
+    def _written_at(self, place: exp.Expr, query: exp.Query) -> str:
+        """Write a query, made to be written, under the CTEs that are visible at a place."""
+        return self.written(in_scope(place, query, self._written_cte))
+
+    def _written_cte(self, cte: exp.Expr) -> exp.Expr:
+        """Write a CTE, once for all that may read it: see `lower` for when it is out of date."""
+        if id(cte) not in self.ctes:
+            self.ctes[id(cte)] = cte, self.text(cte)
+        return raw(self.ctes[id(cte)][1])
+
     def lower(self, root: exp.Expr) -> exp.Expr:
         holder = held(root.copy())
         for query in _queries(holder):
+            ctes = list(_ctes_around(query))
             number = query.meta.pop(BLOCK, None)
             kept = query.meta.pop(MATERIALIZE, None)
             if number is not None:
@@ -127,12 +135,14 @@ class _Lowering:
                 self._block(query, self.blocks[number])
             if kept and self.purpose is Purpose.RUN:
                 self._materialize(query, kept)
+            for cte in ctes:
+                self.ctes.pop(id(cte), None)
         return released(holder)
 
     def _materialize(self, query: exp.Query, name: str) -> None:
         table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
         self.kept[name] = table
-        self.stages.append(MaterializeStage(table, self.written(in_scope(query, query.copy()))))
+        self.stages.append(MaterializeStage(table, self._written_at(query, query.copy())))
         query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
 
     def _resolved_text(self, part: exp.Expr) -> str:
@@ -210,11 +220,11 @@ class _Lowering:
             ]
         elif block.order:
             counted = so_far.count_in_order(self._order_of(block))
-            count = self.written(in_scope(answered, counted))
+            count = self._written_at(answered, counted)
         else:
             at = _limited_query(answered, block) if block.limited else answered
             counted = replace(so_far, answered=at).count(block.stop_after)
-            count = self.written(in_scope(at, counted))
+            count = self._written_at(at, counted)
         return BlockStage(
             tuple(stages),
             block.stop_after,
@@ -228,7 +238,7 @@ class _Lowering:
         keys = [self._resolved_text(key) for key in block.keys]
         ready = f"{self._ready(block, site)} AND {quote(_key_name(site))} IS NULL"
         probe = so_far.open_tuples(self._fragments(site), keys, ready)
-        return self.written(in_scope(so_far.answered, probe))
+        return self._written_at(so_far.answered, probe)
 
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
         found = Ceiling(self.numbered, block, site, None, (), row_ceiling(select))
@@ -374,7 +384,7 @@ class _Lowering:
             number=number,
             call=site.call,
             answers=self._answers(block, site),
-            probe=self.written(in_scope(select, probe)),
+            probe=self._written_at(select, probe),
             clause=site.clause,
             guard=guard,
             wanted=site.wanted,
@@ -412,7 +422,7 @@ class _Lowering:
             rows = beside(outer, select, rows, [raw(name) for name in names], block.outer_guards)
             place = outer
         rows.set("distinct", exp.Distinct())
-        return self.written(in_scope(place, rows))
+        return self._written_at(place, rows)
 
     def _answers(self, block: Block, site: Site) -> str:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
@@ -531,6 +541,14 @@ def _queries(root: exp.Expr) -> list[exp.Query]:
     ]
 
 
+def _ctes_around(query: exp.Query) -> Iterator[exp.Expr]:
+    """Yield the CTEs that a query is a part of, the nearest first."""
+    cte = query.find_ancestor(exp.CTE)
+    while cte is not None:
+        yield cte
+        cte = cte.find_ancestor(exp.CTE)
+
+
 def _limited_query(answered: exp.Select, block: Block) -> exp.Select:
     """The query around a block whose LIMIT stops it."""
     queries = answered.root().find_all(exp.Select)
@@ -569,7 +587,7 @@ def _read_by(join: exp.Join, sites: list[Site]) -> list[Site]:
 
 
 def _columns_named(tree: exp.Expr, name: str) -> list[exp.Column]:
-    return [node for node in tree.find_all(exp.Column) if node.name == name and not node.table]
+    return [node for node in find_all(tree, exp.Column) if node.name == name and not node.table]
 
 
 def _key_name(site: Site) -> str:

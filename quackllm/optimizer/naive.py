@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
-from quackllm.optimizer.sql import ModelCall, held, json_fragment, literal, raw, text
+from quackllm.optimizer.sql import ModelCall, find_all, held, json_fragment, literal, raw, text
 from quackllm.udfs.base import Call
 from quackllm.udfs.nested_types import ListType, StructType
 from quackllm.udfs.type_parser import result_type
@@ -65,7 +65,7 @@ def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str, *, copy: boo
     copy: False for a tree that nobody reads again, which is then not kept whole.
     """
     holder = held(tree.copy() if copy else tree)
-    for node in reversed(list(holder.find_all(ModelCall))):  # breadth first: inner ones last
+    for node in reversed(list(find_all(holder, ModelCall))):  # breadth first: inner ones last
         call = calls[node.spec]
         fragments = [json_fragment(text(part)) for part in node.expressions]
         window = None if call.declaration.joint is None else window_of(node)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from quackllm.errors import QuackLLMError
@@ -10,6 +10,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.lower import bindable
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules import RULES, Rule
+from quackllm.optimizer.rules.order_predicates import order_predicates
 
 
 class RuleError(QuackLLMError):
@@ -30,10 +31,12 @@ def optimize(
     *,
     rules: Sequence[Rule] = RULES,
     disabled: Collection[str] = (),
+    learn: Callable[[Plan], None] | None = None,
 ) -> Plan:
     """Run the rules, and compare the schema of the output with what it has to be.
 
     schema: names and types of the statement's columns, which no rule may change.
+    learn: told the plan before its predicates are ordered; finds out what decides the order.
 
     DuckDB is asked once, at the end. Where its answer is not the schema, the rules run
     again and it is asked after each. Raises `RuleError` with the name of the rule after
@@ -42,6 +45,8 @@ def optimize(
     enabled = [rule for rule in rules if rule.__name__ not in disabled]
     optimized = plan
     for rule in enabled:
+        if rule is order_predicates and learn is not None:
+            learn(optimized)
         optimized = _applied(rule, optimized, catalog)
     if optimized is plan or catalog.schema(bindable(optimized)) == schema:
         return optimized

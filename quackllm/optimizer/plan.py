@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from sqlglot import exp
 
+from quackllm.optimizer.scope import queries
+from quackllm.optimizer.sql import find_all, has_calls
 from quackllm.udfs.base import ALL, Call, Wanted
 
 BLOCK = "quackllm_block"
@@ -144,6 +147,8 @@ class Plan:
     blocks: inner blocks first, in the order in which they are answered.
     unstaged: why the calls that remain in the tree do, one reason each.
     applied: names of the rules that changed something, in order.
+
+    What rules ask of the tree before they copy it is found out once for each plan.
     """
 
     root: exp.Expr
@@ -152,19 +157,34 @@ class Plan:
     unstaged: tuple[str, ...] = ()
     applied: tuple[str, ...] = field(default=(), compare=False)
 
+    @cached_property
+    def queries(self) -> tuple[exp.Query, ...]:
+        """All queries of the tree, in the order of `quackllm.optimizer.scope.queries`."""
+        return tuple(queries(self.root))
+
+    @cached_property
+    def selects(self) -> tuple[exp.Select, ...]:
+        """The SELECTs among the queries."""
+        return tuple(query for query in self.queries if isinstance(query, exp.Select))
+
+    @cached_property
+    def has_nested_calls(self) -> bool:
+        """Whether a SELECT inside another query calls a model."""
+        return any(select is not self.root and has_calls(select) for select in self.selects)
+
+    def holds(self, *classes: type[exp.Expr]) -> bool:
+        """Whether the tree has a node of one of some classes."""
+        return any(issubclass(each, classes) for each in self._classes)
+
+    @cached_property
+    def _classes(self) -> frozenset[type[exp.Expr]]:
+        return frozenset(map(type, find_all(self.root, exp.Expr)))
+
     def select_of(self, block: Block) -> exp.Select:
         """Return the SELECT node of a block. Read it; copy before changing."""
-        return find_block(self.root, block.number)
+        return next(each for each in self.selects if each.meta_get(BLOCK) == block.number)
 
     def with_block(self, block: Block) -> Plan:
         """Return the plan with the block of the same number replaced."""
         blocks = tuple(block if old.number == block.number else old for old in self.blocks)
         return replace(self, blocks=blocks)
-
-
-def find_block(root: exp.Expr, number: int) -> exp.Select:
-    """Find the SELECT that carries a block's number."""
-    for select in root.find_all(exp.Select):
-        if select.meta_get(BLOCK) == number:
-            return select
-    raise LookupError(f"block {number} is not in the tree")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from quackllm.optimizer.plan import Block, Site, Strategy
+from quackllm.optimizer.plan import Block, Plan, Site, Strategy
+from quackllm.optimizer.readable import kept_queries, readable
 from quackllm.udfs.base import ALL, Call, Wanted
 
 
 @dataclass(frozen=True)
 class MaterializeStage:
-    """Run a query once and keep its rows in a temporary table; `shown` is it for people."""
+    """Run a query once and keep its rows in a temporary table."""
 
     table: str
     sql: str
-    shown: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,30 @@ class BlockStage:
 class Program:
     """Stages in order, then the query whose rows are the result.
 
-    shown: `final` for people, with calls by name in the place of joins.
     unstaged: reasons why some calls run as a scalar function in `final`.
-    applied: rules that changed the plan.
+    plan: what was written down; None for a statement that is not planned.
     """
 
     stages: tuple[MaterializeStage | BlockStage, ...]
     final: str
-    shown: str = ""
     unstaged: tuple[str, ...] = ()
-    applied: tuple[str, ...] = ()
+    plan: Plan | None = None
+
+    @property
+    def applied(self) -> tuple[str, ...]:
+        """Rules that changed the plan."""
+        return () if self.plan is None else self.plan.applied
+
+    @property
+    def shown(self) -> str:
+        """`final` for people, with calls by name in the place of joins."""
+        return self.final if self.plan is None else readable(self.plan, self.plan.root)
+
+    @property
+    def kept_shown(self) -> list[str]:
+        """The queries whose rows are kept, for people, in the order of their stages."""
+        plan = self.plan
+        return [] if plan is None else [readable(plan, query) for query in kept_queries(plan)]
 
     @property
     def model_stages(self) -> tuple[ModelStage, ...]:

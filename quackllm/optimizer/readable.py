@@ -26,6 +26,11 @@ ROW_NUMBER = "__llm_row"
 """Column in which the order of rows is kept."""
 
 
+def kept_queries(plan: Plan) -> list[exp.Query]:
+    """List the queries of a plan whose rows are kept, in the order in which they are run."""
+    return [query for query in plan.queries if query.meta_get(MATERIALIZE)]
+
+
 def readable(plan: Plan, tree: exp.Expr) -> str:
     """Write a tree for a person: staged calls by name and number, kept rows by name."""
     names = {

@@ -21,7 +21,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import row_limit
-from quackllm.optimizer.scope import in_free_scope, in_scope, pairs_of, rows_of, selects
+from quackllm.optimizer.scope import in_free_scope, in_scope, pairs_of, rows_of
 from quackllm.optimizer.split import Split
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -93,7 +93,7 @@ class Rivals:
 
 def rivals(plan: Plan, catalog: Catalog) -> list[Rivals]:
     """List the ANDs whose order is open: in WHERE, and in ON of joins that are not inner."""
-    return [found for select in selects(plan.root) for found in _of_block(select, plan, catalog)]
+    return [found for select in plan.selects for found in _of_block(select, plan, catalog)]
 
 
 def _of_block(select: exp.Select, plan: Plan, catalog: Catalog) -> Iterator[Rivals]:

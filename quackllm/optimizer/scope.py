@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.sql import (
     ModelCall,
+    children,
     conjunction,
     conjuncts,
     cross_commas,
@@ -43,19 +44,16 @@ def queries(root: exp.Expr) -> list[exp.Query]:
         node = open_.pop()
         if isinstance(node, exp.Query):
             outer_first.append(node)
-        open_.extend(sorted(node.iter_expressions(), key=_is_evaluated_late))
+        parts = children(node)
+        if not node.args.keys().isdisjoint(EARLY):
+            parts.sort(key=_is_evaluated_late)
+        open_.extend(parts)
     return outer_first[::-1]
 
 
 def _is_evaluated_late(part: exp.Expr) -> int:
     """Sorts the parts of a query: the others may read what CTEs and FROM give."""
     return EARLY.index(part.arg_key) if part.arg_key in EARLY else len(EARLY)
-
-
-def has_nested_calls(root: exp.Expr) -> bool:
-    """Whether a query inside another one calls a model."""
-    nested = (select for select in selects(root) if select is not root)
-    return any(map(has_calls, nested))
 
 
 def clause_parts(select: exp.Select) -> Iterator[tuple[str, exp.Expr]]:
@@ -247,13 +245,17 @@ def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
     )
 
 
-def in_scope(place: exp.Expr, query: exp.Query) -> exp.Query:
+def in_scope(
+    place: exp.Expr, query: exp.Query, taken: Callable[[exp.Expr], exp.Expr] | None = None
+) -> exp.Query:
     """Put `query` under every WITH that is visible at `place`, nearest innermost.
 
     It becomes a part of what is returned, or is changed: pass a copy of one that is kept.
+    taken: makes of a CTE what stands for it there; a copy is what does by itself.
     """
     for with_, visible in visible_ctes(place):
-        query = _under(visible, bool(with_.args.get("recursive")), query)
+        ctes = [cte.copy() if taken is None else taken(cte) for cte in visible]
+        query = _under(ctes, bool(with_.args.get("recursive")), query)
     return query
 
 
@@ -321,5 +323,5 @@ def _under(ctes: list[exp.Expr], recursive: bool, query: exp.Query) -> exp.Query
         return query
     if query.args.get("with_") is not None:
         query = exp.Select(expressions=[exp.Star()]).from_(query.subquery("__llm_scope"))
-    query.set("with_", exp.With(expressions=[cte.copy() for cte in ctes], recursive=recursive))
+    query.set("with_", exp.With(expressions=ctes, recursive=recursive))
     return query

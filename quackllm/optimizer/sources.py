@@ -6,7 +6,7 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.scope import in_scope
-from quackllm.optimizer.sql import ModelCall
+from quackllm.optimizer.sql import ModelCall, find_all
 
 STRICT = (
     exp.Paren,
@@ -85,7 +85,7 @@ class Sources:
         """The sources that a tree reads; None when one of its columns is not clear."""
         if tree.find(exp.Query, exp.Star) is not None:
             return None
-        found = {self.of(column) for column in tree.find_all(exp.Column)}
+        found = {self.of(column) for column in find_all(tree, exp.Column)}
         return None if None in found else frozenset(i for i in found if i is not None)
 
     def qualified(self, tree: exp.Expr, among: int) -> exp.Expr | None:
@@ -96,7 +96,7 @@ class Sources:
         if tree.find(exp.Query, exp.Star, exp.Lambda, exp.Comprehension) is not None:
             return None
         copy = tree.copy()
-        for column in list(copy.find_all(exp.Column)):
+        for column in list(find_all(copy, exp.Column)):
             source = self.of(column, among)
             if source is None:
                 return None

@@ -37,7 +37,7 @@ def split_each(
         uncopied.
     split: makes the outer half, or None, of such a SELECT; given how many there were before.
     """
-    if not any(map(concerns, selects(plan.root))):
+    if not any(map(concerns, plan.selects)):
         return plan
     root = held(plan.root.copy())
     done = 0

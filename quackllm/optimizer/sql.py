@@ -195,7 +195,7 @@ def join_at_select(root: exp.Expr) -> None:
 
     Likewise those of a FROM that is one pair of parentheses, as DuckDB writes views.
     """
-    for select in root.find_all(exp.Select):
+    for select in find_all(root, exp.Select):
         from_ = select.args.get("from_")
         source = from_.this if from_ is not None else None
         while from_ is not None and isinstance(source, exp.Table | exp.Subquery):
@@ -211,7 +211,7 @@ def join_at_select(root: exp.Expr) -> None:
 
 def cross_unnest(root: exp.Expr) -> None:
     """Write a comma before unnest(...) as CROSS JOIN, in place: sqlglot makes it an inner one."""
-    for join in root.find_all(exp.Join):
+    for join in find_all(root, exp.Join):
         if isinstance(join.this, exp.Unnest) and not any(
             join.args.get(name) for name in ("kind", "side", "method", "on", "using")
         ):
@@ -242,7 +242,7 @@ def nest_behind_commas(root: exp.Expr) -> None:
     the join adds rows to b, not to the pairs of a and b, and USING means a column of b.
     Its condition may name a all the same: DuckDB joins laterally.
     """
-    for select in list(root.find_all(exp.Select)):
+    for select in list(find_all(root, exp.Select)):
         groups: list[list[exp.Join]] = []
         for join in select.args.get("joins", []):
             if not groups or is_comma(join):
@@ -284,7 +284,7 @@ def balance_chains(root: exp.Expr) -> None:
 
     Both are associative, and the tree is written as the chain was.
     """
-    for top in list(root.find_all(exp.And, exp.Or)):
+    for top in list(find_all(root, exp.And, exp.Or)):
         if type(top.parent) is type(top):
             continue
         operands: list[exp.Expr] = []
@@ -339,13 +339,36 @@ def needs_parens(node: exp.Expr) -> bool:
     return isinstance(node, exp.Or | exp.Xor | exp.Var | exp.Lambda)
 
 
+def children(node: exp.Expr) -> list[exp.Expr]:
+    """List the parts of a node, in the order of sqlglot's `iter_expressions`.
+
+    Planning walks trees all the time, and a generator for every node is most of a walk's cost.
+    """
+    found: list[exp.Expr] = []
+    for value in node.args.values():
+        if isinstance(value, exp.Expr):
+            found.append(value)
+        elif isinstance(value, list):
+            found.extend([part for part in value if isinstance(part, exp.Expr)])
+    return found
+
+
+def find_all(tree: exp.Expr, *classes: type[_E]) -> Iterator[_E]:
+    """Yield the nodes of a tree that are of some classes, in the order of sqlglot's `find_all`."""
+    waiting = [tree]
+    for node in waiting:  # which grows meanwhile
+        if isinstance(node, classes):
+            yield node
+        waiting.extend(children(node))
+
+
 def own_nodes(node: exp.Expr) -> Iterator[exp.Expr]:
     """Walk a tree in evaluation order of its parts, not entering nested queries."""
     waiting = [node]
     while waiting:
         part = waiting.pop()
         yield part
-        waiting.extend(reversed([child for child in part.iter_expressions() if not _nested(child)]))
+        waiting.extend([child for child in reversed(children(part)) if not _nested(child)])
 
 
 def _nested(node: exp.Expr) -> bool:
@@ -355,7 +378,7 @@ def _nested(node: exp.Expr) -> bool:
 
 def has_calls(node: exp.Expr | None) -> bool:
     """Whether a call of a model stands anywhere in the tree, nested queries included."""
-    return node is not None and node.find(ModelCall) is not None
+    return node is not None and any(True for _ in find_all(node, ModelCall))
 
 
 def own_calls(node: exp.Expr | None) -> list[ModelCall]:
@@ -368,7 +391,7 @@ def own_calls(node: exp.Expr | None) -> list[ModelCall]:
         part = waiting.pop()
         if isinstance(part, ModelCall):
             found.append(part)
-        waiting.extend(child for child in part.iter_expressions() if not _nested(child))
+        waiting.extend([child for child in children(part) if not _nested(child)])
     return found[::-1]
 
 
@@ -392,4 +415,4 @@ HARMLESS = (
 
 def never_fails(arg: exp.Expr) -> bool:
     """Whether an expression has a value for every row."""
-    return all(isinstance(node, HARMLESS) for node in arg.walk())
+    return all(isinstance(node, HARMLESS) for node in find_all(arg, exp.Expr))

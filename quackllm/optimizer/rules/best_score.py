@@ -49,11 +49,13 @@ def best_score(plan: Plan, catalog: Catalog) -> Plan:
 def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     if block.correlated or block.stop_after is not None or not block.sites or block.is_joint:
         return block
-    if any(select.args.get(name) for name in CUTTING) or select.find(exp.Window, exp.Explode):
+    if any(select.args.get(name) for name in CUTTING):
         return block
     wanted = set(_aggregates(select, catalog))
+    if len(wanted) != 1 or select.find(exp.Window, exp.Explode):
+        return block
     keys = _keys(select, catalog)
-    if len(wanted) != 1 or keys is None:
+    if keys is None:
         return block
     [aggregate] = wanted
     value = aggregate.expressions[0]

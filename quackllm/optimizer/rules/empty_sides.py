@@ -27,7 +27,6 @@ from quackllm.optimizer.rules.push_keys import CLOSED, filters_freely, restrict
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     enclosing,
-    has_nested_calls,
     in_recursive_cte,
     in_scope,
     rows_of,
@@ -38,7 +37,7 @@ from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
 
 def empty_sides(plan: Plan, catalog: Catalog) -> Plan:
     """Ask in joined queries with calls whether the sides that are not tied to them have rows."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls or not plan.holds(exp.Join, exp.Intersect, exp.Except):
         return plan
     root = plan.root.copy()
     changed = False

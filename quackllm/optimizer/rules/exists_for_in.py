@@ -19,7 +19,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import after_grouping, has_nested_calls, in_scope, rows_of, selects
+from quackllm.optimizer.scope import after_grouping, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import bare, conjunction, conjuncts, has_calls
@@ -30,7 +30,7 @@ CLAUSES = ("group", "having", "qualify", "windows", "limit", "offset", "sample",
 
 def exists_for_in(plan: Plan, catalog: Catalog) -> Plan:
     """Write EXISTS for IN whose subquery calls a model about the row around it."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls or not plan.holds(exp.In, exp.Any, exp.All):
         return plan
     root = plan.root.copy()
     changed = False

@@ -23,7 +23,7 @@ from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 def expand_columns(plan: Plan, catalog: Catalog) -> Plan:
     """Write out COLUMNS(...) in the select lists of blocks with calls."""
-    if not any(map(_concerns, selects(plan.root))):
+    if not any(map(_concerns, plan.selects)):
         return plan
     root = plan.root.copy()
     changed = [_expand(select, catalog) for select in selects(root) if _concerns(select)]

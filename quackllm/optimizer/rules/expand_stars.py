@@ -24,7 +24,7 @@ from quackllm.optimizer.sql import column, has_calls
 
 def expand_stars(plan: Plan, catalog: Catalog) -> Plan:
     """Write out the stars of SELECTs with calls whose LIMIT they keep from the other rules."""
-    if not any(map(_concerns, selects(plan.root))):
+    if not any(map(_concerns, plan.selects)):
         return plan
     root = plan.root.copy()
     expanded = [_expand(select, catalog) for select in selects(root) if _concerns(select)]

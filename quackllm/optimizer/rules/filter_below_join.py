@@ -25,7 +25,7 @@ from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, own_
 
 def filter_below_join(plan: Plan, catalog: Catalog) -> Plan:
     """Move conditions with calls on the first source below joins that call a model for its rows."""
-    if not any(map(_applies, selects(plan.root))):
+    if not any(map(_applies, plan.selects)):
         return plan
     root = held(plan.root.copy())
     changed = False

@@ -17,12 +17,12 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
-from quackllm.optimizer.sql import conjunction, conjuncts, own_calls
+from quackllm.optimizer.sql import conjunction, conjuncts, find_all, own_calls
 
 
 def filter_join_in_where(plan: Plan, catalog: Catalog) -> Plan:
     """Move conjuncts that call a model from the ON of inner joins to WHERE."""
-    if not any(own_calls(join.args.get("on")) for join in plan.root.find_all(exp.Join)):
+    if not any(own_calls(join.args.get("on")) for join in find_all(plan.root, exp.Join)):
         return plan
     root = plan.root.copy()
     moved = [_move(select, catalog) for select in selects(root)]

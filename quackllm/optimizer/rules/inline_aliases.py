@@ -32,7 +32,7 @@ from quackllm.optimizer.sql import bare, has_calls
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
     """Replace aliases by what they name, unless a column of FROM has the name."""
-    if not any(has_calls(select) and alias_uses(select) for select in selects(plan.root)):
+    if not any(has_calls(select) and alias_uses(select) for select in plan.selects):
         return plan
     root = plan.root.copy()
     inlined = [_inline(select, catalog) for select in selects(root)]

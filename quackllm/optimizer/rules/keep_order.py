@@ -18,7 +18,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import BLOCK, Block, Plan
 from quackllm.optimizer.scope import after_grouping, in_scope, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import column
+from quackllm.optimizer.sql import column, find_all
 
 REORDERING = ("joins", "laterals", "group", "having", "qualify", "distinct", "order", "windows")
 ROW = "__llm_row"
@@ -104,7 +104,7 @@ def _reads_rows(select: exp.Select, blocks: tuple[Block, ...], name: str) -> boo
     return any(
         not node.table and node.name.lower() == name.lower()
         for part in read
-        for node in part.find_all(exp.Column)
+        for node in find_all(part, exp.Column)
     )
 
 

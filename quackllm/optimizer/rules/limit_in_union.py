@@ -24,7 +24,7 @@ OWN_ROWS = ("limit", "offset", "order", "with_", "sample")
 
 def limit_in_union(plan: Plan, catalog: Catalog) -> Plan:
     """Copy LIMIT, and OFFSET added to it, into operands that call a model."""
-    if plan.root.find(exp.Union) is None:
+    if not plan.holds(exp.Union):
         return plan
     root = plan.root.copy()
     changed = False

@@ -22,13 +22,12 @@ from quackllm.optimizer.plan import BLOCK, LIMITED, Block, Plan
 from quackllm.optimizer.rules.early_stop import REDUCING, row_limit
 from quackllm.optimizer.rules.push_filters import ctes_read_once
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import selects
 from quackllm.optimizer.sql import has_calls
 
 
 def limit_through_join(plan: Plan, catalog: Catalog) -> Plan:
     """Say of blocks that feed a LIMIT without ORDER BY that it stops them."""
-    if not any(map(_cuts, selects(plan.root))):
+    if not any(map(_cuts, plan.selects)):
         return plan
     root = plan.root.copy()
     found = replace(plan, root=root)

@@ -41,6 +41,8 @@ NAMED_LATER = ("group", "having", "qualify", "order", "distinct", "windows")
 
 def merge_derived(plan: Plan, catalog: Catalog) -> Plan:
     """Merge derived tables with calls, inner ones first."""
+    if not plan.holds(exp.CTE, exp.Subquery):
+        return plan
     root = held(plan.root.copy())
     changed = False
     for select in list(selects(root)):

@@ -43,7 +43,7 @@ would otherwise double with each of them."""
 
 def merge_lateral(plan: Plan, catalog: Catalog) -> Plan:
     """Merge lateral queries with calls, the last of a FROM first: it may read those before."""
-    if not any(list(_laterals(select)) for select in selects(plan.root)):
+    if not any(list(_laterals(select)) for select in plan.selects):
         return plan
     root = plan.root.copy()
     changed = False

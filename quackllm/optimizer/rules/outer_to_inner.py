@@ -27,7 +27,7 @@ OUTER = ("LEFT", "RIGHT", "FULL")
 
 def outer_to_inner(plan: Plan, catalog: Catalog) -> Plan:
     """Simplify the outer joins of blocks with calls."""
-    if not any(map(_applies, selects(plan.root))):
+    if not any(map(_applies, plan.selects)):
         return plan
     root = plan.root.copy()
     applies = filter(_applies, selects(root))

@@ -22,13 +22,12 @@ from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     beside,
     enclosing,
-    has_nested_calls,
     in_scope,
     selects,
     source_parts,
 )
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases, open_aliases
-from quackllm.optimizer.sql import has_calls, own_nodes, raw
+from quackllm.optimizer.sql import find_all, has_calls, own_nodes, raw
 
 DECIDING = ("distinct", "qualify")
 """Clauses through which a select item decides which rows there are."""
@@ -42,7 +41,7 @@ OWN = ("where", "group", "having", "order")
 
 def prune_columns(plan: Plan, catalog: Catalog) -> Plan:
     """Replace items with calls by NULL in derived tables and CTEs that do not show them."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls:
         return plan
     root = plan.root.copy()
     pruned = [_drop_unread_ctes(root)]
@@ -57,12 +56,12 @@ def _calls(select: exp.Select) -> bool:
 def _drop_unread_ctes(root: exp.Expr) -> bool:
     """Drop CTEs that no FROM names: DuckDB does not run them, nor what only they read."""
     dropped = False
-    named = Counter(table.name.lower() for table in root.find_all(exp.Table))
-    for with_ in list(root.find_all(exp.With)):
+    named = Counter(table.name.lower() for table in find_all(root, exp.Table))
+    for with_ in list(find_all(root, exp.With)):
         if not has_calls(with_):
             continue
         for cte in reversed(list(with_.expressions)):
-            inside = Counter(table.name.lower() for table in cte.find_all(exp.Table))
+            inside = Counter(table.name.lower() for table in find_all(cte, exp.Table))
             if named[cte.alias.lower()] > inside[cte.alias.lower()]:  # a recursive one reads itself
                 continue
             named.subtract(inside)
@@ -127,7 +126,7 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
     own = [part for part in map(select.args.get, OWN) if isinstance(part, exp.Expr)]
     if isinstance(parent, exp.CTE):
         uses: list[exp.Expr] = []
-        uses.extend(table for table in root.find_all(exp.Table) if table.name == parent.alias)
+        uses.extend(table for table in find_all(root, exp.Table) if table.name == parent.alias)
         with_ = parent.parent
         if parent.args["alias"].columns or (with_ is not None and with_.args.get("recursive")):
             return None
@@ -164,7 +163,7 @@ def _names_its_columns(reader: exp.Select) -> bool:
     """Whether a SELECT reads columns by name only: no star, no USING, no whole rows."""
     if any(is_star(item.unalias()) for item in reader.expressions):
         return False
-    sources: list[exp.Expr] = [*reader.find_all(exp.Table), *reader.find_all(exp.Subquery)]
+    sources: list[exp.Expr] = [*find_all(reader, exp.Table), *find_all(reader, exp.Subquery)]
     named = [source.alias_or_name.lower() for source in sources]
     for node in reader.walk():
         if is_columns(node):
@@ -182,5 +181,5 @@ def _is_read(name: str, readers: list[exp.Expr]) -> bool:
     return any(
         node.name.lower() == name.lower()
         for reader in readers
-        for node in reader.find_all(exp.Column, exp.Identifier)
+        for node in find_all(reader, exp.Column, exp.Identifier)
     )

@@ -23,13 +23,12 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import (
     after_grouping,
-    has_nested_calls,
     in_scope,
     reads_only_its_from,
     selects,
 )
 from quackllm.optimizer.split import aliased_items, is_star
-from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, held, released
+from quackllm.optimizer.sql import conjunction, conjuncts, find_all, has_calls, held, released
 
 FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows", "sample")
 """Clauses of the inner query under which its rows depend on one another."""
@@ -37,7 +36,7 @@ FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows",
 
 def push_filters(plan: Plan, catalog: Catalog) -> Plan:
     """Copy conditions without calls into the queries with calls whose columns they name."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls:
         return plan
     root = plan.root.copy()
     read_once = ctes_read_once(root)
@@ -74,15 +73,15 @@ def reads_calls(query: exp.Expr, read_once: Mapping[str, exp.Expr]) -> bool:
     """Whether a query calls a model, or a CTE that only it reads does."""
     if has_calls(query):
         return True
-    named = {table.name for table in query.find_all(exp.Table)}
+    named = {table.name for table in find_all(query, exp.Table)}
     bodies = [read_once[name] for name in named if name in read_once]
     return any(body is not query and reads_calls(body, read_once) for body in bodies)
 
 
 def ctes_read_once(root: exp.Expr) -> dict[str, exp.Expr]:
     """Return the bodies of the CTEs that a single FROM reads, by their names."""
-    readers = Counter(table.name for table in root.find_all(exp.Table))
-    ctes = list(root.find_all(exp.CTE))
+    readers = Counter(table.name for table in find_all(root, exp.Table))
+    ctes = list(find_all(root, exp.CTE))
     names = Counter(cte.alias for cte in ctes)
     return {
         cte.alias: cte.this
@@ -145,7 +144,7 @@ def _names_inner(part: exp.Expr, select: exp.Select, inner: exp.Select, catalog:
     Under a star that query does not list them, and a name that it lacks is the outer row's, or
     that of a select item where `inline_aliases` has left one.
     """
-    bare = {column.name.lower() for column in part.find_all(exp.Column) if not column.table}
+    bare = {column.name.lower() for column in find_all(part, exp.Column) if not column.table}
     alone = reads_only_its_from(select) and not bare & aliased_items(select).keys()
     if not bare or alone or not any(map(is_star, inner.expressions)):
         return True
@@ -159,11 +158,11 @@ def over_items(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp
     name: what the query is called where the expression stands. alone: whether a column
     without the name is the query's too. None when it names other columns, or an answer.
     """
-    columns = list(part.find_all(exp.Column))
+    columns = list(find_all(part, exp.Column))
     if not columns:
         return None
     copy = held(part.copy())
-    for column in list(copy.find_all(exp.Column)):
+    for column in list(find_all(copy, exp.Column)):
         qualified = column.table.lower() == name.lower() if column.table else alone
         value = _item(column.name, inner) if qualified else None
         if value is None or has_calls(value) or value.find(exp.Query) is not None:
@@ -194,4 +193,4 @@ def _is_plain_star(item: exp.Expr) -> bool:
 
 
 def _volatile(part: exp.Expr, catalog: Catalog) -> bool:
-    return any(catalog.is_volatile(node.name) for node in part.find_all(exp.Anonymous))
+    return any(catalog.is_volatile(node.name) for node in find_all(part, exp.Anonymous))

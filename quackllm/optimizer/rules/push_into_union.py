@@ -37,6 +37,8 @@ class _Wanted:
 
 def push_into_union(plan: Plan, catalog: Catalog) -> Plan:
     """Push into the branches of derived tables with calls, outer queries first."""
+    if not plan.holds(exp.Union):
+        return plan
     root = plan.root.copy()
     changed = False
     for select in reversed(list(selects(root))):

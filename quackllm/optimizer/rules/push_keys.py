@@ -27,7 +27,6 @@ from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped
 from quackllm.optimizer.scope import (
     clause_parts,
     has_grouping_sets,
-    has_nested_calls,
     in_recursive_cte,
     in_scope,
     rows_of,
@@ -45,7 +44,7 @@ not become NULL by a NULL among them."""
 
 def push_keys(plan: Plan, catalog: Catalog) -> Plan:
     """Restrict queries with calls to the keys that the rest of their SELECT has."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls or not plan.holds(exp.Join, exp.In):
         return plan
     root = plan.root.copy()
     pushed = False

@@ -17,15 +17,15 @@ from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.sql import ModelCall, has_calls, held, released
+from quackllm.optimizer.sql import ModelCall, find_all, has_calls, held, released
 
 
 def relational_first(plan: Plan, catalog: Catalog) -> Plan:
     """Put the operands without calls first, otherwise in the order written."""
-    if not any(map(_is_mixed, plan.root.find_all(exp.And, exp.Or))):
+    if not any(map(_is_mixed, find_all(plan.root, exp.And, exp.Or))):
         return plan
     holder = held(plan.root.copy())
-    for node in list(holder.find_all(exp.And, exp.Or)):
+    for node in list(find_all(holder, exp.And, exp.Or)):
         if _is_mixed(node):
             ordered = sorted(_operands(node, type(node)), key=has_calls)
             node.replace(_chain(ordered, type(node)))

@@ -21,6 +21,8 @@ from quackllm.optimizer.sql import has_calls
 
 def separate_sample(plan: Plan, catalog: Catalog) -> Plan:
     """Put sampled tables of SELECTs with calls into derived tables."""
+    if not plan.holds(exp.TableSample):
+        return plan
     root = plan.root.copy()
     changed = False
     for select in list(selects(root)):

@@ -25,7 +25,6 @@ from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     calls_of,
-    has_nested_calls,
     in_free_scope,
     in_recursive_cte,
     in_scope,
@@ -40,7 +39,7 @@ SIDE = "__llm_side_"
 
 def smaller_side_first(plan: Plan, catalog: Catalog) -> Plan:
     """Arrange the sources with calls of each block so that the smallest is read first."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls or not plan.holds(exp.Join):
         return plan
     root = plan.root.copy()
     made = 0

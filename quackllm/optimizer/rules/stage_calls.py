@@ -48,6 +48,7 @@ from quackllm.optimizer.sql import (
     ModelCall,
     bare,
     conjuncts,
+    find_all,
     has_calls,
     never_fails,
     own_calls,
@@ -137,9 +138,11 @@ def _asked_left(select: exp.Select, catalog: Catalog) -> set[tuple[int, exp.Expr
     """
     found: set[tuple[int, exp.Expr]] = set()
     for position, join in enumerate(select.args.get("joins", [])):
+        parts = _in_order(join.args.get("on"))
+        if not any(map(own_calls, parts)):
+            continue
         left = rows_of(select, [])
         left.set("joins", left.args["joins"][:position])
-        parts = _in_order(join.args.get("on"))
         for at, part in enumerate(parts):
             for call in own_calls(part):
                 before = [] if all(map(never_fails, call.expressions)) else parts[:at]
@@ -270,7 +273,7 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "the call is in a SELECT with ROLLUP, CUBE or GROUPING SETS"
     if groups_by_having(select, catalog):
         yield "GROUP BY ALL groups by columns of HAVING"
-    if any(query.find(ModelCall) for call in calls for query in call.find_all(exp.Query)):
+    if any(query.find(ModelCall) for call in calls for query in find_all(call, exp.Query)):
         yield "an argument is a query that calls a model"
     if nested_aliases(select, catalog):
         yield "a nested query names a column of the select list"
@@ -318,7 +321,7 @@ def reads_kept_rows(select: exp.Select) -> bool:
 
 def makes_rows(arg: exp.Expr) -> bool:
     """Whether an expression gives several rows for one."""
-    return any(node.name.lower() == "unnest" for node in arg.find_all(exp.Anonymous))
+    return any(node.name.lower() == "unnest" for node in find_all(arg, exp.Anonymous))
 
 
 def _is_sampled(source: exp.Expr) -> bool:
@@ -418,7 +421,7 @@ def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
     where = select.args.get("where")
     parts = [*calls, where] if where is not None else calls
-    columns = (column for part in parts for column in part.find_all(exp.Column))
+    columns = (column for part in parts for column in find_all(part, exp.Column))
     named = any(not column.table and column.name.lower() in aliases for column in columns)
     alone = reads_only_its_from(select)
     if alone and not named:
@@ -434,7 +437,7 @@ def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> s
     if where is not None:
         parts.append(where)
     for part in parts:
-        for node in part.find_all(exp.Anonymous):
+        for node in find_all(part, exp.Anonymous):
             if catalog.is_volatile(node.name):
                 return str(node.name).lower()
     return None
@@ -558,7 +561,7 @@ def groups_by_having(select: exp.Select, catalog: Catalog) -> bool:
     keys = group_keys(select, catalog)
     return any(
         column not in keys and not _in_aggregate(column, having, catalog)
-        for column in having.find_all(exp.Column)
+        for column in find_all(having, exp.Column)
     )
 
 

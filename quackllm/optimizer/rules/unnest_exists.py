@@ -22,7 +22,7 @@ from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.push_keys import TWO_VALUED
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import clause_parts, has_nested_calls, in_scope, rows_of, selects
+from quackllm.optimizer.scope import clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, own_nodes
 
@@ -32,7 +32,7 @@ CLAUSES = ("group", "having", "qualify", "windows", "limit", "offset", "sample",
 
 def unnest_exists(plan: Plan, catalog: Catalog) -> Plan:
     """Write IN for EXISTS whose subquery calls a model and is tied by equalities only."""
-    if not has_nested_calls(plan.root):
+    if not plan.has_nested_calls or not plan.holds(exp.Exists):
         return plan
     root = plan.root.copy()
     changed = False
