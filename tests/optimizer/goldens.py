@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
+
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.testing import FakeProvider
@@ -15,10 +17,24 @@ from tests.engine.conftest import TABLES
 
 FOLDER = Path(__file__).parent / "golden"
 
+ONLY_ON_DUCKDB_2 = (
+    "outer_join_condition",
+    "filter_below_join",
+    "group_by_query",
+    "exists_for_in",
+    "first_partner",
+)
+"""Staged in forms that DuckDB 1.x refuses to plan."""
+
 
 def statements() -> list[Path]:
     """All golden statements, by name."""
     return sorted(FOLDER.glob("*.sql"))
+
+
+def plans_here(path: Path) -> bool:
+    """Whether this version of DuckDB can run the plan of a statement."""
+    return not (duckdb.__version__.startswith("1.") and path.stem in ONLY_ON_DUCKDB_2)
 
 
 def open_connection() -> Connection:
