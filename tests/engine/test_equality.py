@@ -64,6 +64,7 @@ def test_statement_that_cannot_be_staged_equals_naive_plan(pair: Pair, sql: str)
     assert "scalar function" in explained[1]
 
 
+@pytest.mark.slow  # the goldens that show a rule are run without it by make test
 @pytest.mark.parametrize("rule", [rule.__name__ for rule in RULES])
 def test_every_rule_can_be_disabled(rule: str) -> None:
     pair = open_pair(disabled_rules=rule)

@@ -13,6 +13,7 @@ import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.optimizer import program
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.readable import readable
 from quackllm.optimizer.scope import selects
 from quackllm.optimizer.sql import find_all, parse
 from quackllm.testing import FakeProvider
@@ -64,7 +65,6 @@ def test_a_plan_is_written_for_people_when_they_ask(
     con: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    readable = program.readable
 
     def counted(*given: Any) -> str:
         written.append(readable(*given))
