@@ -10,6 +10,7 @@ import duckdb
 import pytest
 
 import quackllm
+from quackllm.engine.returning import cut_returning
 from quackllm.engine.statement import explain_of, is_query, split
 from quackllm.testing import FakeProvider
 
@@ -125,6 +126,12 @@ SHAPES: dict[str, list[Shape]] = {
         shape("channel tickets answer_first", 2, 10),
         shape("most_technical", 1, 1),
     ],
+    "26_change_rows.sql": [
+        shape("ticket_id mood", 0, 3),
+        PLAN,
+        shape("merge_action ticket_id topic", 7, 11),
+        shape("ticket_id channel topic subject", 9, 12),
+    ],
     "demo.sql": [
         PLAN,
         shape("name rating review", 1, 39),
@@ -148,7 +155,8 @@ def results_of(connection: quackllm.Connection, script: str) -> Iterator[tuple[l
     """Run a script; yield column names and rows of each statement that has rows of its own."""
     for statement in split(script):
         connection.execute(statement.sql)
-        if is_query(statement) or explain_of(statement):
+        _, returning = cut_returning(statement)
+        if is_query(statement) or explain_of(statement) or returning:
             names = [column[0] for column in connection.description]
             yield names, connection.fetchall()
 
