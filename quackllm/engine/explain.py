@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,20 +75,7 @@ def explained(
         stages.extend(_use_entries(each, len(counted), actual, shown))
         counted.extend(estimate for some in each.estimates for estimate in some.values())
     before = made.stages_before if made else 0
-    kept = iter(program.kept_shown)
-    for stage in program.stages:
-        if isinstance(stage, MaterializeStage):
-            stages.append({"stage": "kept rows", "sql": next(kept)})
-            continue
-        for part in stage.stages:
-            entry = _model_entry(part, stage, estimates.get(part.number))
-            entry["number"] += before
-            entry.update(_strategy(part, estimates.get(part.number)))
-            entry.update(_estimated(estimates.get(part.number)))
-            if actual is not None and part.call.spec not in shown:
-                entry.update(_happened(actual.stages.get(part.call.spec)))
-                shown.add(part.call.spec)
-            stages.append(entry)
+    stages.extend(_program_entries(program, estimates, before, actual, shown))
     if program.final:
         stages.append({"stage": "result", "sql": program.shown})
     if after is not None:
@@ -97,9 +84,7 @@ def explained(
     stages.extend({"stage": "scalar function", "reason": reason} for reason in reasons)
     for spec, stats in actual.stages.items() if actual else ():
         if spec not in shown:
-            name = "scalar function" if stats.helps is None else f"for model {stats.helps}"
-            entry = {"stage": name, "function": stats.function.upper()}
-            stages.append({**entry, **_happened(stats)})
+            stages.append(_unplanned(stats))
     behind = {number + before: estimate for number, estimate in estimates.items()}
     everything = {**dict(enumerate(counted, 1)), **behind}
     described: Entry = {"stages": stages, "total": _totals(everything, actual)}
@@ -124,6 +109,54 @@ def _entries_after(program: Program, before: int) -> list[Entry]:
             entry.update(number=before + part.number, clause=RETURNING)
             entries.append(entry)
     return entries
+
+
+def _program_entries(
+    program: Program,
+    estimates: Estimates,
+    before: int,
+    actual: StatementStats | None,
+    shown: set[str],
+) -> list[Entry]:
+    """Describe the stages of a program; `shown` has the specs that are told of, and gets more."""
+    entries: list[Entry] = []
+    planned = {part.call.spec for part in program.model_stages}
+    kept = iter(program.kept_shown)
+    for stage in program.stages:
+        if isinstance(stage, MaterializeStage):
+            entries.append({"stage": "kept rows", "sql": next(kept)})
+            continue
+        for part in stage.stages:
+            entry = _model_entry(part, stage, estimates.get(part.number))
+            entry["number"] += before
+            entry.update(_strategy(part, estimates.get(part.number)))
+            entry.update(_estimated(estimates.get(part.number)))
+            if actual is not None and part.call.spec not in shown:
+                entry.update(_happened(actual.stages.get(part.call.spec)))
+                shown.add(part.call.spec)
+            entries.append(entry)
+            for spec, stats in _made_for(entry["number"], actual, shown | planned):
+                entries.append(_unplanned(stats))
+                shown.add(spec)
+    return entries
+
+
+def _made_for(
+    number: int, actual: StatementStats | None, known: Set[str]
+) -> list[tuple[str, StageStats]]:
+    """List by spec the calls that a stage has made to be answered, but for those known."""
+    stages = {} if actual is None else actual.stages
+    return [
+        (spec, stats)
+        for spec, stats in stages.items()
+        if stats.helps == number and spec not in known
+    ]
+
+
+def _unplanned(stats: StageStats) -> Entry:
+    """Describe calls that are no stage of the plan: of another stage's, or of DuckDB's."""
+    name = "scalar function" if stats.helps is None else f"for model {stats.helps}"
+    return {"stage": name, "function": stats.function.upper(), **_happened(stats)}
 
 
 def _use_entries(

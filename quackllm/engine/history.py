@@ -119,7 +119,7 @@ class StageStats:
     answers: how often each label was answered, of calls that answer with a label.
     price: of the model's tokens, None when nobody has said.
     strategy: of a call that decided a join for some of its pairs, how that went.
-    helps: of a call that a strategy has made, the number of the stage that it was made for.
+    helps: of a call made for another one to be answered, the number of that one's stage.
     """
 
     number: int

@@ -153,6 +153,12 @@ class Run:
             )
         return stages[call.spec]
 
+    def made_for(self, call: Call, made: Call) -> None:
+        """Note that calls of a stage of their own were made for a planned one to be answered."""
+        helper = self.stats.stages.get(made.spec)
+        if helper is not None:  # not where there was nothing to ask
+            helper.helps = self._numbers.get(call.spec)
+
     def number_stages(self, numbers: Mapping[str, int]) -> None:
         """Give calls, by spec, the numbers that their stages have in the plan."""
         given = {spec: number + self._stages_before for spec, number in numbers.items()}
@@ -223,7 +229,11 @@ class Run:
         def ask(inquiry: Inquiry | CallOf, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
             columns = list(zip(*tuples, strict=True)) or [()] * len(inquiry.fields)
             fields = [pa.array(column, pa.string()) for column in columns]
-            return self._answered(asked_call(call, inquiry, self.bound), fields, len(tuples))
+            asked = asked_call(call, inquiry, self.bound)
+            answers = self._answered(asked, fields, len(tuples))
+            if asked.spec != call.spec:
+                self.made_for(call, asked)
+            return answers
 
         return ask
 

@@ -200,5 +200,8 @@ def test_explain_tells_the_calls_before_and_after() -> None:
     plan = con.execute(f"EXPLAIN (FORMAT json) {sql}").fetchall()[0][1]
     assert fake.calls == 0
     assert json.loads(plan)["total"]["expected"]["calls"] == 123
-    con.execute(f"EXPLAIN ANALYZE {sql}")
+    analyzed = con.execute(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()[0][1]
+    stages = json.loads(analyzed)["stages"]
+    told = {stage["stage"]: stage["actual"]["calls"] for stage in stages if "actual" in stage}
+    assert told == {"model": 63, "for model 1": 60}  # names and labels, then embeddings
     assert con.execute("SELECT calls FROM llm_queries()").fetchall()[-1] == (123,)

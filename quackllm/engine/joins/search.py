@@ -19,7 +19,6 @@ from quackllm.engine.run import Run
 from quackllm.engine.stage_answers import StageAnswers
 from quackllm.errors import ProviderError
 from quackllm.optimizer.program import ModelStage, PairSearch
-from quackllm.udfs.base import Call
 
 MOST_PAIRS = 100_000_000
 """Pairs above which not even their numbers are kept in memory (some 4 GB): all are asked."""
@@ -108,13 +107,8 @@ class PairAsker:
     def _embedded(self, side: Side) -> Embedded:
         """Embed a side; where all fields are NULL there is no text, and it is far from others."""
         found = embed(self._run, pa.array(side.texts(), pa.string()))
-        self._helps(self._run.bound(EMBED, {}, {}, ("text",)))
+        self._run.made_for(self._call, self._run.bound(EMBED, {}, {}, ("text",)))
         return found
-
-    def _helps(self, call: Call) -> None:
-        helper = self._run.stats.stages.get(call.spec)
-        if helper is not None:  # not where there was nothing to ask
-            helper.helps = self._stats.number
 
     def _asked(self, pairs: JoinPairs, some: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Ask the call for pairs; say which of them match. A call that failed is no match."""
@@ -133,7 +127,7 @@ class PairAsker:
             return self._exact(pairs, NO_LABELS)
         done = classify(self._call, self._search, pairs, labels, self._run)
         for call in done.calls:
-            self._helps(call)
+            self._run.made_for(self._call, call)
         sample = done.sample(self._run.settings.recall_sample)
         exact = self._asked(
             pairs, np.concatenate([sample.accepted, sample.others, done.unlabelled])
