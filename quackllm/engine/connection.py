@@ -370,8 +370,10 @@ class Connection:
     def _provide_tables(self, statement: Statement) -> tuple[str, ...]:
         """Make llm_queries() and the like selectable; return what is registered for that."""
         functions = self._engine.table_functions
-        if functions.used_in(statement) or self._session.mentions_stored(statement.sql):
+        if self._session.mentions_stored(statement.sql):
             functions.provide(self._raw)
+        elif functions.used_in(statement):
+            functions.provide(self._raw, statement.sql)
         register = self._leftovers.register_sources
         return provide_tables(self._raw, statement, self._engine, self._settings, register)
 

@@ -301,7 +301,8 @@ class Estimator:
         numbers = [table.column(0)[0].as_py() for table in found if table is not None]
         if len(numbers) < len(queries):
             return None
-        counts = Counts(*numbers)
+        pairs, left, right = numbers
+        counts = Counts(pairs, left, right, search.strategy.candidates)
         return SearchEstimate(taken(search.strategy, counts), counts)
 
     def _of_pairs(self, ceiling: Ceiling, counts: Counts) -> tuple[Demand | None, list[str]]:

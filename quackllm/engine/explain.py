@@ -428,9 +428,10 @@ def _measured_in_words(measured: Entry | None) -> str | None:
     if not measured["approximate"]:
         why = f": {measured['reason']}" if measured["reason"] else ""
         return f"every pair was asked{why}"
+    wanted = "" if measured["target"] is None else f", {measured['target']:.0%} wanted"
     parts = [
         f"{measured['matches']:,} matches",
-        f"recall {_interval(measured['recall'])}, {measured['target']:.0%} wanted",
+        f"recall {_interval(measured['recall'])}{wanted}",
     ]
     if measured["precision"] is not None:
         parts.append(f"precision {_interval(measured['precision'])}")

@@ -83,8 +83,8 @@ class StrategyReport:
     asked: pairs that the call itself was asked for. drawn: of them, those of the sample
         that the estimates come from. matches: pairs that are in the result.
     depth: neighbours of each text that were asked, of blocking.
-    target: the recall wanted. recall, precision: as the sample says; None where nothing was
-        left to chance.
+    target: the recall wanted, None where it did not decide what was asked.
+    recall, precision: as the sample says; None where nothing was left to chance.
     """
 
     name: str

@@ -7,6 +7,7 @@ query over 100,000 vectors of 384 numbers; an index trades recall for time only 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,11 +30,17 @@ class Neighbours:
     scores: NDArray[np.float32]
 
 
-def nearest(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int) -> Neighbours:
+def nearest(
+    queries: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    k: int,
+    also: Callable[[int, int], NDArray[np.float32]] | None = None,
+) -> Neighbours:
     """Find the `k` vectors nearest to each query by cosine similarity.
 
     queries: (m, dimensions) and vectors: (n, dimensions), both of length 1 (see `unit`).
-    There are n neighbours where k is more. Raises ValueError where dimensions differ.
+    There are n neighbours where k is more. also: gives what is added to the cosines
+    (stop - start, n) of some queries. Raises ValueError where dimensions differ.
     """
     if queries.ndim != 2 or vectors.ndim != 2 or queries.shape[1] != vectors.shape[1]:
         raise ValueError(f"queries {queries.shape} and vectors {vectors.shape} do not match")
@@ -44,8 +51,11 @@ def nearest(queries: NDArray[np.float32], vectors: NDArray[np.float32], k: int) 
         return Neighbours(indices, scores)
     step = max(1, BLOCK // len(vectors))
     for start in range(0, len(queries), step):
-        block = slice(start, start + step)
-        indices[block], scores[block] = _top(queries[block] @ vectors.T, k)
+        stop = min(start + step, len(queries))
+        similarity = queries[start:stop] @ vectors.T
+        if also is not None:
+            similarity += also(start, stop)
+        indices[start:stop], scores[start:stop] = _top(similarity, k)
     return Neighbours(indices, scores)
 
 

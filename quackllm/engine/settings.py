@@ -329,8 +329,8 @@ class Settings:
     recall_sample: int | None = _setting(
         None,
         _whole(0),
-        "pairs asked to estimate what an approximate join has found; a quarter of the pairs "
-        "asked otherwise, at least 200, when not set",
+        "pairs asked to estimate what an approximate join has found; when not set, a quarter of "
+        "the pairs asked otherwise, and at least 200, or of a small join a twentieth of its pairs",
     )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"

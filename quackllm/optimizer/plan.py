@@ -35,12 +35,15 @@ class Strategy:
 
     name: 'block' or 'classify'. left, right: positions of the arguments of either side.
     by_itself: whether it was chosen by the setting, and may be left where it does not pay.
+    candidates: of blocking, with how many of the nearest values of the other side each value is
+        compared; None for as many as the recall wanted needs.
     """
 
     name: str
     left: tuple[int, ...]
     right: tuple[int, ...]
     by_itself: bool = False
+    candidates: int | None = None
 
 
 @dataclass(frozen=True)

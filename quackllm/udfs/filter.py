@@ -7,14 +7,19 @@ calibrated) says yes to nearly every row.
 
 from __future__ import annotations
 
+from quackllm.errors import BindError
 from quackllm.udfs.answers import TRUE_FALSE, choice_tokens, read_true_false
 from quackllm.udfs.base import Binding, Choice, Declaration, Function, Kind, Option, Parameter
-from quackllm.udfs.options import one_of
+from quackllm.udfs.options import one_of, whole
 from quackllm.udfs.prompt import ask
+
+MOST_CANDIDATES = 1_000
 
 
 def declare(binding: Binding) -> Declaration:
-    """Return the declaration. Raises `BindError` for a wrong template."""
+    """Return the declaration. Raises `BindError` for a wrong template, and for other options."""
+    if binding.options["candidates"] is not None and binding.options["strategy"] != "block":
+        raise BindError("candidates says which pairs strategy := 'block' asks: give it, too")
     return Declaration(
         instruction=ask(
             "Is this true or false of the data?",
@@ -43,6 +48,13 @@ FILTER = Function(
             "as the condition of a join: 'exact' asks every pair; 'block' those of near texts, "
             "by LLM_EMBED; 'classify' which values of the right side fit each of the left",
             one_of("exact", "block", "classify"),
+            affects_answer=False,
+        ),
+        Option(
+            "candidates",
+            "with strategy := 'block': with how many of the nearest values of the other side each "
+            "value is compared; as many as llm_target_recall needs when not set",
+            whole(1, MOST_CANDIDATES),
             affects_answer=False,
         ),
     ),

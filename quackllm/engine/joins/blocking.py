@@ -1,11 +1,13 @@
 """Blocking: of all pairs of two sides, only those of near texts are asked.
 
-A pair is as near as the nearer of its two places: that of the right text among the neighbours of
-the left one, and the other way round. Pairs are asked layer by layer: the nearest neighbours, the
-second nearest, the third and fourth, and so on, twice as deep each time. Before a layer is asked
-whole it is asked in part, to see how many matches it would add; where that is too few to miss the
-target, the layers from there on are left out ("Are two texts a match?" is never guessed: a pair
-that is left out is not in the result).
+Texts are near by their meaning (the cosine of their embeddings) and by their words (the cosine of
+their TF-IDF vectors); the two are added up. A pair is as near as the nearer of its two places: that
+of the right text among the neighbours of the left one, and the other way round. Pairs are asked
+layer by layer: the nearest neighbours, the second nearest, the third, the fourth, the fifth and
+sixth, and so on, half as deep again each time. Before a layer is asked whole it is asked in part, to
+see how many matches it would add; where that is too few to miss the target, the layers from there
+on are left out ("Are two texts a match?" is never guessed: a pair that is left out is not in the
+result).
 
 What is missing is then estimated from a sample of the pairs left out, drawn after the cut was
 made, so that it does not depend on the luck that the cut was made with (see `recall`). Kang et
@@ -24,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quackllm.engine.joins.recall import Share, Stratum, recall
+from quackllm.engine.shared_words import SharedWords, WordVectors
 
 SEED = 42
 FEWEST_PAIRS = 400
@@ -34,7 +37,12 @@ SHOWING = 8
 """Matches that a sample of a layer shows on average if the layer is as large as what may be
 missed."""
 LEAST_SAMPLE = 200
-"""Pairs drawn to estimate the recall, at least; a quarter of those asked where that is more."""
+"""Pairs drawn to estimate the recall; a quarter of those asked where that is more, and where it
+was said how many candidates there are."""
+FEW_OF = 20
+"""Of a small join no more are drawn than one in so many of its pairs."""
+CAUTION = 1.5
+"""Standard errors that are added to what is expected behind a depth, before that is believed."""
 NEAR = 8
 """How many times deeper than the cut the pairs are of which more are drawn than of the others."""
 BLOCK = 1 << 22
@@ -46,8 +54,16 @@ Ask = Callable[[Indices], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
+class Texts:
+    """The texts (n,) of one side. meaning: (n, dimensions), embeddings of length 1."""
+
+    meaning: NDArray[np.float32]
+    words: WordVectors
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Pairs (n,) of the texts of two sides, by position; each text with a vector of length 1.
+    """Pairs (n,) of the texts of two sides, by position.
 
     always: whether a pair is to be asked however far apart it is, such as one of a text whose
         embedding failed.
@@ -55,8 +71,8 @@ class Pairs:
 
     left: NDArray[np.int32]
     right: NDArray[np.int32]
-    left_vectors: NDArray[np.float32]
-    right_vectors: NDArray[np.float32]
+    of_left: Texts
+    of_right: Texts
     always: NDArray[np.bool_]
 
 
@@ -77,26 +93,40 @@ def is_worth_it(pairs: int, left: int, right: int) -> bool:
     return pairs >= FEWEST_PAIRS and 2 * expected_asked(pairs, left, right) < pairs
 
 
-def expected_asked(pairs: int, left: int, right: int) -> int:
+def expected_asked(pairs: int, left: int, right: int, candidates: int | None = None) -> int:
     """Pairs that blocking is expected to ask, its sample included."""
-    if pairs < FEWEST_PAIRS:
+    if candidates is None and pairs < FEWEST_PAIRS:
         return pairs
-    near = DEPTH * (left + right)
-    return min(pairs, near + max(LEAST_SAMPLE, near // 4))
+    near = min(pairs, (candidates or DEPTH) * (left + right))
+    return min(pairs, near + _sampled(near, pairs, candidates))
 
 
-def block(pairs: Pairs, ask: Ask, target: float, sample: int | None = None) -> Blocked:
+def _sampled(asked: int, pairs: int, candidates: int | None) -> int:
+    """Pairs that are drawn to estimate the recall where nobody has said how many."""
+    least = 1 if candidates else min(LEAST_SAMPLE, pairs // FEW_OF)
+    return max(least, asked // 4)
+
+
+def block(
+    pairs: Pairs,
+    ask: Ask,
+    target: float,
+    sample: int | None = None,
+    candidates: int | None = None,
+) -> Blocked:
     """Ask near pairs until a share `target` of the matches is expected to be found.
 
     sample: pairs that are drawn to estimate the recall, None for a number of our choice.
+    candidates: neighbours of each text that are asked, whatever they hold; None for as many
+        as the target needs.
     """
     count = len(pairs.left)
-    if count < FEWEST_PAIRS:
+    if not count or (candidates is None and count < FEWEST_PAIRS):
         return _all(ask, count)
     search = _Search(depths(pairs), ask, target)
     search.take(np.flatnonzero(pairs.always))
-    depth = search.cut()
-    drawn = max(LEAST_SAMPLE, search.asked // 4) if sample is None else sample
+    depth = search.cut() if candidates is None else search.take_to(candidates)
+    drawn = _sampled(search.asked, count, candidates) if sample is None else sample
     found = search.matches
     strata = search.draw(depth, drawn)
     return Blocked(
@@ -140,13 +170,16 @@ class _Search:
         self.matches += found
         return found
 
+    def take_to(self, depth: int) -> int:
+        """Ask all pairs down to a depth, and return it."""
+        self.take(self._open(0, depth))
+        return depth
+
     def cut(self) -> int:
         """Ask layers until those behind hold too little; return the depth asked."""
-        depth = 1
-        self.take(self._open(0, depth))
+        depth = self.take_to(1)
         while depth < self._deepest and not self._enough_at(depth):
-            depth *= 2
-            self.take(self._open(depth // 2, depth))
+            depth = self.take_to(max(depth + 1, depth * 3 // 2))
         return depth
 
     def _enough_at(self, depth: int) -> bool:
@@ -154,7 +187,7 @@ class _Search:
 
         Looks at parts of the layers behind, the nearest first, until one holds next to
         nothing; those behind it are taken to hold half as much each, together as much again.
-        The standard error of what was seen is added. A layer that was looked at whole, since
+        The standard error of what was seen is added (`CAUTION`). A layer that was looked at whole, since
         there are few matches, misses nothing.
         """
         allowed = (1 / self._target - 1) * self.matches
@@ -170,13 +203,13 @@ class _Search:
             rest = len(layer) / len(drawn) - 1
             missed += found * rest
             variance += (found + 1) * rest * rest
-            if missed + math.sqrt(variance) > allowed:
+            if missed + CAUTION * math.sqrt(variance) > allowed:
                 return False
             in_layer = found * len(layer) / len(drawn)
             if in_layer <= allowed / 4:
                 missed += in_layer
                 break
-        return missed + math.sqrt(variance) <= allowed
+        return missed + CAUTION * math.sqrt(variance) <= allowed
 
     def draw(self, depth: int, size: int) -> list[Stratum]:
         """Ask a sample of the pairs left out, half of it of the nearer ones."""
@@ -213,18 +246,21 @@ def depths(pairs: Pairs) -> NDArray[np.int32]:
 
 
 def similarities(pairs: Pairs) -> NDArray[np.float32]:
-    """Return the cosine (n,) of the vectors of each pair."""
+    """Return how near the texts of each pair are (n,): the sum of two cosines."""
     found = np.empty(len(pairs.left), np.float32)
-    right = pairs.right_vectors
-    step = max(1, BLOCK // max(1, len(right)))
+    left, right = pairs.of_left, pairs.of_right
+    shared = SharedWords(right.words)
+    count = len(left.meaning)
+    step = max(1, BLOCK // max(1, len(right.meaning)))
     order = np.argsort(pairs.left, kind="stable")
-    starts = range(0, len(pairs.left_vectors), step)
-    edges = np.searchsorted(pairs.left[order], [*starts, len(pairs.left_vectors)])
+    starts = range(0, count, step)
+    edges = np.searchsorted(pairs.left[order], [*starts, count])
     for number, start in enumerate(starts):
         some = order[edges[number] : edges[number + 1]]
         if len(some):
-            product = pairs.left_vectors[start : start + step] @ right.T
-            found[some] = product[pairs.left[some] - start, pairs.right[some]]
+            near = left.meaning[start : start + step] @ right.meaning.T
+            near += shared.cosines(left.words, start, min(start + step, count))
+            found[some] = near[pairs.left[some] - start, pairs.right[some]]
     return found
 
 

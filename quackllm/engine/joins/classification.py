@@ -35,7 +35,7 @@ MOST_CHARACTERS = 4_000
 LEAST_SAMPLE = 50
 """Pairs drawn to estimate recall and precision; a tenth of the calls made where that is more."""
 SEED = 42
-NOT_PASSED_ON = ("strategy", "default_value", "max_tokens", "pin")
+NOT_PASSED_ON = ("strategy", "candidates", "default_value", "max_tokens", "pin")
 """Options of LLM_FILTER that mean nothing to the other question."""
 
 Indices = NDArray[np.int64]

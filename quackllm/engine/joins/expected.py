@@ -18,11 +18,15 @@ WORTH_SAYING = 4
 
 @dataclass(frozen=True)
 class Counts:
-    """Distinct pairs of a join, and distinct values of its sides."""
+    """Distinct pairs of a join, and distinct values of its sides.
+
+    candidates: as in `Strategy`.
+    """
 
     pairs: int
     left: int
     right: int
+    candidates: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Way:
 def ways(counts: Counts) -> list[Way]:
     """List the strategies with what they are expected to ask."""
     asked = counts.left * -(-counts.right // MOST_LABELS)
-    near = expected_asked(counts.pairs, counts.left, counts.right)
+    near = expected_asked(counts.pairs, counts.left, counts.right, counts.candidates)
     return [
         Way("exact", counts.pairs),
         Way("block", near, counts.left + counts.right),
@@ -48,7 +52,7 @@ def ways(counts: Counts) -> list[Way]:
 def taken(strategy: Strategy, counts: Counts) -> str:
     """The name of the strategy that will run: exact where the one chosen does not pay."""
     if strategy.name == "block":
-        few = counts.pairs < FEWEST_PAIRS
+        few = counts.pairs < FEWEST_PAIRS and strategy.candidates is None
         pays = is_worth_it(counts.pairs, counts.left, counts.right)
         return "exact" if few or (strategy.by_itself and not pays) else "block"
     return strategy.name

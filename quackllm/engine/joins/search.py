@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 from quackllm.engine.chunks import CHUNK
 from quackllm.engine.embedding import EMBED, Embedded, dimensions, embed
 from quackllm.engine.history import StageStats, StrategyReport
-from quackllm.engine.joins.blocking import FEWEST_PAIRS, Blocked, Pairs, block, is_worth_it
+from quackllm.engine.joins.blocking import (
+    FEWEST_PAIRS,
+    Blocked,
+    Pairs,
+    Texts,
+    block,
+    is_worth_it,
+)
 from quackllm.engine.joins.classification import classify, labels_of
 from quackllm.engine.joins.sides import Fetch, JoinPairs, Side, read_pairs
 from quackllm.engine.neighbours import unit
 from quackllm.engine.run import Run
+from quackllm.engine.shared_words import word_vectors
 from quackllm.engine.stage_answers import StageAnswers
 from quackllm.errors import ProviderError
 from quackllm.optimizer.program import ModelStage, PairSearch
@@ -81,9 +89,11 @@ class PairAsker:
     # Blocking
 
     def _blocked(self, pairs: JoinPairs) -> bool:
-        by_itself = self._search.strategy.by_itself
+        strategy = self._search.strategy
+        by_itself = strategy.by_itself
         pays = is_worth_it(len(pairs), len(pairs.left), len(pairs.right))
-        if len(pairs) < FEWEST_PAIRS or (by_itself and not pays):
+        few = len(pairs) < FEWEST_PAIRS and strategy.candidates is None
+        if few or (by_itself and not pays):
             return self._exact(pairs, TOO_FEW)
         try:
             dimensions(self._run)
@@ -94,14 +104,23 @@ class PairAsker:
             return self._exact(pairs, "no embeddings are to be had")
         left, right = self._embedded(pairs.left), self._embedded(pairs.right)
         always = left.failed[pairs.at_left] | right.failed[pairs.at_right]
-        near = Pairs(pairs.at_left, pairs.at_right, unit(left.vectors), unit(right.vectors), always)
+        words = word_vectors(pa.concat_arrays([pairs.left.words, pairs.right.words]))
+        cut = len(pairs.left)
+        near = Pairs(
+            pairs.at_left,
+            pairs.at_right,
+            Texts(unit(left.vectors), words.part(0, cut)),
+            Texts(unit(right.vectors), words.part(cut, len(words))),
+            always,
+        )
         settings = self._run.settings
 
         def ask(some: NDArray[np.int64]) -> NDArray[np.bool_]:
             return self._asked(pairs, some)
 
-        done = block(near, ask, settings.target_recall, settings.recall_sample)
-        self._report(_of_blocking(pairs, done, settings.target_recall))
+        target = settings.target_recall
+        done = block(near, ask, target, settings.recall_sample, strategy.candidates)
+        self._report(_of_blocking(pairs, done, None if strategy.candidates else target))
         return True
 
     def _embedded(self, side: Side) -> Embedded:
@@ -140,7 +159,7 @@ class PairAsker:
         return True
 
 
-def _of_blocking(pairs: JoinPairs, done: Blocked, target: float) -> StrategyReport:
+def _of_blocking(pairs: JoinPairs, done: Blocked, target: float | None) -> StrategyReport:
     every = done.asked >= done.pairs
     return StrategyReport(
         "exact" if every else "block",

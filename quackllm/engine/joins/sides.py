@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from quackllm.engine.lexical import WORDS
 from quackllm.engine.stage_answers import string_columns
 from quackllm.optimizer.program import PairSearch
 
@@ -22,9 +23,13 @@ NULL = "null"
 
 @dataclass(frozen=True)
 class Side:
-    """The distinct values of one side: a string array (n,) for each field, rendered."""
+    """The distinct values of one side: a string array (n,) for each field, rendered.
+
+    words: (n,), lists of their words.
+    """
 
     fields: tuple[pa.Array, ...]
+    words: pa.Array
 
     def __len__(self) -> int:
         return len(self.fields[0])
@@ -98,14 +103,17 @@ def read_pairs(search: PairSearch, fetch: Fetch, most: int) -> JoinPairs | None:
 
 def _read_side(sql: str, fields: int, fetch: Fetch) -> tuple[Side, NDArray[np.uint64]] | None:
     """The values of a side in the order of their hashes, and the hashes."""
-    table = fetch(sql)
+    values = ", ".join(f"c{at} ->> '$'" for at in range(fields))  # JSON, shown as text
+    words = WORDS.format(text=f"concat_ws(' ', {values})")
+    table = fetch(f"SELECT *, {words} AS words FROM ({sql})")
     hashes = table.column(fields).to_numpy()
     order = np.argsort(hashes)
     hashes = hashes[order]
     if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
         return None
     table = table.take(pa.array(order))
-    return Side(tuple(string_columns(table, fields))), hashes
+    listed = table.column("words").combine_chunks()
+    return Side(tuple(string_columns(table, fields)), listed), hashes
 
 
 def _positions(hashes: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.int32]:

@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from quackllm.engine.table_functions.base import Request, Source, Workspace
+from quackllm.engine.table_functions.base import ROW_NUMBER, Request, Source, Workspace
 from quackllm.errors import BindError
 from quackllm.udfs.prompt import did_you_mean
 
+QUERY = re.compile(r"[\s(]*(select|from|with)\s", re.IGNORECASE)
+"""The beginning of a query; a table that is called so is named in double quotes."""
+
 
 def given_source(request: Request, workspace: Workspace) -> Source:
-    """Find the table that the argument `table` names. Raises `BindError` without one."""
-    return workspace.source(given_name(request, "table"))
+    """Find the table that the argument `table` names.
+
+    Raises `BindError` without one, for a query in its place, and for one with a column `rowid`:
+    rows are told apart by DuckDB's own row numbers, which such a column hides.
+    """
+    name = given_name(request, "table")
+    if QUERY.match(name):
+        raise BindError(
+            f"Binder Error: {request.function}: table must be the name of a table, a view or a "
+            f"CTE, not a query: WITH found AS (...) FROM {request.function}('found', ...)"
+        )
+    source = workspace.source(name)
+    if source.type_of(ROW_NUMBER) is not None:
+        raise BindError(
+            f"Binder Error: {request.function}: {request.constants['table']} has a column "
+            f"{ROW_NUMBER} of its own, which hides the row numbers that are needed here; give it "
+            "another name in a view or a CTE and name that"
+        )
+    return source
 
 
 def given_column(request: Request, source: Source) -> str:

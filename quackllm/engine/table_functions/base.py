@@ -21,6 +21,9 @@ from quackllm.udfs.base import Kind, Option, Parameter
 ASKED = "asked"
 """The column that numbers the rows of `Request.asked`, from 0."""
 
+ROW_NUMBER = "rowid"
+"""What DuckDB calls the numbers of a table's rows."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -46,10 +49,10 @@ class Request:
     function: as it was written, in upper case, for errors.
     constants: values of the CONSTANT parameters by name.
     options: every option, checked, defaults filled in.
-    asked: name of a relation with the distinct values of the VALUE arguments, which may
-        differ from row to row of what stands before the function in FROM: one column per
-        such parameter under its name, and the row's number from 0, `ASKED`. One row
-        where they are constants.
+    asked: a relation, as it is written in FROM, with the distinct values of the VALUE
+        arguments, which may differ from row to row of what stands before the function in
+        FROM: one column per such parameter under its name, and the row's number from 0,
+        `ASKED`. One row where they are constants.
     """
 
     function: str

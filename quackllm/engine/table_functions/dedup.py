@@ -16,6 +16,8 @@ from quackllm.clustering.closure import Groups, grouped
 from quackllm.clustering.directions import unit
 from quackllm.engine.candidates import CandidatePairs, candidate_pairs
 from quackllm.engine.embedding import as_json
+from quackllm.engine.lexical import WORDS
+from quackllm.engine.shared_words import word_vectors
 from quackllm.engine.table_functions.arguments import given_column, given_source, refuse_added
 from quackllm.engine.table_functions.base import Question, Request, Source, TableFunction, Workspace
 from quackllm.optimizer.sql import literal, quote
@@ -106,16 +108,17 @@ def _questions(request: Request, workspace: Workspace) -> Sequence[Question]:
 def _compare(request: Request, workspace: Workspace, source: Source) -> Compared:
     """Embed the distinct texts, and ask about the pairs of near ones."""
     value, options = _value(request), request.options
-    found = workspace.query(
-        f"SELECT DISTINCT {value} AS a FROM {source.sql} AS {ROW} WHERE {value} IS NOT NULL"
-    )
-    texts = sorted(found["a"].to_pylist())
+    distinct = f"SELECT DISTINCT {value} AS a FROM {source.sql} AS {ROW} WHERE {value} IS NOT NULL"
+    found = workspace.query(f"SELECT a, {WORDS.format(text='a')} AS words FROM ({distinct})")
+    found = found.sort_by("a")
+    texts = found["a"].to_pylist()
     there, vectors = np.empty(0, np.int64), np.empty((0, 1), np.float32)
     if len(texts) > 1:
         embedded = workspace.embed(as_json(texts), model=options["embedding_model"])
         there = np.flatnonzero(embedded.there)
         vectors = unit(embedded.vectors[there])
-    near = candidate_pairs(vectors, options["k"], options["threshold"])
+    words = word_vectors(found["words"].combine_chunks().take(there))
+    near = candidate_pairs(vectors, words, options["k"], options["threshold"])
     pairs = CandidatePairs(there[near.left], there[near.right], near.scores)
     same = _answers(request, workspace, texts, pairs)
     return Compared(texts, pairs, same, grouped(len(texts), pairs.left, pairs.right, same))

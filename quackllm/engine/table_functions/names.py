@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from quackllm.optimizer.sql import parse
+
+WORD = re.compile(r"[^\W\d]\w*")
+"""A name that means the same in quotes: DuckDB's names have no case."""
 
 
 def read_name(name: str) -> exp.Table:
@@ -13,6 +18,8 @@ def read_name(name: str) -> exp.Table:
 
     A text that is no name as it stands, such as one with spaces, is one name in quotes.
     """
+    if WORD.fullmatch(name):
+        return exp.Table(this=exp.to_identifier(name, quoted=True))
     try:
         tree = parse(f"SELECT * FROM {name}")
     except SqlglotError:

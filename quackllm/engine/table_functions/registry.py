@@ -56,14 +56,17 @@ class TableFunctions:
             for token, following in pairwise(statement.tokens)
         )
 
-    def provide(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def provide(self, connection: duckdb.DuckDBPyConnection, sql: str | None = None) -> None:
         """Let DuckDB bind them: make temporary macros with their columns.
 
-        Created again for each statement: a rollback takes them back.
+        sql: the text that uses them, None for all of them. Created again for each
+        statement: a rollback takes them back.
         """
+        named = self.names if sql is None else set(map(str.lower, self._mentioned.findall(sql)))
         finish(connection)
         for function in self:
-            connection.execute(_macro(function))
+            if function.name.lower() in named:
+                connection.execute(_macro(function))
 
 
 def _is_name(token: Token) -> bool:

@@ -23,7 +23,7 @@ from quackllm.engine.estimates import Estimates
 from quackllm.engine.executor import drop_temporary
 from quackllm.engine.planner import PlannedQuery, Planner, relocated, wants_no_rows
 from quackllm.engine.run import Run
-from quackllm.engine.table_functions.base import ASKED, Request, Source
+from quackllm.engine.table_functions.base import ASKED, ROW_NUMBER, Request, Source
 from quackllm.engine.table_functions.entries import (
     Entry,
     distinct_arguments,
@@ -237,8 +237,8 @@ class Resolver:
 
     def has_row_numbers(self, table: str, columns: Schema) -> bool:
         """Whether a table numbers its rows, as tables that DuckDB keeps do."""
-        own = any(name.lower() == "rowid" for name, _ in columns)
-        return not own and self._catalog.schema(f"SELECT rowid FROM {table}") is not None
+        own = any(name.lower() == ROW_NUMBER for name, _ in columns)
+        return not own and self._catalog.schema(f"SELECT {ROW_NUMBER} FROM {table}") is not None
 
     def folded(self, node: exp.Expr) -> Any:
         """Evaluate a constant."""
@@ -313,7 +313,7 @@ class Desk:
                 f"{text(entry.arguments[name].copy())} AS {quote(name)}"
                 for name in entry.function.varying
             )
-            sql = f"SELECT {', '.join(shown)}"
+            return self.keep(f"SELECT CAST(0 AS BIGINT) AS {ASKED}, {', '.join(shown)}")
         numbered = f"SELECT row_number() OVER () - 1 AS {ASKED}, * FROM {self.keep(sql)}"
         return f"temp.{quote(resolver.create(numbered))}"
 
@@ -330,10 +330,12 @@ class Desk:
         return self._copied(f"SELECT * FROM {written}")
 
     def _copied(self, sql: str) -> Source:
-        """Copy rows that have no numbers of their own."""
-        copied = self._resolver.create(f"FROM {self.keep(sql)}")
-        table = f"temp.{quote(copied)}"
-        return Source(table, self._resolver.described(f"FROM {table}"))
+        """Keep rows that have no numbers of their own in a table, which has."""
+        table = self.keep(sql)
+        columns = self._resolver.described(f"FROM {table}")
+        if not self._resolver.has_row_numbers(table, columns):
+            table = f"temp.{quote(self._resolver.create(f'FROM {table}'))}"
+        return Source(table, columns)
 
     def query(self, sql: str) -> pa.Table:
         """Run a SELECT, which may call LLM functions, as a part of the statement."""

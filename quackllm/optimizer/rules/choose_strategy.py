@@ -49,10 +49,10 @@ def choose_strategy(plan: Plan, catalog: Catalog) -> Plan:
     return plan if blocks == plan.blocks else replace(plan, blocks=blocks)
 
 
-def wanted_strategy(call: Call) -> str | None:
-    """The option `strategy` of a call."""
-    wanted: str | None = json.loads(call.spec)["options"].get("strategy")
-    return wanted
+def wanted_strategy(call: Call) -> tuple[str | None, int | None]:
+    """The options `strategy` and `candidates` of a call."""
+    options = json.loads(call.spec)["options"]
+    return options.get("strategy"), options.get("candidates")
 
 
 def _block(block: Block, select: exp.Select, catalog: Catalog) -> Block:
@@ -82,7 +82,7 @@ def _decides_alone(partners: Partners, sites: Sequence[Site]) -> bool:
 def _site(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> Site:
     if site.call.function != "llm_filter":
         return site
-    wanted = wanted_strategy(site.call)
+    wanted, candidates = wanted_strategy(site.call)
     by_itself = wanted is None
     if wanted is None and catalog.approximate and _only_misses(site, block, select):
         wanted = "block"
@@ -92,7 +92,7 @@ def _site(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> Sit
     if sides is None:
         return site
     assert wanted is not None
-    return replace(site, strategy=Strategy(wanted, *sides, by_itself=by_itself))
+    return replace(site, strategy=Strategy(wanted, *sides, by_itself, candidates))
 
 
 def _only_misses(site: Site, block: Block, select: exp.Select) -> bool:

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from quackllm.engine.joins.blocking import FEWEST_PAIRS, Blocked, Indices, Pairs, block, depths
+from quackllm.engine.joins.blocking import (
+    FEWEST_PAIRS,
+    Blocked,
+    Indices,
+    Pairs,
+    Texts,
+    block,
+    depths,
+)
 from quackllm.engine.joins.recall import Stratum, clopper_pearson, recall, share_of
 from quackllm.engine.neighbours import unit
+from quackllm.engine.shared_words import word_vectors
 
 
 @pytest.mark.parametrize(
@@ -47,6 +59,12 @@ def test_without_pairs_left_out_nothing_is_missed() -> None:
     assert recall(0, [Stratum(10, 0, 0)]).low == 0.0
 
 
+def texts(vectors: NDArray[Any], words: list[list[str]] | None = None) -> Texts:
+    """Texts of some embeddings; no two share a word unless words are given."""
+    given = pa.array(words or [[] for _ in vectors], pa.list_(pa.string()))
+    return Texts(unit(vectors.astype(np.float32)), word_vectors(given))
+
+
 def simulated(seed: int) -> tuple[Pairs, NDArray[np.bool_]]:
     """Two sides of random texts; matches are near each other, but for some at random."""
     random = np.random.default_rng(seed)
@@ -64,8 +82,8 @@ def simulated(seed: int) -> tuple[Pairs, NDArray[np.bool_]]:
     pairs = Pairs(
         at_left.astype(np.int32),
         at_right.astype(np.int32),
-        unit(left_vectors.astype(np.float32)),
-        unit(right_vectors.astype(np.float32)),
+        texts(left_vectors),
+        texts(right_vectors),
         np.zeros(left * right, bool),
     )
     return pairs, matches.ravel()
@@ -111,11 +129,11 @@ def test_no_match_at_all_is_said_to_be_none() -> None:
 
 def test_few_pairs_are_all_asked() -> None:
     one = np.zeros(1, np.int32)
-    vector = np.ones((1, 4), np.float32)
-    done = block(Pairs(one, one, vector, vector, np.zeros(1, bool)), lambda some: some == 0, 0.95)
+    side = texts(np.ones((1, 4)))
+    done = block(Pairs(one, one, side, side, np.zeros(1, bool)), lambda some: some == 0, 0.95)
     assert (done.asked, done.matches, done.depth) == (1, 1, None)
     nothing = np.zeros(0, np.int32)
-    none = Pairs(nothing, nothing, vector, vector, np.zeros(0, bool))
+    none = Pairs(nothing, nothing, side, side, np.zeros(0, bool))
     assert block(none, lambda some: some < 0, 0.95).asked == 0
 
 
@@ -137,10 +155,10 @@ def test_a_pair_is_never_asked_twice(seed: int) -> None:
 
 
 def test_the_depth_of_a_pair_is_its_place_among_the_neighbours_of_the_nearer_side() -> None:
-    vectors = unit(np.array([[1, 0], [0.9, 0.1], [0, 1]], np.float32))
+    side = texts(np.array([[1, 0], [0.9, 0.1], [0, 1]]))
     at_left, at_right = np.divmod(np.arange(9), 3)
     pairs = Pairs(
-        at_left.astype(np.int32), at_right.astype(np.int32), vectors, vectors, np.zeros(9, bool)
+        at_left.astype(np.int32), at_right.astype(np.int32), side, side, np.zeros(9, bool)
     )
     # The diagonal are the nearest; 0 and 1 come second for each other, 2 is far from both.
     assert depths(pairs).reshape(3, 3).tolist() == [[1, 2, 3], [2, 1, 2], [3, 2, 1]]
@@ -157,8 +175,39 @@ def test_pairs_that_have_to_be_asked_are_asked_however_far_apart() -> None:
         found: NDArray[np.bool_] = matches[some]
         return found
 
-    block(
-        Pairs(pairs.left, pairs.right, pairs.left_vectors, pairs.right_vectors, always), ask, 0.95
-    )
+    block(Pairs(pairs.left, pairs.right, pairs.of_left, pairs.of_right, always), ask, 0.95)
     assert len(matches) > FEWEST_PAIRS
     assert set(range(len(matches) - 60, len(matches))) <= set(asked)
+
+
+def test_a_pair_is_near_by_its_words_too() -> None:
+    alike = np.ones((3, 2))
+    left = texts(alike, [["dsc", "120"], ["dsc", "300"], ["dsc", "450"]])
+    at_left, at_right = np.divmod(np.arange(9), 3)
+    pairs = Pairs(
+        at_left.astype(np.int32), at_right.astype(np.int32), left, left, np.zeros(9, bool)
+    )
+    assert depths(pairs).reshape(3, 3).diagonal().tolist() == [1, 1, 1]
+
+
+def test_with_candidates_no_more_than_the_nearest_and_a_sample_are_asked() -> None:
+    pairs, matches = simulated(5)
+    done = block(pairs, lambda some: matches[some], 0.95, candidates=2)
+    near = int((depths(pairs) <= 2).sum())
+    assert done.depth == 2
+    assert near <= done.asked - done.drawn <= near + 1
+    assert 0 < done.drawn < near
+    alone = block(pairs, lambda some: matches[some], 0.95, sample=0, candidates=2)
+    assert (alone.asked, alone.drawn) == (near, 0)
+    assert alone.recall.low < 0.1
+
+
+def test_a_small_join_is_not_asked_whole_for_the_sake_of_its_estimate() -> None:
+    side = texts(np.eye(30))
+    at_left, at_right = np.divmod(np.arange(900), 30)
+    pairs = Pairs(
+        at_left.astype(np.int32), at_right.astype(np.int32), side, side, np.zeros(900, bool)
+    )
+    done = block(pairs, lambda some: at_left[some] == at_right[some], 0.95)
+    assert done.matches == 30
+    assert done.asked < 450

@@ -164,6 +164,46 @@ def test_what_was_done_is_told(con: Connection, fake: FakeProvider) -> None:
     assert measured["matches"] == 50
 
 
+def test_with_candidates_the_nearest_are_asked_and_a_sample(
+    con: Connection, fake: FakeProvider
+) -> None:
+    call = match("block").replace("strategy", "candidates := 2, strategy")
+    told = con.execute("EXPLAIN " + INNER.format(match=call)).fetchall()[0][1]
+    assert "275" in told  # 2 for each of 110 texts, and a quarter as many for the estimate
+    entry = plan(con, INNER.format(match=call))
+    measured = entry["measured"]
+    assert measured["depth"] == 2
+    assert measured["target"] is None
+    assert measured["asked"] == len(asked(fake, Choice)) <= 275
+    assert measured["matches"] >= 40
+
+
+def test_few_pairs_are_blocked_where_candidates_are_given(
+    con: Connection, fake: FakeProvider
+) -> None:
+    call = match("block").replace("strategy", "candidates := 1, strategy")
+    rows = con.execute(INNER.format(match=call) + " WHERE a.k < 5 AND b.k < 5").fetchall()
+    assert set(rows) <= {(k, k) for k in range(5)}
+    assert len(asked(fake, Choice)) < 25
+
+
+def test_candidates_mean_something_with_blocking_only(con: Connection) -> None:
+    for strategy in ("candidates := 2", "candidates := 2, strategy := 'classify'"):
+        with pytest.raises(BindError, match="strategy := 'block'"):
+            con.execute(f"SELECT 1 FROM a JOIN b ON LLM_FILTER('same', a.x, b.y, {strategy})")
+
+
+def test_a_word_that_embeddings_do_not_see_brings_texts_together(con: Connection) -> None:
+    """The words are cut as search cuts them, from what stands in the JSON of a field."""
+    con.execute(
+        "UPDATE a SET x = 'Modèle' || chr(10) || 'dsc' || (k * 7919 % 60) || ' ' || k;"
+        "UPDATE b SET y = 'DSC' || (k * 7919 % 60) || ' modele ' || k"
+    )
+    call = match("block").replace("strategy", "candidates := 1, strategy")
+    entry = plan(con, INNER.format(match=call))
+    assert entry["measured"]["matches"] == 50
+
+
 def test_pairs_are_restricted_by_relational_conditions_first(con: Connection) -> None:
     con.execute("INSERT INTO a SELECT k, x || ' ' || k, g FROM a")
     sql = f"SELECT count(*) FROM a JOIN b ON a.g = b.g AND a.k > 10 AND {match('block')}"

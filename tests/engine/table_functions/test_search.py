@@ -312,12 +312,15 @@ def test_a_name_in_the_argument_is_never_a_column_of_the_table(con: Connection) 
         ("'short', 'body', 'x', vector := 'v'", "have 3 dimensions, and the model .* gives 16"),
         ("'passages', 7, 'x'", "column must be the name of a column in quotes, not 7"),
         ("'ranked', 'body', 'x'", "ranked has a column rank of its own"),
+        ("'(SELECT * FROM t)', 'body', 'x'", r"name of a table, .* not a query: WITH found AS"),
+        ("'numbered', 'body', 'x'", "numbered has a column rowid of its own"),
         ("q.question, 'body', 'x'", "table must be a constant"),
         ("'passages', 'body', nowhere", "nowhere is neither a constant nor made of columns"),
     ],
 )
 def test_errors_say_what_would_be_right(con: Connection, call: str, message: str) -> None:
     con.execute("CREATE TABLE ranked AS SELECT 1 AS rank, 'a' AS body")
+    con.execute("CREATE TABLE numbered AS SELECT 7 AS RowId, 'a' AS body")
     con.execute("CREATE TABLE short AS SELECT 'a' AS body, CAST([1, 2, 3] AS FLOAT[3]) AS v")
     with pytest.raises(duckdb.Error, match=message):
         con.execute(f"FROM questions q, llm_search({call})")
