@@ -140,6 +140,9 @@ WHERE id::VARCHAR IN (SELECT id2 FROM ({{matches}})) ORDER BY hash(id)
 """
 
 
+BLOCKED = ", strategy := 'block'"
+
+
 def _joined(on: str = "", more: str = "") -> str:
     asked = f"LLM_FILTER('{SAME}', {{'x': t.x, 'y': o.y}}{more})"
     return f"SELECT t.id, o.id FROM t JOIN o ON {on}{asked}"
@@ -232,7 +235,8 @@ def set_tasks() -> tuple[SetTask, ...]:
         _products("join products", 20, None, (
             Way("quackllm", "JOIN ON LLM_FILTER", _joined()),
             Way("lotus", "sem_join"),
-            Way("quackllm", "the same, strategy := 'block'", _joined(more=", strategy := 'block'")),
+            Way("quackllm", "the same, strategy := 'block'", _joined(more=BLOCKED)),
+            Way("quackllm", "the same, candidates := 3", _joined(more=f"{BLOCKED}, candidates := 3")),
             Way("lotus", "sem_join, cascade"),
         )),
         _products("join products of one brand", 60, "brand", (
