@@ -141,6 +141,7 @@ WHERE id::VARCHAR IN (SELECT id2 FROM ({{matches}})) ORDER BY hash(id)
 
 
 BLOCKED = ", strategy := 'block'"
+THREE = f"{BLOCKED}, candidates := 3"
 
 
 def _joined(on: str = "", more: str = "") -> str:
@@ -236,7 +237,7 @@ def set_tasks() -> tuple[SetTask, ...]:
             Way("quackllm", "JOIN ON LLM_FILTER", _joined()),
             Way("lotus", "sem_join"),
             Way("quackllm", "the same, strategy := 'block'", _joined(more=BLOCKED)),
-            Way("quackllm", "the same, candidates := 3", _joined(more=f"{BLOCKED}, candidates := 3")),
+            Way("quackllm", "the same, candidates := 3", _joined(more=THREE)),
             Way("lotus", "sem_join, cascade"),
         )),
         _products("join products of one brand", 60, "brand", (

@@ -4,10 +4,10 @@ Texts are near by their meaning (the cosine of their embeddings) and by their wo
 their TF-IDF vectors); the two are added up. A pair is as near as the nearer of its two places: that
 of the right text among the neighbours of the left one, and the other way round. Pairs are asked
 layer by layer: the nearest neighbours, the second nearest, the third, the fourth, the fifth and
-sixth, and so on, half as deep again each time. Before a layer is asked whole it is asked in part, to
-see how many matches it would add; where that is too few to miss the target, the layers from there
-on are left out ("Are two texts a match?" is never guessed: a pair that is left out is not in the
-result).
+sixth, and so on, half as deep again each time. Before a layer is asked whole it is asked in part,
+to see how many matches it would add; where that is too few to miss the target, the layers from
+there on are left out ("Are two texts a match?" is never guessed: a pair that is left out is not in
+the result).
 
 What is missing is then estimated from a sample of the pairs left out, drawn after the cut was
 made, so that it does not depend on the luck that the cut was made with (see `recall`). Kang et
@@ -187,8 +187,8 @@ class _Search:
 
         Looks at parts of the layers behind, the nearest first, until one holds next to
         nothing; those behind it are taken to hold half as much each, together as much again.
-        The standard error of what was seen is added (`CAUTION`). A layer that was looked at whole, since
-        there are few matches, misses nothing.
+        The standard error of what was seen is added (`CAUTION`). A layer that was looked at
+        whole, since there are few matches, misses nothing.
         """
         allowed = (1 / self._target - 1) * self.matches
         share = min(1.0, SHOWING / allowed) if allowed else 1.0

@@ -371,3 +371,18 @@ def test_it_sees_the_rows_of_its_transaction(con: Connection) -> None:
     assert rows(con, zebra) == [(99,)]
     con.execute("ROLLBACK")
     assert rows(con, zebra) == []
+
+
+def test_a_variable_makes_the_constant_that_an_index_of_vectors_needs(con: Connection) -> None:
+    """docs/search.md tells how `vss` is used; its rule is the form of the plan, checked here."""
+    con.execute("CREATE TABLE indexed AS SELECT id, LLM_EMBED(body) AS vector FROM passages")
+    con.execute("SET VARIABLE question = (SELECT LLM_EMBED('ducks'))")
+    nearest = "FROM indexed ORDER BY array_cosine_distance(vector, getvariable('question')) LIMIT 3"
+    plan = str(rows(con, f"EXPLAIN SELECT id {nearest}")[0][1])
+    assert "array_cosine_distance" in plan
+    assert "getvariable" not in plan
+    assert rows(con, f"SELECT id {nearest}") == rows(
+        con,
+        "SELECT id FROM llm_search('indexed', 'id', 'ducks', vector := 'vector', k := 3, "
+        "mode := 'vector') ORDER BY rank",
+    )
