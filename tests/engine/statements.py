@@ -83,6 +83,11 @@ STAGED = [
     # grouping
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY c",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY 1 HAVING count(*) > 2",
+    "SELECT *, LLM_SCORE('x', title) AS s FROM movies ORDER BY ALL LIMIT 3",
+    "SELECT id, LLM('a', title), LLM_SCORE('s', title) AS s FROM movies WHERE LLM_FILTER('w', synopsis) "
+    "ORDER BY genre DESC NULLS LAST, s DESC, id LIMIT 3 OFFSET 2",
+    "SELECT m.id, r.id AS c0 FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id ORDER BY year % 4, "
+    "LLM_SCORE('w', r.body) DESC NULLS FIRST, m.id, c0 LIMIT 7",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, avg(stars) FROM reviews GROUP BY ALL ORDER BY ALL",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']), sum(stars) FROM reviews "
     "GROUP BY LLM_CLASSIFY(body, ['a', 'b'])",
@@ -165,6 +170,12 @@ FORMS = [
     "WHERE m.id = r.movie_id AND LLM_FILTER('x', title)",
     "WITH c AS (SELECT * FROM movies WHERE id < 9) SELECT LLM('x', title) FROM c USING SAMPLE 1000 ROWS",
     "WITH c AS (SELECT * FROM movies WHERE id < 9) SELECT LLM('x', title) FROM c TABLESAMPLE 100%",
+    "WITH c AS (SELECT id, LLM('x', title) AS x FROM movies), d AS (FROM movies) FROM c AS e(i) TABLESAMPLE "
+    "reservoir(9 ROWS) REPEATABLE (3)",
+    "WITH c AS (SELECT id, LLM('x', title) AS x FROM movies) SELECT c.x FROM c USING SAMPLE reservoir(9 ROWS) "
+    "REPEATABLE (3)",
+    "SELECT c.x, r.id FROM (SELECT id, LLM('x', title) AS x FROM (FROM movies ORDER BY id LIMIT 9)) c "
+    "JOIN reviews r ON r.id = c.id WHERE LLM_FILTER('f', body)",
     "SELECT * FROM (SELECT * FROM movies USING SAMPLE 1000 ROWS) s WHERE LLM_FILTER('x', s.title)",
     # PIVOT and UNPIVOT
     "SELECT id, n, LLM('x', v) FROM (UNPIVOT (SELECT id, title, genre FROM movies) ON title, genre "

@@ -47,6 +47,7 @@ from quackllm.optimizer.rules.relational_first import relational_first
 from quackllm.optimizer.rules.separate_sample import separate_sample
 from quackllm.optimizer.rules.short_circuit import short_circuit
 from quackllm.optimizer.rules.smaller_side_first import smaller_side_first
+from quackllm.optimizer.rules.sort_free_keys_first import sort_free_keys_first
 from quackllm.optimizer.rules.split_aggregate import split_aggregate
 from quackllm.optimizer.rules.stage_calls import stage_calls
 from quackllm.optimizer.rules.unnest_exists import unnest_exists
@@ -77,6 +78,7 @@ RULES: tuple[Rule, ...] = (
     limit_in_union,
     project_after_qualify,
     project_after_limit,
+    sort_free_keys_first,
     joint_calls,
     materialize_unstable,
     relational_first,

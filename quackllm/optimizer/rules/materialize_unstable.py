@@ -28,7 +28,9 @@ def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
     root = plan.root.copy()
     marked = 0
     for query in _derived(root):
-        if not _is_marked(query) and _unstable(query, catalog) and _stands_alone(query, catalog):
+        if _is_marked(query) or not _unstable(query, catalog) or _kept_inside(query, catalog):
+            continue
+        if _stands_alone(query, catalog):
             marked += 1
             query.meta[MATERIALIZE] = f"unstable {marked}"
     return replace(plan, root=root) if marked else plan
@@ -51,12 +53,35 @@ def _is_marked(query: exp.Query) -> bool:
 
 
 def _unstable(query: exp.Query, catalog: Catalog) -> bool:
-    for node in query.walk():
-        if isinstance(node, exp.Limit | exp.Fetch | exp.TableSample):
-            return True
-        if isinstance(node, exp.Anonymous) and catalog.is_volatile(node.name):
-            return True
-    return False
+    return any(_is_unstable(node, catalog) for node in query.walk())
+
+
+def _is_unstable(node: exp.Expr, catalog: Catalog) -> bool:
+    if isinstance(node, exp.Limit | exp.Fetch | exp.TableSample):
+        return True
+    return isinstance(node, exp.Anonymous) and catalog.is_volatile(node.name)
+
+
+def _kept_inside(query: exp.Query, catalog: Catalog) -> bool:
+    """Whether all that is unstable in a query with calls is in derived tables that can be kept.
+
+    Its calls can be staged then: they are asked about rows that stay the same.
+    """
+    if not has_calls(query):
+        return False
+    inside = list(_outermost(query))
+    own = query.walk(prune=lambda node: any(node is other for other in inside))
+    if any(_is_unstable(node, catalog) for node in own if all(node is not q for q in inside)):
+        return False
+    return all(_stands_alone(q, catalog) for q in inside if _unstable(q, catalog))
+
+
+def _outermost(query: exp.Query) -> Iterator[exp.Query]:
+    """The derived tables and CTEs of a query that are in no other one of it."""
+    found = {id(inner) for inner in _derived(query)}
+    for node in query.walk(prune=lambda node: id(node) in found):
+        if id(node) in found and isinstance(node, exp.Query):
+            yield node
 
 
 def _stands_alone(query: exp.Query, catalog: Catalog) -> bool:

@@ -52,24 +52,26 @@ def merge_derived(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _inline_cte(select: exp.Select) -> bool:
-    """Put the CTE that is all a query reads in the place of its name."""
-    with_, from_ = select.args.get("with_"), select.args.get("from_")
+    """Put the CTE that is all a query reads, or samples, in the place of its name."""
+    from_ = select.args.get("from_")
     table = from_.this if from_ is not None else None
-    if with_ is None or with_.recursive or not isinstance(table, exp.Table):
+    if not isinstance(table, exp.Table) or select.args.get("joins"):
         return False
-    if table.args.get("db") or any(table.args.get(key) for key in ("joins", "pivots", "sample")):
+    if table.args.get("db") or any(table.args.get(key) for key in ("joins", "pivots")):
+        return False
+    reader = _around_sample(select, table)
+    with_ = reader.args.get("with_")
+    if with_ is None or with_.recursive:
         return False
     ctes = list(with_.expressions)
     found = [at for at, cte in enumerate(ctes) if cte.alias.lower() == table.name.lower()]
-    if len(found) != 1 or select.args.get("joins") or not has_calls(ctes[found[0]]):
+    if len(found) != 1 or not has_calls(ctes[found[0]]):
         return False
     cte, later = ctes[found[0]], {other.alias.lower() for other in ctes[found[0] :]}
-    readers = [other for other in select.find_all(exp.Table) if other.name.lower() in later]
+    readers = [other for other in reader.find_all(exp.Table) if other.name.lower() in later]
     if cte.args.get("materialized") or not isinstance(cte.this, exp.Query):
         return False
-    if [id(reader) for reader in readers if reader.name.lower() == cte.alias.lower()] != [
-        id(table)
-    ]:
+    if [id(other) for other in readers if other.name.lower() == cte.alias.lower()] != [id(table)]:
         return False
     if any(other.name.lower() in later for other in cte.find_all(exp.Table)):
         return False
@@ -81,12 +83,23 @@ def _inline_cte(select: exp.Select) -> bool:
         exp.Subquery(
             this=cte.this.copy(),
             alias=exp.TableAlias(this=name, columns=[column.copy() for column in columns]),
+            sample=table.args.get("sample"),
         )
     )
     cte.pop()
     if not with_.expressions:
         with_.pop()
     return True
+
+
+def _around_sample(select: exp.Select, table: exp.Table) -> exp.Select:
+    """The query that `separate_sample` has put a sample of a table into; else the query itself."""
+    holder = select.parent
+    around = holder.parent.parent if holder is not None and holder.parent is not None else None
+    samples = select.args.get("sample") or table.args.get("sample")
+    in_from = isinstance(holder, exp.Subquery) and isinstance(holder.parent, exp.From)
+    is_inside = in_from and samples and select.args.get("with_") is None
+    return around if is_inside and isinstance(around, exp.Select) else select
 
 
 def _merge(select: exp.Select, catalog: Catalog) -> bool:

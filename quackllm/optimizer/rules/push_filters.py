@@ -91,7 +91,12 @@ def ctes_read_once(root: exp.Expr) -> dict[str, exp.Expr]:
 
 
 def body_of(source: exp.Expr, read_once: Mapping[str, exp.Expr]) -> exp.Expr | None:
-    """Return the query that a source reads: a derived table, or a CTE that is read once."""
+    """Return the query that a source reads: a derived table, or a CTE that is read once.
+
+    None of a sample, which is drawn of the rows that the query has.
+    """
+    if source.args.get("sample"):
+        return None
     if isinstance(source, exp.Subquery):
         body: exp.Expr = source.this
         return body
