@@ -1,2 +1,2 @@
 WITH c AS (SELECT id, LLM('Why?', synopsis) AS why FROM movies)
-SELECT c.why FROM c TABLESAMPLE reservoir(4 ROWS) REPEATABLE (7) JOIN reviews r ON r.id = c.id
+SELECT why, id FROM c USING SAMPLE reservoir(4 ROWS) REPEATABLE (7)
