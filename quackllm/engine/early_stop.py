@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 
 import pyarrow as pa
@@ -23,40 +22,6 @@ FIRST_BATCH = 16
 
 Fetch = Callable[[str], pa.Table]
 """Runs a query of DuckDB's."""
-
-
-@dataclass(frozen=True)
-class Growth:
-    """How many tuples are asked at once of each key that has no certain row yet.
-
-    One tuple, and one more for every `patience` tuples of it that were asked before. A key
-    whose last batch holds its first match so has asked at most 1 / patience of what was
-    asked before in vain.
-
-    least: tuples of all keys together at least, as long as there are some.
-    """
-
-    patience: int
-    least: int
-
-    def following(self, asked: int) -> int:
-        """Tuples to ask of a key next, `asked` of it having been asked."""
-        return 1 + asked // self.patience
-
-    def batch(self, probe: str, of_each: int) -> str:
-        """Write the query of the first tuples of each key, of a probe with their places."""
-        wanted = f"WHERE place <= {of_each}"
-        if self.least:
-            first = f"row_number() OVER (ORDER BY place) <= {self.least}"
-            wanted = f"QUALIFY place <= {of_each} OR {first}"
-        return f"SELECT * FROM ({probe}) AS tuples {wanted}"
-
-
-VALUES = Growth(patience=1, least=FIRST_BATCH)
-"""Of the values of a set: the naive plan asks all their tuples."""
-
-PARTNERS = Growth(patience=4, least=0)
-"""Of rows that look for a partner: DuckDB's semi and anti joins by hash ask pair by pair."""
 
 
 class Batches:
@@ -103,27 +68,31 @@ def ask_until_enough(block: BlockStage, stages: Sequence[StageAnswers], fetch: F
     for stage in stages:
         stage.register()
     if block.keys:
-        growth = PARTNERS if block.partners else VALUES
-        _ask_open_keys(stages, fetch, growth)
+        _ask_open_keys(stages, fetch)
     else:
         _Pursuit(block, stages, fetch).run()
 
 
-def _ask_open_keys(stages: Sequence[StageAnswers], fetch: Fetch, growth: Growth) -> None:
+def _ask_open_keys(stages: Sequence[StageAnswers], fetch: Fetch) -> None:
     """Ask tuples of the keys that have no certain row, a few of each, until all have one."""
     if not stages:
         return
     stage, *behind = stages
-    asked = 0
+    of_each = 1
     while True:
-        of_each = growth.following(asked)
-        tuples = stage.unanswered(fetch(growth.batch(stage.probe, of_each)))
+        tuples = stage.unanswered(fetch(_first_tuples(stage.probe, of_each)))
         if tuples.num_rows:
             stage.ask(tuples)
-            asked += of_each
-        _ask_open_keys(behind, fetch, growth)
+            of_each *= 2
+        _ask_open_keys(behind, fetch)
         if not tuples.num_rows:
             return
+
+
+def _first_tuples(probe: str, of_each: int) -> str:
+    """Write the query of the first tuples of each key, and of a batch of all keys at least."""
+    wanted = f"place <= {of_each} OR row_number() OVER (ORDER BY place) <= {FIRST_BATCH}"
+    return f"SELECT * FROM ({probe}) AS tuples QUALIFY {wanted}"
 
 
 class _Pursuit:

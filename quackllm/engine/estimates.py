@@ -223,7 +223,12 @@ class Estimator:
         }
 
     def _reach(self, ceiling: Ceiling) -> tuple[float, int | None]:
-        """Share of the tuples that reach a call, and the answers that this rests on."""
+        """Share of the tuples that reach a call, and the answers that this rests on.
+
+        A joint call is about all of them as soon as one row reaches it.
+        """
+        if ceiling.site.is_joint:
+            return 1.0, None
         spreads = self._spreads(ceiling)
         share, answers = 1.0, None
         for guard in ceiling.site.guards:
@@ -266,8 +271,13 @@ class Estimator:
         if counted is None:
             return 1.0
         condition = partners.condition(plan.select_of(block))
-        pairs_of_each = demand.rows / max(1, counted.column(0)[0].as_py())
-        return share_until_match(self._passing(ceiling, condition), pairs_of_each)
+        rows = max(1, counted.column(0)[0].as_py())
+        passing, pairs_of_each = self._passing(ceiling, condition), demand.rows / rows
+        share = share_until_match(passing, pairs_of_each)
+        if partners.stop_after is None:
+            return share
+        matching = 1 - (1 - passing) ** pairs_of_each
+        return share * share_until(partners.stop_after, matching, rows, rows, FIRST_BATCH)
 
     # How many tuples there are
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from quackllm.engine.catalog import Schema, used_parameters
 from quackllm.engine.chunks import in_chunks
 from quackllm.engine.early_stop import Fetch, ask_until_enough
+from quackllm.engine.first_partner import Database, PartnerSearch
 from quackllm.engine.joins.search import PairAsker
 from quackllm.engine.run import Run
 from quackllm.engine.stage_answers import StageAnswers
@@ -52,6 +53,7 @@ class Executor:
                         made.append(stage.table)
                     else:
                         registered.extend(part.answers for part in stage.stages)
+                        made.extend(stage.tables)
                         self._block(stage, parameters, run)
                 result = f"__llm_result_{run.id}{part}"
                 columns = ", ".join(f"c{i}" for i in range(len(schema)))
@@ -75,9 +77,21 @@ class Executor:
         def fetch(sql: str) -> pa.Table:
             return self._fetch(sql, parameters)
 
+        if block.partners is not None:
+            database = Database(
+                lambda name, sql: self._create(name, sql, parameters),
+                self._connection.execute,
+                fetch,
+            )
+            search = PartnerSearch(block.partners, stages, database)
+            search.begin()
+            if self._searched(block, stages, run, fetch):
+                search.settle()
+            else:
+                search.ask()
+            return
         if block.stop_after is not None:
-            if not self._searched(block, stages, run, fetch):
-                ask_until_enough(block, stages, fetch)
+            ask_until_enough(block, stages, fetch)
             return
         for part, stage in zip(block.stages, stages, strict=True):
             if stage.is_joint:

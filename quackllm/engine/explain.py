@@ -12,14 +12,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from quackllm.engine.alternatives import Alternative
-from quackllm.engine.early_stop import FIRST_BATCH, PARTNERS
+from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.estimates import Estimates, StageEstimate
+from quackllm.engine.first_partner import PATIENCE
 from quackllm.engine.history import StageStats, StatementStats, money
 from quackllm.engine.joins.expected import ways
 from quackllm.engine.table_functions.resolver import Made, UseEstimate
 from quackllm.optimizer.cost import Cost, total
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
 from quackllm.optimizer.sampling import SAMPLE_ROWS
+from quackllm.udfs.base import Wanted
 
 WIDTH = 96
 """Characters of a line."""
@@ -197,13 +199,21 @@ def _model_entry(
         "constants": json.loads(stage.call.spec)["constants"],
         "fields": list(stage.call.fields),
         "model": stage.call.model,
-        "rows_where": stage.guard or None,
+        "ranks": _ranks_read(stage.wanted) if stage.is_joint else None,
+        "if_any_row" if stage.is_joint else "rows_where": stage.guard or None,
         "stop_after_rows": block.stop_after if in_rounds else None,
         "stop_for_each": (list(block.keys) or None) if in_rounds else None,
-        "first_partner": (block.partners or None) if in_rounds else None,
+        "enough_rows": block.partners.stop_after if block.partners and in_rounds else None,
+        "first_partner": (block.partners is not None or None) if in_rounds else None,
         "stop_rows_where": " AND ".join(block.fulfilling) or None,
     }
     return {name: value for name, value in entry.items() if value is not None}
+
+
+def _ranks_read(wanted: Wanted) -> str | None:
+    """Say which ranks are found out; None where all of them are."""
+    ends = [("first", wanted.first), ("last", wanted.last)]
+    return " and ".join(f"the {end} {n:,}" for end, n in ends if n is not None) or None
 
 
 def _strategy(stage: ModelStage, estimate: StageEstimate | None) -> Entry:
@@ -370,7 +380,9 @@ def _details(entry: Entry) -> list[str]:
         lines.extend(_detail(name, json.dumps(value, ensure_ascii=False)))
     lines.extend(_detail("fields", ", ".join(entry.get("fields", []))))
     lines.extend(_detail("model", entry.get("model")))
+    lines.extend(_detail("ranks", entry.get("ranks")))
     lines.extend(_detail("rows where", entry.get("rows_where")))
+    lines.extend(_detail("if any row", entry.get("if_any_row")))
     if entry.get("row_first"):
         lines.extend(_detail("row first", "the questions about these fields share its prompt"))
     if entry.get("by_batch"):
@@ -450,7 +462,11 @@ def _interval(share: Entry) -> str:
 def _enough(entry: Entry) -> str:
     rows = entry["stop_after_rows"]
     if "first_partner" in entry:
-        return f"the first match of each {', '.join(entry['stop_for_each'])}"
+        enough = entry.get("enough_rows")
+        until = (
+            "" if enough is None else f", and {enough:,} row{'' if enough == 1 else 's'} with one"
+        )
+        return f"the first match of each {', '.join(entry['stop_for_each'])}{until}"
     parts = [f"{rows:,} row{'' if rows == 1 else 's'}"]
     if "stop_rows_where" in entry:
         parts.append(f"where {entry['stop_rows_where']}")
@@ -462,7 +478,7 @@ def _enough(entry: Entry) -> str:
 def _batches(entry: Entry) -> str:
     """Say how much can be asked in vain."""
     if "first_partner" in entry:
-        return f"1 pair of each, and 1 more for every {PARTNERS.patience} that did not match"
+        return f"1 pair of each, and 1 more for every {PATIENCE} that did not match"
     if "stop_for_each" in entry:
         return f"1 tuple of each value, then twice as many each time; {FIRST_BATCH} in all at least"
     first = max(FIRST_BATCH, entry["stop_after_rows"])

@@ -257,7 +257,7 @@ class Planner:
 
         optimized = _ruled(plan, catalog, schema, disabled, learn)
         if wants_no_rows(plan.root):  # tools ask so for the names and types of a query
-            return PlannedQuery(Program((), bindable(optimized)), schema)
+            return PlannedQuery(Program((), bindable(optimized), plan=optimized), schema)
         return PlannedQuery(lower(optimized, run), schema)
 
     def _learn(self, plan: Plan, catalog: DuckCatalog, run: str, ask: Ask | None) -> None:

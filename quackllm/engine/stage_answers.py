@@ -37,7 +37,7 @@ class StageAnswers:
     @property
     def is_joint(self) -> bool:
         """Whether all tuples are to be asked at once."""
-        return self._stage.call.declaration.joint is not None
+        return self._stage.is_joint
 
     def ask(self, tuples: pa.Table) -> pa.Array:
         """Answer the tuples, make all answers so far visible to DuckDB, and return these."""

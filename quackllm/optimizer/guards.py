@@ -23,7 +23,7 @@ def add_guards(plan: Plan, catalog: Catalog, conditions: Conditions) -> Plan:
     A site used in several places is guarded by the OR of the places' conditions, and
     not at all when one of them has none. A condition on a column that is answered
     later than the site is left out, and so is one that only has a value after grouping:
-    the guard then admits more rows, never fewer. A joint call is about all rows.
+    the guard then admits more rows, never fewer.
     """
     blocks = tuple(
         _guard_block(block, plan.select_of(block), catalog, conditions) for block in plan.blocks
@@ -36,9 +36,6 @@ def _guard_block(
 ) -> Block:
     sites: list[Site] = []
     for number, site in enumerate(block.sites):
-        if site.is_joint:
-            sites.append(site)
-            continue
         late = {later.column for later in block.sites[number:]}
         alternatives = []
         for clause, path in places(block, select, site):

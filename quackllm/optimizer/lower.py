@@ -11,10 +11,20 @@ from sqlglot import exp
 
 from quackllm.optimizer.answers import joined_value, result_sql
 from quackllm.optimizer.bounds import arguments_asked, row_ceiling
-from quackllm.optimizer.certain import Candidates, RowsSoFar
-from quackllm.optimizer.guards import conditions_of_all, uses
+from quackllm.optimizer.certain import RowsSoFar
+from quackllm.optimizer.guards import uses
 from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
-from quackllm.optimizer.plan import BLOCK, LIMITED, MATERIALIZE, Block, Partners, Plan, Site
+from quackllm.optimizer.partner_pairs import Matched, PartnerPairs, matched_rows, rows_name
+from quackllm.optimizer.plan import (
+    BLOCK,
+    LIMITED,
+    MATERIALIZE,
+    RENDERED,
+    Block,
+    Partners,
+    Plan,
+    Site,
+)
 from quackllm.optimizer.program import (
     BlockStage,
     Ceiling,
@@ -23,6 +33,7 @@ from quackllm.optimizer.program import (
     PairSearch,
     Program,
 )
+from quackllm.optimizer.readable import names_read, with_names
 from quackllm.optimizer.scope import (
     beside,
     enclosing,
@@ -32,10 +43,16 @@ from quackllm.optimizer.scope import (
     queries,
     rows_of,
 )
-from quackllm.optimizer.split import is_star
+from quackllm.optimizer.sites import (
+    before,
+    columns_named,
+    columns_read,
+    hide_from_stars,
+    key_name,
+    read_by,
+)
 from quackllm.optimizer.sql import (
     cross_commas,
-    find_all,
     held,
     json_fragment,
     key,
@@ -54,6 +71,11 @@ STUB = "(SELECT '' AS k, NULL::VARCHAR AS v)"
 def lower(plan: Plan, run: str) -> Program:
     """Write the stages of a plan. `run` names the running statement and its tables."""
     lowering = _Lowering(plan.calls, run, {block.number: block for block in plan.blocks})
+    lowering.names = {
+        block.number: names_read(plan.select_of(block))
+        for block in plan.blocks
+        if any(site.guards for site in block.sites)
+    }
     final = lowering.whole(lowering.lower(plan.root))
     return Program(tuple(lowering.stages), final, plan.unstaged, plan)
 
@@ -99,6 +121,9 @@ class _Lowering:
     # part is held too, so that its identity stays its own.
     resolved: dict[int, tuple[exp.Expr, str]] = field(default_factory=dict)
     ctes: dict[int, tuple[exp.Expr, str]] = field(default_factory=dict)
+    names: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    # Of the block that is being written, by the join that they decide.
+    pairs: Mapping[int | None, PartnerPairs] = field(default_factory=dict)
 
     def text(self, tree: exp.Expr) -> str:
         return naive_text(tree, self.calls, self.run)
@@ -114,7 +139,7 @@ class _Lowering:
                 cte.replace(raw(written))
         return self.written(tree)
 
-    def _written_at(self, place: exp.Expr, query: exp.Query) -> str:
+    def written_at(self, place: exp.Expr, query: exp.Query) -> str:
         """Write a query, made to be written, under the CTEs that are visible at a place."""
         return self.written(in_scope(place, query, self._written_cte))
 
@@ -142,10 +167,10 @@ class _Lowering:
     def _materialize(self, query: exp.Query, name: str) -> None:
         table = f"__llm_kept_{self.run}_{len(self.stages) + 1}"
         self.kept[name] = table
-        self.stages.append(MaterializeStage(table, self._written_at(query, query.copy())))
+        self.stages.append(MaterializeStage(table, self.written_at(query, query.copy())))
         query.replace(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
 
-    def _resolved_text(self, part: exp.Expr) -> str:
+    def resolved_text(self, part: exp.Expr) -> str:
         """Write a guard or an argument, its nested queries as they are after their stages."""
         if id(part) not in self.resolved:
             self.resolved[id(part)] = part, self.written(self._resolved(part))
@@ -165,16 +190,23 @@ class _Lowering:
 
     def _answer(self, select: exp.Select, block: Block) -> None:
         """Join the answers of all sites to the rows of a block, in place."""
-        self._join_answers(select, block, [site.column for site in block.sites])
+        around = next((each for each in block.partners if each.join is None), None)
+        if around is not None:
+            self._matched(block, around).asked_by(select)
+            return
+        others = [site.column for site in block.sites if block.partners_by(site) is None]
+        self.join_answers(select, block, others)
         if block.stop_after is not None:
-            select.where(raw(self._decided(block.sites)), copy=False)
+            select.where(raw(self.decided(block.sites)), copy=False)
 
-    def _fragments(self, site: Site) -> list[str]:
+    def fragments(self, site: Site) -> list[str]:
         """Render the fields of a site; rows that do not reach it evaluate nothing that fails."""
-        guard = " AND ".join(self._operand(part) for part in site.guards)
+        guards = () if site.is_joint else site.guards
+        guard = " AND ".join(self.operand(part) for part in guards)
         fragments = []
         for arg in site.args:
-            fragment = json_fragment(self._resolved_text(arg))
+            text = self.resolved_text(arg)
+            fragment = text if arg.meta_get(RENDERED) else json_fragment(text)
             if guard and not never_fails(arg):
                 fragment = f"CASE WHEN {guard} THEN {fragment} ELSE 'null' END"
             fragments.append(fragment)
@@ -182,16 +214,21 @@ class _Lowering:
 
     def _block(self, select: exp.Select, block: Block) -> None:
         stages = []
+        running = self.purpose is Purpose.RUN
+        self.pairs = {
+            each.join: self._pairs_of_partners(select, block, each)
+            for each in (block.partners if running else ())
+        }
         for site in block.sites:
             self.numbered += 1
             if self.purpose is Purpose.COUNT:
                 self._ceiling(select, block, site)
             elif self.purpose is Purpose.RUN:
                 stages.append(self._model_stage(select, block, site, self.numbered))
+        by_partners = [*self._by_partners(stages, block)] if block.partners and running else []
         self._answer(select, block)
-        if self.purpose is Purpose.RUN and block.partners:
-            self.stages.extend(self._by_partners(stages, block))
-        elif self.purpose is Purpose.RUN:
+        self.stages.extend(self._counting(stage, select, block) for stage in by_partners)
+        if running and not block.partners:
             self.stages.append(self._block_stage(stages, select, block))
 
     def _by_partners(self, stages: list[ModelStage], block: Block) -> Iterator[BlockStage]:
@@ -202,16 +239,28 @@ class _Lowering:
             together = BlockStage(tuple(stage for _, stage in group))
             if join in found:
                 keys = tuple(self._readable(key, block) for key in found[join].keys)
-                together = replace(together, stop_after=1, keys=keys, partners=True)
+                rounds = self.pairs[join].rounds()
+                together = replace(together, stop_after=1, keys=keys, partners=rounds)
             yield together
+
+    def _counting(self, stage: BlockStage, answered: exp.Select, block: Block) -> BlockStage:
+        """Add the count of the rows of a LIMIT that some have found their partner for."""
+        wanted = block.partners[0].stop_after
+        if wanted is None or stage.partners is None:
+            return stage
+        query = enclosing(answered) if block.correlated else answered
+        assert query is not None
+        counted = RowsSoFar(query, "true", (), self.text).count(wanted)
+        count = self.written_at(query, counted)
+        return replace(stage, partners=replace(stage.partners, stop_after=wanted, count=count))
 
     def _block_stage(
         self, stages: list[ModelStage], answered: exp.Select, block: Block
     ) -> BlockStage:
         if block.stop_after is None:
             return BlockStage(tuple(stages))
-        counts = [raw(self._resolved_text(part)) for part in block.counts]
-        so_far = RowsSoFar(answered, self._decided(block.sites), counts, self.text)
+        counts = [raw(self.resolved_text(part)) for part in block.counts]
+        so_far = RowsSoFar(answered, self.decided(block.sites), counts, self.text)
         count = None
         if block.keys:
             stages = [
@@ -220,11 +269,11 @@ class _Lowering:
             ]
         elif block.order:
             counted = so_far.count_in_order(self._order_of(block))
-            count = self._written_at(answered, counted)
+            count = self.written_at(answered, counted)
         else:
             at = _limited_query(answered, block) if block.limited else answered
             counted = replace(so_far, answered=at).count(block.stop_after)
-            count = self._written_at(at, counted)
+            count = self.written_at(at, counted)
         return BlockStage(
             tuple(stages),
             block.stop_after,
@@ -235,10 +284,10 @@ class _Lowering:
         )
 
     def _open_tuples(self, so_far: RowsSoFar, block: Block, site: Site) -> str:
-        keys = [self._resolved_text(key) for key in block.keys]
-        ready = f"{self._ready(block, site)} AND {quote(_key_name(site))} IS NULL"
-        probe = so_far.open_tuples(self._fragments(site), keys, ready)
-        return self._written_at(so_far.answered, probe)
+        keys = [self.resolved_text(key) for key in block.keys]
+        ready = f"{self._ready(block, site)} AND {quote(key_name(site))} IS NULL"
+        probe = so_far.open_tuples(self.fragments(site), keys, ready)
+        return self.written_at(so_far.answered, probe)
 
     def _ceiling(self, select: exp.Select, block: Block, site: Site) -> None:
         found = Ceiling(self.numbered, block, site, None, (), row_ceiling(select))
@@ -258,12 +307,12 @@ class _Lowering:
                 found = replace(found, sql=stage.probe, columns=columns, search=stage.search)
                 partners = block.partners_by(site)
                 if partners is not None:
-                    keys = [self._resolved_text(key) for key in partners.keys]
+                    keys = [self.resolved_text(key) for key in partners.keys]
                     found = replace(found, partners=self._distinct(select, alone, bare, keys))
         self.ceilings.append(found)
 
     def _order_of(self, block: Block) -> str:
-        return ", ".join(self._resolved_text(key) for key in block.order)
+        return ", ".join(self.resolved_text(key) for key in block.order)
 
     def _for_rounds(self, rows: exp.Select, block: Block, site: Site) -> exp.Select:
         """Select tuples in the order in which rounds ask for them, from rows with the fields.
@@ -287,33 +336,34 @@ class _Lowering:
 
     def _ready(self, block: Block, site: Site) -> str:
         """Whether a call is to be asked for a row, all earlier ones being decided."""
-        earlier = _before(block, site)
-        return f"{self._reached(site)} AND {self._decided(earlier)}"
+        earlier = before(block, site)
+        return f"{self.reached(site)} AND {self.decided(earlier)}"
 
-    def _decided(self, sites: Sequence[Site]) -> str:
+    def decided(self, sites: Sequence[Site]) -> str:
         """Whether a row's calls are answered, or never to be asked."""
         parts = [
-            f"({quote(_key_name(site))} IS NOT NULL OR NOT coalesce({self._reached(site)}, false))"
+            f"({quote(key_name(site))} IS NOT NULL OR NOT coalesce({self.reached(site)}, false))"
             for site in sites
         ]
         return " AND ".join(parts) or "true"
 
-    def _reached(self, site: Site) -> str:
-        conditions = [self._operand(guard) for guard in site.guards]
-        fragments = self._fragments(site)
+    def reached(self, site: Site) -> str:
+        conditions = [self.operand(guard) for guard in site.guards]
+        fragments = self.fragments(site)
         if fragments:
             conditions.append(f"({_some_value(fragments)})")
         return f"({' AND '.join(conditions) or 'true'})"
 
-    def _operand(self, guard: exp.Expr) -> str:
-        written = self._resolved_text(guard)
+    def operand(self, guard: exp.Expr) -> str:
+        written = self.resolved_text(guard)
         return f"({written})" if needs_parens(guard) else written
 
     def _all_at_once(
         self, probe: exp.Select, select: exp.Select, block: Block, site: Site
     ) -> tuple[exp.Select, exp.Select]:
         """Select the distinct tuples of rows that reach a call; also say where that is read."""
-        probe.where(raw(self._reached(site)), copy=False)
+        condition = self._any_reached(select, block, site) if site.is_joint else None
+        probe.where(condition or raw(self.reached(site)), copy=False)
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
             names = [raw(f"f{i}") for i in range(len(site.args))] or [raw("one")]
@@ -328,63 +378,60 @@ class _Lowering:
             probe.set("limit", exp.Limit(expression=exp.Literal.number(1)))
         return probe, select
 
-    def _next_partners(
-        self, select: exp.Select, block: Block, site: Site, partners: Partners
-    ) -> tuple[exp.Select, exp.Select]:
-        """Select the pairs of rows that still look for a partner; also say where that is read."""
-        group = [other for other in block.sites if other.join == partners.join]
-        columns = [self._resolved_text(key) for key in partners.keys]
-        earlier = group[: group.index(site)]
-        candidates = Candidates(
-            # Its text too: values that are equal to DuckDB may be shown differently to a model.
-            [*columns, *map(json_fragment, columns)],
-            self._fragments(site),
-            f"{self._reached(site)} AND {self._decided(earlier)} "
-            f"AND {quote(_key_name(site))} IS NULL",
-            f"{self._decided(group)} AND ({self.text(partners.condition(select))})",
-        )
-        if partners.join is None:
-            rows = rows_of(select, candidates.items)
-        else:
-            rows = pairs_of(select, partners.join, candidates.items)
-        needed = {other.column for one in group for other in (one, *_needed(block, one))}
-        self._join_answers(rows, block, needed, beside_joins=partners.join is not None)
-        for guard in conditions_of_all(group, select, partners):
-            rows.where(raw(self._operand(guard)), copy=False)
-        outer = enclosing(select) if block.correlated else None
-        if outer is None:
-            return candidates.still_open(rows), select
-        rows = beside(outer, select, rows, candidates.names, block.outer_guards)
-        return candidates.still_open(rows), outer
+    def _any_reached(self, select: exp.Select, block: Block, site: Site) -> exp.Expr | None:
+        """Whether a row reaches a joint call, which is then about all; None where all rows do."""
+        if not site.guards:
+            return None
+        rows = rows_of(select, [exp.Literal.number(1)])
+        self.join_answers(rows, block, columns_read(block, site))
+        rows.where(raw(self.reached(site)), copy=False)
+        return exp.Exists(this=rows)
 
-    def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
-        fragments = self._fragments(site)
+    def _pairs_of_partners(self, select: exp.Select, block: Block, each: Partners) -> PartnerPairs:
+        group = [site for site in block.sites if site.join == each.join]
+        needed = {column for site in group for column in columns_read(block, site)}
+        name = rows_name(self.run, block, each)
+        return PartnerPairs(self, select, block, each, name, needed)
+
+    def _matched(self, block: Block, partners: Partners) -> Matched:
+        """Write the rows that found a partner as a source, and what ties a row to one of them."""
+        if self.purpose is not Purpose.RUN:
+            return Matched(raw(f"{STUB} AS none"), raw("false"))
+        return matched_rows(self, partners, rows_name(self.run, block, partners))
+
+    def _probe(self, select: exp.Select, block: Block, site: Site) -> str:
+        """Write the query of the tuples that a site asks for, or in rounds may ask for."""
+        fragments = self.fragments(site)
         columns = [raw(f"{part} AS f{i}") for i, part in enumerate(fragments)]
         shown = columns or [raw("1 AS one")]
-        in_join = site.join is not None
         if site.join is not None:
             probe = pairs_of(select, site.join, shown)
         else:
             unread = site.unread if self.purpose is Purpose.RUN else ()  # COUNT counts rows too
             probe = own_rows_of(select, shown, unread)
-        source, needed = select, {other.column for other in _needed(block, site)}
+        needed = columns_read(block, site)
         if block.stop_after is not None:
-            needed.update(other.column for other in _before(block, site))
-        self._join_answers(probe, block, needed, beside_joins=in_join)
-        partners = block.partners_by(site)
-        if partners is not None:
-            probe, select = self._next_partners(source, block, site, partners)
-        elif block.stop_after is not None and not block.keys:
+            needed.update(other.column for other in before(block, site))
+        self.join_answers(probe, block, needed, beside_joins=site.join is not None)
+        if block.stop_after is not None and not block.keys:
             probe = self._for_rounds(probe, block, site)
         else:
             probe, select = self._all_at_once(probe, select, block, site)
+        return self.written_at(select, probe)
+
+    def _model_stage(self, select: exp.Select, block: Block, site: Site, number: int) -> ModelStage:
+        partners = block.partners_by(site)
+        if partners is not None:
+            probe = self.pairs[partners.join].probe(site)
+        else:
+            probe = self._probe(select, block, site)
         guard = " AND ".join(self._readable(part, block) for part in site.guards)
         return ModelStage(
-            search=self._search(source, block, site),
+            search=self._search(select, block, site),
             number=number,
             call=site.call,
             answers=self._answers(block, site),
-            probe=self._written_at(select, probe),
+            probe=probe,
             clause=site.clause,
             guard=guard,
             wanted=site.wanted,
@@ -394,7 +441,7 @@ class _Lowering:
         """Write the queries of the two sides of a call whose pairs need not all be asked."""
         if site.strategy is None:
             return None
-        fragments = self._fragments(site)
+        fragments = self.fragments(site)
         left = [fragments[at] for at in site.strategy.left]
         right = [fragments[at] for at in site.strategy.right]
         hashes = f"hash({key(left)})", f"hash({key(right)})"
@@ -409,25 +456,24 @@ class _Lowering:
         """Write a query of the distinct values of the pairs that reach a call of a join."""
         names = [f"c{number}" for number in range(len(values))]
         items = [raw(f"{v} AS {name}") for v, name in zip(values, names, strict=True)]
-        in_join = site.join is not None
         rows = (
             pairs_of(select, site.join, items) if site.join is not None else rows_of(select, items)
         )
-        needed = {other.column for other in _needed(block, site)}
-        self._join_answers(rows, block, needed, beside_joins=in_join)
-        rows.where(raw(self._reached(site)), copy=False)
+        needed = columns_read(block, site)
+        self.join_answers(rows, block, needed, beside_joins=site.join is not None)
+        rows.where(raw(self.reached(site)), copy=False)
         place = select
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
             rows = beside(outer, select, rows, [raw(name) for name in names], block.outer_guards)
             place = outer
         rows.set("distinct", exp.Distinct())
-        return self._written_at(place, rows)
+        return self.written_at(place, rows)
 
     def _answers(self, block: Block, site: Site) -> str:
         return f"__llm_answers_{self.run}_{site.column.removeprefix('__llm_')}"
 
-    def _join_answers(
+    def join_answers(
         self,
         select: exp.Select,
         block: Block,
@@ -449,7 +495,7 @@ class _Lowering:
         ]
         if not sites and not between:
             return
-        _hide_from_stars(select, [*between.values(), *sites])
+        hide_from_stars(select, [*between.values(), *sites])
         if select.args.get("from_") is None:
             select.from_("(SELECT 1 AS __llm_row)", copy=False)
             outer = enclosing(select)
@@ -478,11 +524,16 @@ class _Lowering:
         between: dict[str, Site] = {}
         joins: list[exp.Expr] = []
         for position, join in enumerate(select.args.get("joins", [])):
-            for site in _read_by(join, [s for s in block.sites if s.join == position]):
+            partners = next((each for each in block.partners if each.join == position), None)
+            if partners is not None and join.args.get("on") is not None:
+                matched = self._matched(block, partners)
+                join.set("this", matched.source)
+                join.set("on", matched.same)
+            for site in read_by(join, [s for s in block.sites if s.join == position]):
                 if site.left:
                     between[site.column] = site
                     joins.append(self._join(block, site))
-                for node in [] if site.left else _columns_named(join, site.column):
+                for node in [] if site.left else columns_named(join, site.column):
                     node.replace(raw(self._lookup(block, site)))
             joins.append(join)
         if between:
@@ -504,9 +555,9 @@ class _Lowering:
     def _looked_up(self, block: Block, site: Site, part: exp.Expr) -> exp.Expr:
         """Copy a part of a site of a join's condition, earlier answers as subqueries."""
         holder = held(part.copy())
-        for other in _before(block, site):
+        for other in before(block, site):
             if other.join == site.join and not other.left:
-                for node in _columns_named(holder, other.column):
+                for node in columns_named(holder, other.column):
                     node.replace(raw(self._lookup(block, other)))
         return released(holder)
 
@@ -514,24 +565,16 @@ class _Lowering:
         running = self.purpose is Purpose.RUN
         source = quote(self._answers(block, site)) if running else STUB
         return (
-            f"(SELECT k AS {quote(_key_name(site))}, {joined_value(site.call)} "
+            f"(SELECT k AS {quote(key_name(site))}, {joined_value(site.call)} "
             f"AS {quote(site.column)} FROM {source})"
         )
 
     def _key_equals(self, site: Site) -> str:
-        fragments = self._fragments(site)
-        return f"{quote(_key_name(site))} = {key(fragments)}"
+        fragments = self.fragments(site)
+        return f"{quote(key_name(site))} = {key(fragments)}"
 
     def _readable(self, guard: exp.Expr, block: Block) -> str:
-        """A guard with the names of calls in the place of answer columns."""
-
-        def name(node: exp.Expr) -> exp.Expr:
-            for site in block.sites:
-                if isinstance(node, exp.Column) and node.name == site.column:
-                    return raw(f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}")
-            return node
-
-        return self.text(guard.copy().transform(name))
+        return self.text(with_names(guard, block, self.names.get(block.number, {})))
 
 
 def _queries(root: exp.Expr) -> list[exp.Query]:
@@ -555,52 +598,6 @@ def _limited_query(answered: exp.Select, block: Block) -> exp.Select:
     return next(query for query in queries if query.meta_get(LIMITED) == block.number)
 
 
-def _before(block: Block, site: Site) -> tuple[Site, ...]:
-    return block.sites[: block.sites.index(site)]
-
-
-def _needed(block: Block, site: Site) -> list[Site]:
-    """The earlier sites whose answers a site's guards and arguments use."""
-    wanted = [*site.guards, *site.args]
-    needed: list[Site] = []
-    for other in reversed(block.sites[: block.sites.index(site)]):
-        if any(uses(part, {other.column}) for part in wanted):
-            needed.append(other)
-            wanted.extend(other.args)
-    return needed[::-1]
-
-
 def _some_value(fragments: list[str]) -> str:
     """Not all fields are NULL: such a row gets NULL without a call."""
     return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)
-
-
-def _read_by(join: exp.Join, sites: list[Site]) -> list[Site]:
-    """Those of a join's sites whose answers its condition reads, also through later sites."""
-    trees: list[exp.Expr] = [join]
-    found: list[Site] = []
-    for site in reversed(sites):
-        if any(uses(tree, {site.column}) for tree in trees):
-            found.append(site)
-            trees += [*site.args, *site.guards]
-    return found[::-1]
-
-
-def _columns_named(tree: exp.Expr, name: str) -> list[exp.Column]:
-    return [node for node in find_all(tree, exp.Column) if node.name == name and not node.table]
-
-
-def _key_name(site: Site) -> str:
-    return site.column + "_key"
-
-
-def _hide_from_stars(select: exp.Select, sites: list[Site]) -> None:
-    hidden = [exp.to_identifier(name, quoted=True) for site in sites for name in _names_added(site)]
-    for item in select.expressions:
-        star = item.this if isinstance(item, exp.Column) else item
-        if isinstance(star, exp.Star) and is_star(item) and not getattr(item, "table", ""):
-            star.set("except_", [*(star.args.get("except_") or []), *hidden])
-
-
-def _names_added(site: Site) -> tuple[str, str]:
-    return _key_name(site), site.column

@@ -59,6 +59,12 @@ def of_all_rows(window: exp.Window) -> bool:
     return not any(value for name, value in window.args.items() if name not in ("this", "over"))
 
 
+def is_joint(node: exp.Expr) -> bool:
+    """Whether a node is a call about all rows of its SELECT."""
+    window = window_of(node) if isinstance(node, ModelCall) else None
+    return window is not None and of_all_rows(window)
+
+
 def naive_text(tree: exp.Expr, calls: Mapping[str, Call], run: str, *, copy: bool = True) -> str:
     """Write a tree as SQL, its calls in naive form.
 

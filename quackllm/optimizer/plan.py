@@ -28,6 +28,9 @@ that a condition that holds a copy of the query reads the same rows."""
 LIMITED = "quackllm_limited"
 """Key in a SELECT node's `meta` that holds the number of a block that its LIMIT stops."""
 
+RENDERED = "quackllm_rendered"
+"""Key in the `meta` of an argument that is the text which the model is shown, not the value."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -54,7 +57,8 @@ class Site:
     call: what is asked.
     args: the fields' expressions, over the block's FROM and earlier sites' columns.
     guards: conditions over the same; a row reaches the call when all are TRUE. They
-        may hold for more rows than the naive plan evaluates, never for fewer.
+        may hold for more rows than the naive plan evaluates, never for fewer. A joint call
+        is about all rows where they hold for one of them, and is not made where for none.
     clause: where the call stands: 'where', 'expressions', 'group', 'having', ..., 'on'.
     join: for 'on', the position of the join whose condition it stands in.
     left: for 'on', whether it is asked about rows left of the join alone.
@@ -77,7 +81,7 @@ class Site:
 
     @property
     def is_joint(self) -> bool:
-        """Whether the call is about all rows of the block: then no row may be left out."""
+        """Whether the call is about all rows of the block: then none of them may be left out."""
         return self.call.declaration.joint is not None
 
 
@@ -88,10 +92,13 @@ class Partners:
     keys: columns of such a row that decide which partners fit; rows with equal ones are one.
     join: the position of the semi or anti join whose left rows they are; None for the rows
         around a correlated block.
+    stop_after: where LIMIT of the query whose rows they are takes any that have a partner, how
+        many are enough.
     """
 
     keys: tuple[exp.Expr, ...]
     join: int | None = None
+    stop_after: int | None = None
 
     def condition(self, select: exp.Select) -> exp.Expr:
         """Return what a partner has to fulfil: ON of the join, WHERE of the block."""
@@ -135,6 +142,10 @@ class Block:
     def is_joint(self) -> bool:
         """Whether a call of the block is about all of its rows."""
         return any(site.is_joint for site in self.sites)
+
+    def args_of_join(self, position: int) -> list[exp.Expr]:
+        """Return what the calls in the condition of a join are asked about."""
+        return [arg for site in self.sites if site.join == position for arg in site.args]
 
     def partners_by(self, site: Site) -> Partners | None:
         """Return the rows that look for a partner by the condition in which a site stands."""

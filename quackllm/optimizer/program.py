@@ -56,6 +56,11 @@ class ModelStage:
     wanted: Wanted = ALL
     search: PairSearch | None = None
 
+    @property
+    def is_joint(self) -> bool:
+        """Whether all tuples are to be asked at once."""
+        return self.call.declaration.joint is not None
+
 
 @dataclass(frozen=True)
 class Ceiling:
@@ -83,6 +88,32 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
+class PartnerRounds:
+    """How rows look for a partner each: their pairs are kept, and read a few at a time.
+
+    tables: temporary tables, name and SQL, in the order in which they are made. The first one
+        is that of the rows: their number `k`, from 1, and whether they have `matched`.
+    pairs: SQL of all pairs of rows that have not: `k`, and the `place` among those of a row,
+        from 1. open: name of the table of those that are asked now, which the probes read.
+    matched: SQL of the numbers of rows that have a match among these.
+    stop_after, count: where not all rows are wanted, how many are, and SQL that counts those
+        that are there.
+    """
+
+    tables: tuple[tuple[str, str], ...]
+    pairs: str
+    open: str
+    matched: str
+    stop_after: int | None = None
+    count: str | None = None
+
+    @property
+    def rows(self) -> str:
+        """The name of the table of the rows."""
+        return self.tables[0][0]
+
+
+@dataclass(frozen=True)
 class BlockStage:
     """The model stages of one block.
 
@@ -92,8 +123,7 @@ class BlockStage:
     keys: what rows are wanted of each value of, as SQL for people. A probe then gives the
         tuples that are still worth asking, with their `place` among those of one value.
     fulfilling: further conditions of the rows wanted, as SQL for people.
-    partners: whether the keys are those of rows that look for a partner. DuckDB asks some of
-        them pair by pair, so that hardly more is asked at once.
+    partners: where the keys are those of rows that look for a partner, how they do.
     """
 
     stages: tuple[ModelStage, ...]
@@ -102,7 +132,13 @@ class BlockStage:
     in_order: bool = False
     keys: tuple[str, ...] = ()
     fulfilling: tuple[str, ...] = ()
-    partners: bool = False
+    partners: PartnerRounds | None = None
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The temporary tables that answering the block makes."""
+        partners = self.partners
+        return () if partners is None else (*(name for name, _ in partners.tables), partners.open)
 
 
 @dataclass(frozen=True)

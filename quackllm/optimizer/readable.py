@@ -7,11 +7,11 @@ they add. That is right for DuckDB and hard to read. What is written here is onl
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlglot import exp
 
-from quackllm.optimizer.plan import MATERIALIZE, Plan
+from quackllm.optimizer.plan import MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.sql import DIALECT, ModelCall, held, own_nodes, raw, released, text
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
@@ -33,11 +33,7 @@ def kept_queries(plan: Plan) -> list[exp.Query]:
 
 def readable(plan: Plan, tree: exp.Expr) -> str:
     """Write a tree for a person: staged calls by name and number, kept rows by name."""
-    names = {
-        site.column: f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
-        for block in plan.blocks
-        for site in block.sites
-    }
+    names = {site.column: _name_of(site) for block in plan.blocks for site in block.sites}
 
     def show(node: exp.Expr) -> exp.Expr:
         if isinstance(node, exp.Column) and not node.table and node.name in names:
@@ -102,12 +98,10 @@ def _without_row_number(derived: exp.Subquery) -> None:
 def _with_names(derived: exp.Subquery) -> None:
     """Give the columns of a derived table names, in it and in the SELECT that reads it."""
     alias, outer, inner = derived.args.get("alias"), derived.parent_select, derived.this
-    if alias is None or outer is None or not isinstance(inner, exp.Select):
+    names = _names_of(derived)
+    if alias is None or outer is None or not names:
         return
-    numbers = [column.name for column in alias.columns]
-    if not derived.alias.startswith(ADDED) or not all(NUMBERED.fullmatch(n) for n in numbers):
-        return
-    names = _names(outer, inner, numbers)
+    numbers = list(names)
     for node in [node for part in outer.iter_expressions() for node in own_nodes(part)]:
         if isinstance(node, exp.Column) and not node.table and node.name in names:
             node.replace(exp.column(exp.to_identifier(names[node.name], quoted=True)))
@@ -124,6 +118,46 @@ def _with_names(derived: exp.Subquery) -> None:
         )
     alias.set("columns", None)
     alias.set("this", exp.to_identifier(derived.alias.removeprefix(ADDED)))
+
+
+def with_names(guard: exp.Expr, block: Block, kept: Mapping[str, str]) -> exp.Expr:
+    """Copy a guard, names of calls in the place of their answers, and of columns that are kept."""
+    calls = {site.column: _name_of(site) for site in block.sites}
+
+    def name(node: exp.Expr) -> exp.Expr:
+        if isinstance(node, exp.Column) and not node.table and node.name in kept:
+            return exp.column(exp.to_identifier(kept[node.name]))
+        if isinstance(node, exp.Column) and node.name in calls:
+            return raw(calls[node.name])
+        return node
+
+    return guard.copy().transform(name)
+
+
+def _name_of(site: Site) -> str:
+    return f"{site.call.function.upper()}#{site.column.removeprefix('__llm_')}"
+
+
+def names_read(select: exp.Select) -> dict[str, str]:
+    """Return names for the numbered columns that a SELECT reads of its FROM."""
+    from_ = select.args.get("from_")
+    if from_ is None or not isinstance(from_.this, exp.Subquery):
+        return {}
+    read = from_.copy()
+    select = exp.Select(expressions=[each.copy() for each in select.expressions], from_=read)
+    _without_row_number(read.this)
+    return _names_of(read.this) if isinstance(read.this, exp.Subquery) else {}
+
+
+def _names_of(derived: exp.Subquery) -> dict[str, str]:
+    """Names for the columns of a derived table that a rule has numbered; none of another one."""
+    alias, outer, inner = derived.args.get("alias"), derived.parent_select, derived.this
+    if alias is None or outer is None or not isinstance(inner, exp.Select):
+        return {}
+    numbers = [column.name for column in alias.columns]
+    if not derived.alias.startswith(ADDED) or not all(NUMBERED.fullmatch(n) for n in numbers):
+        return {}
+    return _names(outer, inner, numbers)
 
 
 def _names(outer: exp.Select, inner: exp.Select, numbers: Sequence[str]) -> dict[str, str]:

@@ -26,6 +26,9 @@ EARLY = ("with_", "from_", "joins", "laterals")
 CLAUSES = ("where", "group", "expressions", "having", "qualify", "distinct", "order", "windows")
 """Where a call may stand in a block that can be staged, in order of evaluation."""
 
+CUTTING = ("limit", "offset", "qualify", "windows", "sample")
+"""Clauses under which rows of one value depend on those of another."""
+
 
 def selects(root: exp.Expr) -> list[exp.Select]:
     """List every SELECT of a tree, inner ones before the one that contains them.
@@ -325,3 +328,16 @@ def _under(ctes: list[exp.Expr], recursive: bool, query: exp.Query) -> exp.Query
         query = exp.Select(expressions=[exp.Star()]).from_(query.subquery("__llm_scope"))
     query.set("with_", exp.With(expressions=ctes, recursive=recursive))
     return query
+
+
+def computes(select: exp.Select, catalog: Catalog) -> bool:
+    """Whether a block has values that all its rows make together."""
+    parts = [part for clause, part in clause_parts(select) if clause != "where"]
+    return any(
+        after_grouping(part, catalog) or _has_aggregate(part, catalog) or part.find(exp.Explode)
+        for part in parts
+    )
+
+
+def _has_aggregate(tree: exp.Expr, catalog: Catalog) -> bool:
+    return any(is_aggregate(node, catalog) for node in own_nodes(tree))

@@ -10,7 +10,8 @@ same way whatever their order in the table, and the first ranks are those that t
 gives, also where the comparisons contradict each other.
 
 The pivot of the segment with the first rank is one of its first members, not the middle one:
-most of the others then need no second comparison to be known as too far behind.
+most of the others then need no second comparison to be known as too far behind. Likewise at the
+other end, of all segments but the whole: it can have one pivot only, and top-k is asked for more.
 
 Few values are compared each with each. Where of those only the first or the last is wanted,
 a knockout finds it, and comparisons with all that it did not meet confirm it.
@@ -42,7 +43,8 @@ SAMPLED_PER_MEMBER = 0.1
 FEWEST_SAMPLED = 3
 
 SKEW = 8
-"""In the segment with the first rank the pivot leaves this part of the sample before it."""
+"""In the segment with the first rank the pivot leaves this part of the sample before it, in that
+with the last one behind it."""
 
 Pair = tuple[int, int]
 Outcome = bool | CallError | None
@@ -58,6 +60,9 @@ Step = Generator[list[Pair], Outcomes, list[list[int]]]
 
 End = Literal["first", "last"]
 """Of places in a row one of the two at its ends."""
+
+Pivot = Literal["early", "middle", "late"]
+"""Of the ordered members of a sample one of the first, the middle one, or one of the last."""
 
 N = TypeVar("N")
 RanksOf = Generator[Sequence[tuple[N, N]], Sequence[Outcome], Mapping[int, int]]
@@ -90,9 +95,21 @@ def sample_size(members: int) -> int:
     return max(FEWEST_SAMPLED, isqrt(int(2 * SAMPLED_PER_MEMBER * members)))
 
 
-def pivot_place(sampled: int, is_first: bool) -> int:
-    """Return which of the ordered members of a sample is the pivot."""
-    return sampled // SKEW if is_first else sampled // 2
+def pivot_of(start: int, end: int, total: int) -> Pivot:
+    """Return which of the ordered members of a sample cuts the places from start to end, exclusive.
+
+    One of the last ones in the segment with the last rank, unless it may as well be asked for
+    the first ranks, since the cut before it has left few of them in front.
+    """
+    if start == 0:
+        return "early"
+    return "late" if end == total and start * 2 * SKEW >= end - start else "middle"
+
+
+def pivot_place(sampled: int, pivot: Pivot) -> int:
+    """Return the place of a pivot among the ordered members of a sample."""
+    early = sampled // SKEW
+    return {"early": early, "middle": sampled // 2, "late": sampled - 1 - early}[pivot]
 
 
 @dataclass
@@ -161,7 +178,7 @@ class Ranking:
             if size > 1 and _is_wanted(self._wanted, start, start + size, total):
                 if segment.step is None:
                     end = _only_end(self._wanted, start, start + size, total)
-                    segment.step = self._cut(segment, end, is_first=start == 0)
+                    segment.step = self._cut(segment, end, pivot_of(start, start + size, total))
                     segment.pairs = next(segment.step)
                 found.append(segment)
         return found
@@ -176,7 +193,7 @@ class Ranking:
             at = next(at for at, other in enumerate(self._line) if other is segment)
             self._line[at : at + 1] = parts
 
-    def _cut(self, segment: _Segment, end: End | None, *, is_first: bool) -> Step:
+    def _cut(self, segment: _Segment, end: End | None, pivot_at: Pivot) -> Step:
         """Cut a segment; `end` is the one of its places that is wanted, where one end is."""
         members = segment.members
         if len(members) <= SMALL:
@@ -189,7 +206,8 @@ class Ranking:
             return [[member] for member in _by_wins(left, outcomes)]
         sample = members[: sample_size(len(members))]
         outcomes = yield list(combinations(sample, 2))
-        pivot = _by_wins(sample, outcomes)[pivot_place(len(sample), is_first)]
+        place = pivot_place(len(sample), pivot_at)
+        pivot = _by_wins(sample, outcomes)[place]
         others = [member for member in members if member != pivot]
         outcomes = yield [_pair(pivot, member) for member in others]
         failed = {m for m in others if not isinstance(outcomes[_pair(pivot, m)], bool)}
@@ -320,7 +338,7 @@ def expected_comparisons(count: int, wanted: Wanted) -> int:
             calls += size - 1 + (size > 3) if one else size * (size - 1) // 2
             continue
         sampled = sample_size(size)
-        place = pivot_place(sampled, start == 0)
+        place = pivot_place(sampled, pivot_of(start, end, count))
         # Of the pairs inside the sample, those with the pivot are not asked again.
         calls += size - 1 + (sampled - 1) * (sampled - 2) // 2
         before = min(size - 1, round(size * (place + 1) / (sampled + 1)))

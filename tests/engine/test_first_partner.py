@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
+from itertools import islice
 
-import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import quackllm
-from quackllm.engine.early_stop import PARTNERS, VALUES
+from quackllm.engine.first_partner import places
 from quackllm.engine.providers.base import Request
 from quackllm.errors import InvalidAnswer
 from quackllm.testing import FakeProvider, Fault
@@ -52,7 +52,20 @@ FORMS = [
     f"SELECT a.k FROM a WHERE a.g <> ALL (SELECT b.g + 1 FROM b WHERE {MATCH})",
     f"SELECT a.k FROM a WHERE a.g IN (SELECT max(b.g) FROM b WHERE {MATCH})",
     f"SELECT a.k FROM a WHERE a.g IN (SELECT b.g FROM b WHERE {MATCH} LIMIT 0)",
+    "SELECT a.k FROM a SEMI JOIN b ON a.g = b.g AND LLM_FILTER('u', LLM('t', b.y), a.x) "
+    f"AND {OTHER}",
+    f"SELECT a.k FROM a SEMI JOIN b ON CASE WHEN {MATCH} THEN a.g < b.g ELSE {OTHER} END",
+    "SELECT a.k FROM a SEMI JOIN b ON LLM_FILTER('u', b.y, a.x) "
+    "AND LLM_FILTER('v', a.x, CAST('1' || b.k AS INTEGER))",
+    f"SELECT a.k FROM a WHERE EXISTS (SELECT 1 FROM b WHERE {MATCH} "
+    "AND LLM_FILTER('v', a.x, CAST('1' || b.k AS INTEGER)))",
     f"SELECT a.k, a.g IN (SELECT b.g FROM b WHERE {MATCH}) AS i FROM a",
+    f"SELECT a.k, NOT a.g IN (SELECT b.g FROM b WHERE {MATCH}) FROM a",
+    f"SELECT a.k, CASE WHEN a.k > 2 THEN a.g <> ALL (SELECT b.g FROM b WHERE {MATCH}) END FROM a",
+    f"SELECT a.k FROM a WHERE a.k = 3 OR a.g IN (SELECT b.g FROM b WHERE {MATCH})",
+    f"SELECT a.k FROM a WHERE coalesce(a.g IN (SELECT b.g FROM b WHERE {MATCH}), a.k < 4)",
+    f"SELECT i, count(*) FROM (SELECT a.g = ANY (SELECT b.g FROM b WHERE {MATCH}) AS i FROM a) "
+    "GROUP BY i",
 ]
 
 WORDS = st.sampled_from(["ducks", "trains", "love", "war", ""]) | st.none()
@@ -106,11 +119,8 @@ STOPPING = [
     f"SELECT a.k, NOT EXISTS (SELECT 1 FROM b WHERE {MATCH}) AS n FROM a",
     f"SELECT a.k FROM a WHERE a.g NOT IN (SELECT b.g FROM b WHERE {MATCH})",
     f"SELECT a.k FROM a WHERE a.g = ANY (SELECT b.g FROM b WHERE {MATCH})",
+    f"SELECT a.k, a.g IN (SELECT b.g FROM b WHERE {MATCH}) FROM a",
 ]
-
-on_duckdb_2 = pytest.mark.skipif(
-    duckdb.__version__.startswith("1."), reason="runs by the scalar function on DuckDB 1.x"
-)
 
 
 def opened(share: float, seed: int) -> Pair:
@@ -125,7 +135,6 @@ def opened(share: float, seed: int) -> Pair:
     return pair
 
 
-@on_duckdb_2
 @pytest.mark.parametrize("sql", STOPPING)
 def test_asked_at_most_a_quarter_more_than_pair_by_pair(sql: str) -> None:
     """Whatever the order, a row that asks n pairs in vain before its match asks 1.25 n + 1."""
@@ -144,7 +153,64 @@ def test_asked_at_most_a_quarter_more_than_pair_by_pair(sql: str) -> None:
         close_pair(pair)
 
 
-@on_duckdb_2
+def test_a_test_in_the_select_list_is_null_where_it_is_open() -> None:
+    """Three rows of a, with and without NULLs among the values that a match makes count."""
+    fake = FakeProvider(answer=lambda request: str("no" not in request.fields).lower())
+    with quackllm.connect(provider=fake, progress=False) as con:
+        con.execute("CREATE TABLE a AS FROM (VALUES ('x', 1), ('y', 2), ('z', NULL)) t(x, g)")
+        con.execute(
+            "CREATE TABLE b AS FROM (VALUES ('yes', 1), ('yes too', 3), ('no', NULL)) t(y, h)"
+        )
+        sql = f"SELECT x, g IN (SELECT h FROM b WHERE {MATCH}) AS i FROM a ORDER BY x"
+        assert con.execute(sql).fetchall() == [("x", True), ("y", False), ("z", None)]
+        con.execute("UPDATE b SET y = 'oh ' || y WHERE h IS NULL")
+        assert con.execute(sql).fetchall() == [("x", True), ("y", False), ("z", None)]
+        con.execute("UPDATE b SET y = 'yes' WHERE h IS NULL")
+        assert con.execute(sql).fetchall() == [("x", True), ("y", None), ("z", None)]
+        con.execute("DELETE FROM b")
+        assert con.execute(sql).fetchall() == [("x", False), ("y", False), ("z", False)]
+
+
+LIMITED = [
+    (f"SELECT a.k FROM a SEMI JOIN b ON {MATCH}", True),
+    (f"SELECT a.k FROM a SEMI JOIN b ON a.g = b.g AND {MATCH} WHERE a.k > 7", True),
+    (
+        f"SELECT a.k, LLM('w', x) FROM a WHERE a.k > 7 AND EXISTS (SELECT 1 FROM b WHERE {MATCH})",
+        True,
+    ),
+    (f"SELECT a.k FROM a WHERE a.g IN (SELECT b.g FROM b WHERE {MATCH})", True),
+    (f"SELECT a.k FROM a ANTI JOIN b ON {MATCH}", False),
+    (f"SELECT a.k FROM a WHERE NOT EXISTS (SELECT 1 FROM b WHERE {MATCH})", False),
+    (f"SELECT a.k FROM a WHERE a.k > 55 OR EXISTS (SELECT 1 FROM b WHERE {MATCH})", False),
+    (f"SELECT DISTINCT a.g FROM a SEMI JOIN b ON {MATCH}", False),
+]
+
+
+@pytest.mark.parametrize(("sql", "stops"), LIMITED)
+def test_limit_stops_at_rows_that_have_their_match(sql: str, stops: bool) -> None:
+    """Of rows with a partner any will do; of those without one all pairs have to be known."""
+    pair = opened(0.05, seed=2)
+    try:
+        every = pair.run_naive(sql)[0]
+        rows, _ = pair.run_planned(f"{sql} LIMIT 3")
+        asked = pair.planned_fake.calls
+        assert len(rows) == min(3, len(every))
+        assert Counter(rows) <= Counter(every)
+        pair.run_planned(sql)
+        assert (asked < pair.planned_fake.calls / 2) is stops
+    finally:
+        close_pair(pair)
+
+
+def test_explain_says_after_how_many_rows_a_limit_stops() -> None:
+    with quackllm.connect(provider=FakeProvider(), progress=False) as con:
+        con.execute(TABLES)
+        explained = con.execute(f"EXPLAIN {STOPPING[0]} LIMIT 2").fetchall()[0][1]
+        assert "the first match of each a.x, and 2 rows with one" in explained
+        con.execute(f"{STOPPING[0]} LIMIT 0")
+        assert con.llm_engine.history[-1].calls == 0
+
+
 def test_duckdbs_own_plan_does_not_ask_less() -> None:
     """Of 500 distinct pairs at 20 %: DuckDB's hash join asks one by one, in another order."""
     ours = theirs = 0
@@ -160,7 +226,6 @@ def test_duckdbs_own_plan_does_not_ask_less() -> None:
     assert ours <= 1.1 * theirs, (ours, theirs)
 
 
-@on_duckdb_2
 def test_a_condition_that_is_decided_without_a_model_asks_nothing() -> None:
     fake = FakeProvider()
     with quackllm.connect(provider=fake, progress=False) as con:
@@ -170,7 +235,6 @@ def test_a_condition_that_is_decided_without_a_model_asks_nothing() -> None:
     assert fake.calls == 0
 
 
-@on_duckdb_2
 def test_texts_that_a_collation_calls_equal_are_rows_of_their_own() -> None:
     fake = FakeProvider(answer=lambda request: str('"A"' in request.fields).lower())
     with quackllm.connect(provider=fake, progress=False) as con:
@@ -180,7 +244,6 @@ def test_texts_that_a_collation_calls_equal_are_rows_of_their_own() -> None:
     assert rows == [("A",)]
 
 
-@on_duckdb_2
 def test_a_statement_that_runs_again_asks_nothing() -> None:
     """The order of the pairs is the same, so that the answers are there."""
     fake = FakeProvider()
@@ -192,7 +255,6 @@ def test_a_statement_that_runs_again_asks_nothing() -> None:
         assert fake.calls == calls
 
 
-@on_duckdb_2
 def test_a_strategy_that_does_not_pay_leaves_rows_to_their_first_match() -> None:
     fake = FakeProvider()
     with quackllm.connect(provider=fake, progress=False, approximate="auto", cache=False) as con:
@@ -208,7 +270,6 @@ def test_a_strategy_that_does_not_pay_leaves_rows_to_their_first_match() -> None
         )
 
 
-@on_duckdb_2
 def test_explain_says_where_a_row_stops() -> None:
     with quackllm.connect(provider=FakeProvider(), progress=False) as con:
         con.execute(TABLES)
@@ -221,13 +282,6 @@ def test_explain_says_where_a_row_stops() -> None:
     assert expected < at_most / 4
 
 
-def test_partners_are_asked_nearly_one_by_one_and_values_in_batches_that_double() -> None:
-    def batches(growth: object) -> list[int]:
-        sizes, asked = [], 0
-        for _ in range(10):
-            sizes.append(growth.following(asked))  # type: ignore[attr-defined]
-            asked += sizes[-1]
-        return sizes
-
-    assert batches(PARTNERS) == [1, 1, 1, 1, 2, 2, 3, 3, 4, 5]
-    assert batches(VALUES) == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
+def test_partners_are_asked_nearly_one_by_one() -> None:
+    sizes = [last - first + 1 for first, last in islice(places(), 10)]
+    assert sizes == [1, 1, 1, 1, 2, 2, 3, 3, 4, 5]

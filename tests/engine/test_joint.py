@@ -75,6 +75,18 @@ STATEMENTS = [
     "SELECT LLM_RANK('a', synopsis) FROM movies WHERE synopsis IS NULL",
     "SELECT LLM_RANK('a', 'x'), LLM_RANK('a', NULL)",
     "SELECT list(r ORDER BY r) FROM (SELECT LLM_RANK('a', [id], {'t': title}) AS r FROM movies)",
+    "SELECT * FROM (SELECT id, LLM_RANK('a', title) AS r FROM movies) WHERE r <= 3 AND id > 4",
+    "SELECT id FROM (SELECT *, LLM_RANK('a', title) AS r FROM movies) ORDER BY r LIMIT 3",
+    "SELECT id, r FROM (SELECT id, LLM_RANK('a', title) AS r FROM movies WHERE year > 1990) AS x "
+    "ORDER BY x.r DESC LIMIT 3 OFFSET 1",
+    "SELECT id FROM (SELECT id, LLM_RANK('a', title) AS r FROM movies LIMIT 30) ORDER BY r LIMIT 3",
+    "SELECT sum(r) OVER () FROM (SELECT id, LLM_RANK('a', title) AS r FROM movies) "
+    "ORDER BY r LIMIT 3",
+    "SELECT d.g, r FROM (SELECT genre AS g, count(*) AS n, LLM_RANK('a', genre) AS r FROM movies "
+    "GROUP BY 1) AS d JOIN movies m ON m.genre = d.g WHERE d.r < 3 AND d.n > 1",
+    "SELECT * FROM (SELECT id, row_number() OVER (ORDER BY id) AS k, LLM_RANK('a', title) AS r "
+    "FROM movies) WHERE k > 5 AND r < 9",
+    "SELECT * FROM (SELECT DISTINCT genre, LLM_RANK('a', title) AS r FROM movies) WHERE r < 3",
 ]
 
 
@@ -105,6 +117,63 @@ def larger(request: Request) -> str:
     if set(fields) == {"A", "B"}:
         return "A" if int(fields["A"] or 0) > int(fields["B"] or 0) else "B"
     return "true" if int(fields["n"] or 0) % 2 == 0 else "false"
+
+
+UNREACHED = [
+    f"SELECT CASE WHEN n > 100 THEN {RANK} ELSE n END FROM t",
+    f"SELECT coalesce(n, {RANK}) FROM t",
+    f"SELECT n FROM t WHERE g = 1 QUALIFY {RANK} <= 3 AND n > 100",
+    f"SELECT n FROM t QUALIFY n >= 0 OR {RANK} <= 3",
+    f"SELECT {RANK} FROM t QUALIFY row_number() OVER (ORDER BY n) > 100",
+    f"SELECT n FROM t ORDER BY CASE WHEN n > 100 THEN {RANK} END, n LIMIT 2",
+    f"SELECT CASE WHEN g > 2 AND LLM_FILTER('even', n) THEN {RANK} END FROM t",
+    f"SELECT * FROM (SELECT n, {RANK} AS r FROM t) WHERE n > 100",
+    f"SELECT EXISTS (SELECT n, {RANK} FROM t)",
+]
+
+
+@pytest.mark.parametrize("sql", UNREACHED)
+def test_nothing_is_compared_where_no_row_reaches_the_call(
+    con: quackllm.Connection, sql: str
+) -> None:
+    """Promise 2: DuckDB, evaluating the call row by row, would not evaluate it at all."""
+    rows(con, sql)
+    assert con.llm_engine.history[-1].calls == 0
+
+
+def test_one_row_that_reaches_the_call_is_ranked_among_all(con: quackllm.Connection) -> None:
+    sql = f"SELECT CASE WHEN n = 27 AND LLM_FILTER('even', n) THEN {RANK} END AS r FROM t"
+    assert rows(con, f"FROM ({sql}) WHERE r IS NOT NULL") == []
+    sql = f"SELECT CASE WHEN n >= 26 AND LLM_FILTER('even', n) THEN {RANK} END AS r FROM t"
+    assert rows(con, f"FROM ({sql}) WHERE r IS NOT NULL") == [(2,), (4,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        f"SELECT * FROM (SELECT n, {RANK} AS r FROM t) WHERE r <= 3",
+        f"SELECT n FROM (SELECT n, {RANK} AS r FROM t) ORDER BY r LIMIT 3",
+        f"WITH x AS (SELECT n, {RANK} AS r FROM t) SELECT * FROM x WHERE r < 4 ORDER BY r",
+    ],
+)
+def test_a_query_around_the_ranks_says_how_many_are_found_out(
+    con: quackllm.Connection, sql: str
+) -> None:
+    rows(con, f"SELECT n FROM t ORDER BY {RANK} LIMIT 3")
+    assert con.llm_engine.history[-1].calls > 0
+    rows(con, sql)
+    assert con.llm_engine.history[-1].calls == 0, "all of them were asked before"
+
+
+def test_a_function_that_changes_beside_a_call_decides_once(con: quackllm.Connection) -> None:
+    """What is asked and what is returned would otherwise be decided by two draws."""
+    sql = "SELECT CASE WHEN random() < 0.5 THEN LLM_FILTER('even', n) ELSE true END AS x FROM t"
+    assert rows(con, f"FROM ({sql}) WHERE x IS NULL") == []
+
+
+def test_explain_says_when_a_call_about_all_rows_is_made(con: quackllm.Connection) -> None:
+    [(_, plan)] = con.execute(f"EXPLAIN SELECT CASE WHEN n > 9 THEN {RANK} END FROM t").fetchall()
+    assert "if any row   (n > 9)" in plan
 
 
 @pytest.fixture

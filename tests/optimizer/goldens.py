@@ -21,8 +21,6 @@ ONLY_ON_DUCKDB_2 = (
     "outer_join_condition",
     "filter_below_join",
     "group_by_query",
-    "exists_for_in",
-    "first_partner",
 )
 """Staged in forms that DuckDB 1.x refuses to plan."""
 

@@ -3,6 +3,7 @@
 As a condition of WHERE, NULL and FALSE are the same, so that a row that finds its value needs
 no other: pairs of other values are not asked, and `first_partner` stops at the first match.
 NOT IN is TRUE where no value is equal and none leaves that open. Likewise `= ANY` and `<> ALL`.
+In other places, such as the select list, a second EXISTS tells NULL from FALSE.
 Kim, "On Optimizing an SQL-like Nested Query" (TODS 1982).
 
 Before: FROM a WHERE a.g IN (SELECT b.g FROM b WHERE LLM_FILTER('...', a.x, b.y)), all pairs asked
@@ -11,7 +12,8 @@ After:  FROM a WHERE EXISTS (SELECT 1 FROM b WHERE a.g = b.g AND LLM_FILTER('...
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from sqlglot import exp
 
@@ -19,10 +21,13 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.stage_calls import is_grouped
-from quackllm.optimizer.scope import after_grouping, in_scope, rows_of, selects
+from quackllm.optimizer.scope import after_grouping, clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import bare, conjunction, conjuncts, has_calls
+from quackllm.optimizer.sql import bare, conjunction, conjuncts, has_calls, own_nodes
+
+TESTS = (exp.In, exp.EQ, exp.NEQ)
+"""What tests whether a value is among others, given the right operand."""
 
 CLAUSES = ("group", "having", "qualify", "windows", "limit", "offset", "sample", "with_")
 """Clauses of the subquery beside which it is left as it is."""
@@ -37,26 +42,75 @@ def exists_for_in(plan: Plan, catalog: Catalog) -> Plan:
     for select in selects(root):
         where = select.args.get("where")
         for part in conjuncts(where.this if where else None):
-            written = _exists(part, select, catalog)
-            if written is not None:
-                part.replace(written)
+            found = _tied(part, select, catalog)
+            if found is not None:
+                part.replace(_condition(found))
                 changed = True
+        changed |= _write_values(select, catalog)
     return replace(plan, root=root) if changed else plan
 
 
-def _exists(part: exp.Expr, select: exp.Select, catalog: Catalog) -> exp.Expr | None:
-    """The condition as EXISTS; None where it is another one, or cannot be written so."""
+@dataclass(frozen=True)
+class _Tied:
+    """A test whether a value is among those of a query, and what a row of it has to fulfil.
+
+    equality: that its value is the one that is looked for.
+    """
+
+    query: exp.Select
+    equality: exp.EQ
+    negated: bool
+
+
+def _write_values(select: exp.Select, catalog: Catalog) -> bool:
+    """Write the tests of which not only counts whether they are TRUE, in place."""
+    parts = [part for clause, part in clause_parts(select) if clause in ("where", "expressions")]
+    tests = [node for part in parts for node in own_nodes(part) if isinstance(node, TESTS)]
+    found = [(test, _tied(test, select, catalog)) for test in tests]
+    tied = [(test, one) for test, one in found if one is not None]
+    columns = catalog.columns(in_scope(select, select.copy())) if tied else None
+    if not tied or is_grouped(select, catalog) or not _name_items(select, columns):
+        return False
+    for test, one in tied:
+        test.replace(_condition(one) if _only_truth_counts(test, one) else _value(one))
+    return True
+
+
+def _only_truth_counts(test: exp.Expr, tied: _Tied) -> bool:
+    """Whether a test stands in WHERE so that NULL and FALSE are the same of it."""
+    node = test.parent
+    while isinstance(node, exp.And | exp.Or | exp.Paren):
+        node = node.parent
+    return isinstance(node, exp.Where) and not tied.negated
+
+
+def _name_items(select: exp.Select, columns: Sequence[tuple[str, str]] | None) -> bool:
+    """Give the items of a select list the names that they have, in place; tell whether it can."""
+    items = select.expressions
+    if columns is None or len(columns) != len(items) or any(map(is_star, items)):
+        return False
+    for item, (name, _) in zip(list(items), columns, strict=True):
+        if not item.alias and item.find(exp.Query) is not None:
+            alias = exp.to_identifier(name, quoted=True)
+            item.replace(exp.Alias(this=item.copy(), alias=alias))
+    return True
+
+
+def _tied(part: exp.Expr, select: exp.Select, catalog: Catalog) -> _Tied | None:
+    """Read a test; None where it is another one, or cannot be written as EXISTS."""
     found = _membership(part)
     if found is None:
         return None
     value, inner, negated = found
     item = _item(inner, catalog)
-    if item is None:
+    if item is None or has_calls(value):
         return None
     outside, inside = Sources(select, catalog), Sources(inner, catalog)
     outer = outside.qualified(value, len(outside.trees))
     own = inside.qualified(item, len(inside.trees))
     if outer is None or own is None or not all(map(inside.lacks, outer.find_all(exp.Column))):
+        return None
+    if any(catalog.is_volatile(node.name) for node in outer.find_all(exp.Anonymous)):
         return None
     left = in_scope(select, rows_of(select, [outer.copy()]))
     right = in_scope(inner, rows_of(inner, [own.copy()]))
@@ -64,7 +118,38 @@ def _exists(part: exp.Expr, select: exp.Select, catalog: Catalog) -> exp.Expr | 
         return None
     if catalog.columns(in_scope(inner, inner.copy())) is not None:  # it is asked once for all rows
         return None
-    return _written(inner, exp.EQ(this=outer, expression=own), negated=negated)
+    return _Tied(inner, exp.EQ(this=outer, expression=own), negated)
+
+
+def _condition(tied: _Tied) -> exp.Expr:
+    """Write a test of which only counts whether it is TRUE."""
+    if not tied.negated:
+        return _exists(tied.query, tied.equality)
+    # A NULL among the values leaves it open whether one is equal.
+    may_be = exp.Not(this=exp.Is(this=exp.paren(tied.equality), expression=exp.false()))
+    return exp.Not(this=_exists(tied.query, may_be))
+
+
+def _value(tied: _Tied) -> exp.Expr:
+    """Write a test: TRUE where a value is equal, else NULL where that is open of one."""
+    is_open = exp.Is(this=exp.paren(tied.equality), expression=exp.null())
+    branches = [(tied.equality, exp.true()), (is_open, exp.null())]
+    tested = exp.Case(
+        ifs=[exp.If(this=_exists(tied.query, tie), true=value) for tie, value in branches],
+        default=exp.false(),
+    )
+    return exp.Not(this=exp.paren(tested)) if tied.negated else exp.paren(tested)
+
+
+def _exists(inner: exp.Select, tie: exp.Expr) -> exp.Exists:
+    query = inner.copy()
+    where = query.args.get("where")
+    query.set("distinct", None)
+    query.set("order", None)
+    query.set("expressions", [exp.Literal.number(1)])
+    whole = conjunction([tie.copy(), *([where.this] if where else [])])
+    query.set("where", exp.Where(this=whole))
+    return exp.Exists(this=query)
 
 
 def _membership(part: exp.Expr) -> tuple[exp.Expr, exp.Select, bool] | None:
@@ -95,18 +180,3 @@ def _item(inner: exp.Select, catalog: Catalog) -> exp.Expr | None:
     item: exp.Expr = inner.expressions[0].unalias()
     several = after_grouping(item, catalog) or item.find(exp.Explode, exp.Anonymous)
     return None if is_star(item) or has_calls(item) or several else item
-
-
-def _written(inner: exp.Select, equality: exp.EQ, *, negated: bool) -> exp.Expr:
-    query = inner.copy()
-    tie: exp.Expr = equality
-    if negated:  # a NULL among the values leaves it open whether one is equal
-        tie = exp.Not(this=exp.Is(this=exp.paren(equality), expression=exp.false()))
-    where = query.args.get("where")
-    query.set("distinct", None)
-    query.set("order", None)
-    query.set("expressions", [exp.Literal.number(1)])
-    whole = conjunction([tie, *([where.this] if where else [])])
-    query.set("where", exp.Where(this=whole))
-    exists = exp.Exists(this=query)
-    return exp.Not(this=exists) if negated else exists

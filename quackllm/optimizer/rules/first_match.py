@@ -21,12 +21,8 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
 from quackllm.optimizer.rules.stage_calls import group_keys
-from quackllm.optimizer.scope import after_grouping, clause_parts, has_grouping_sets, is_aggregate
+from quackllm.optimizer.scope import CUTTING, computes, has_grouping_sets
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import own_nodes
-
-CUTTING = ("limit", "offset", "qualify", "windows", "sample")
-"""Clauses under which rows of one value depend on those of another."""
 
 
 def first_match(plan: Plan, catalog: Catalog) -> Plan:
@@ -51,19 +47,6 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     ):
         return block
     return replace(block, stop_after=1, keys=tuple(key.copy() for key in keys))
-
-
-def computes(select: exp.Select, catalog: Catalog) -> bool:
-    """Whether a block has values that all its rows make together."""
-    parts = [part for clause, part in clause_parts(select) if clause != "where"]
-    return any(
-        after_grouping(part, catalog) or _has_aggregate(part, catalog) or part.find(exp.Explode)
-        for part in parts
-    )
-
-
-def _has_aggregate(tree: exp.Expr, catalog: Catalog) -> bool:
-    return any(is_aggregate(node, catalog) for node in own_nodes(tree))
 
 
 def _set_of(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:

@@ -6,7 +6,8 @@ pair, and one more for every four of it that were asked before, so that at most 
 asked than pair by pair. Rows that are equal in the columns that the condition reads are one row.
 A failed pair is NULL, which is no match, and the next one is asked. Early-out semijoins are in
 every executor (Graefe, "Query Evaluation Techniques for Large Databases", 1993, section 5);
-DuckDB's hash joins stop like this as well, its nested-loop joins ask every pair.
+DuckDB's hash joins stop like this as well, its nested-loop joins ask every pair. Under a LIMIT
+rows are asked about some at a time, until so many have a match.
 
 Before: FROM a SEMI JOIN b ON a.brand = b.brand AND LLM_FILTER('...', a.name, b.name), all pairs of
         one brand asked
@@ -15,16 +16,17 @@ After:  of each a.brand, a.name pairs asked until one of them matches
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.plan import Block, Partners, Plan
-from quackllm.optimizer.rules.first_match import CUTTING, computes
-from quackllm.optimizer.scope import ANSWER
+from quackllm.optimizer.partners import partners_around, partners_of_join
+from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Partners, Plan
+from quackllm.optimizer.rules.early_stop import REDUCING, row_limit
+from quackllm.optimizer.scope import after_grouping, enclosing
 from quackllm.optimizer.sources import Sources
+from quackllm.optimizer.sql import conjuncts, has_calls
 
 
 def first_partner(plan: Plan, catalog: Catalog) -> Plan:
@@ -34,66 +36,48 @@ def first_partner(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _block(block: Block, select: exp.Select, catalog: Catalog) -> Block:
-    if block.stop_after is not None or block.is_joint or select.args.get("laterals"):
+    if block.stop_after is not None or block.is_joint:
         return block
     if block.correlated:
-        found = [_around(block, select, catalog)]
+        in_where = all(site.clause == "where" for site in block.sites)
+        args = [arg for site in block.sites for arg in site.args]
+        found = [partners_around(select, catalog, args) if in_where else None]
     else:
         sources = Sources(select, catalog)
         joined = dict.fromkeys(site.join for site in block.sites if site.join is not None)
-        found = [_left(join, block, select, sources) for join in joined]
-    partners = tuple(each for each in found if each is not None)
-    return replace(block, partners=partners) if partners else block
+        found = [
+            partners_of_join(join, select, sources, block.args_of_join(join)) for join in joined
+        ]
+    partners = [each for each in found if each is not None]
+    if len(partners) == 1:
+        partners = [replace(partners[0], stop_after=_enough(block, select, partners[0], catalog))]
+    return replace(block, partners=tuple(partners)) if partners else block
 
 
-def _left(position: int, block: Block, select: exp.Select, sources: Sources) -> Partners | None:
-    """The left rows of a semi or anti join whose condition reads both sides."""
-    join = select.args["joins"][position]
-    if (join.args.get("kind") or "").upper() not in ("SEMI", "ANTI") or join.args.get("using"):
-        return None
-    args = [arg for site in block.sites if site.join == position for arg in site.args]
-    columns = _columns([join.args["on"], *args])
-    if columns is None:
-        return None
-    right = position + 1
-    found = [sources.of(column, among=right + 1) for column in columns]
-    if None in found or right not in found:
-        return None
-    return _partners(
-        [column for column, source in zip(columns, found, strict=True) if source != right], position
-    )
+def _enough(block: Block, select: exp.Select, partners: Partners, catalog: Catalog) -> int | None:
+    """How many rows with a partner are enough, by LIMIT of the query whose rows they are.
 
-
-def _around(block: Block, select: exp.Select, catalog: Catalog) -> Partners | None:
-    """The rows around a correlated EXISTS."""
-    if not isinstance(select.parent, exp.Exists) or select.args.get("where") is None:
-        return None
-    clauses = ("group", "having", *CUTTING)
-    if any(site.clause != "where" for site in block.sites) or computes(select, catalog):
-        return None
-    if any(select.args.get(name) for name in clauses):
-        return None
-    sources = Sources(select, catalog)
-    if not all(map(sources.stands_alone, range(len(sources.trees)))):
-        return None  # a source may read the row around it
-    joins = [join.args["on"] for join in select.args.get("joins", []) if join.args.get("on")]
-    args = [arg for site in block.sites for arg in site.args]
-    columns = _columns([select.args["where"], *joins, *args])
-    if columns is None:
-        return None
-    outside = [column for column in columns if sources.of(column) is None]
-    return _partners(outside) if all(map(sources.lacks, outside)) else None
-
-
-def _columns(trees: Iterable[exp.Expr]) -> list[exp.Column] | None:
-    """The columns that trees read, answers left aside; None where that is not clear."""
-    found: dict[exp.Column, None] = {}
-    for tree in trees:
-        if tree.find(exp.Query, exp.Star, exp.Lambda, exp.Comprehension) is not None:
+    Any of them, and each row counts by itself: a row that was not asked about then only has to
+    be left out, as one that has no partner is.
+    """
+    query = select
+    if partners.join is None:
+        outer = enclosing(select)
+        where = outer.args.get("where") if outer is not None else None
+        parts = conjuncts(where.this if where is not None else None)
+        if outer is None or not any(part.unnest() is select.parent for part in parts):
             return None
-        found.update(dict.fromkeys(tree.find_all(exp.Column)))
-    return [each for each in found if each.table or not each.name.startswith(ANSWER)]
-
-
-def _partners(keys: list[exp.Column], join: int | None = None) -> Partners | None:
-    return Partners(tuple(key.copy() for key in keys), join) if keys else None
+        query = outer
+    elif (select.args["joins"][partners.join].args.get("kind") or "").upper() != "SEMI":
+        return None
+    alone = all(site.join == partners.join for site in block.sites)
+    kept = query.meta_get(MATERIALIZE) or enclosing(query) is None
+    inside = [part for part in query.find_all(exp.Query) if part is not query]
+    marked = any(part.meta_get(MATERIALIZE) for part in inside)
+    blocks = {part.meta_get(BLOCK) for part in (query, *inside)} - {None}
+    if not alone or not kept or marked or blocks != {block.number} or has_calls(query):
+        return None
+    changed = any(query.args.get(name) for name in (*REDUCING, "order", "sample"))
+    if changed or any(after_grouping(item, catalog) for item in query.expressions):
+        return None
+    return row_limit(query, catalog)

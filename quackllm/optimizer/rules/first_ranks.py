@@ -1,8 +1,8 @@
 """Of ranks that are only read up to a limit, the others are not found out.
 
 Finding the first k of n takes O(n) comparisons, sorting all of them O(n log n). Where the
-rows that have the other ranks are left out by LIMIT behind ORDER BY, or by a condition of
-QUALIFY, nobody sees those.
+rows that have the other ranks are left out by LIMIT behind ORDER BY, also by that of the query
+around, or by a condition of QUALIFY, nobody sees those.
 
 Before: SELECT title FROM x ORDER BY LLM_RANK('...', body) LIMIT 10, all of x sorted
 After:  the first 10 found and sorted
@@ -18,8 +18,15 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Block, Plan, Site
 from quackllm.optimizer.rules.early_stop import answer_of, number, row_limit
+from quackllm.optimizer.scope import after_grouping
+from quackllm.optimizer.split import order_keys
 from quackllm.optimizer.sql import bare, conjuncts
 from quackllm.udfs.base import Wanted
+
+DERIVED = frozenset({"this", "alias"})
+PLAIN = frozenset({"expressions", "from_", "order"})
+ORDERING = PLAIN | {"limit", "offset", "with_"}
+"""What a derived table, a query with all of its rows, and one that takes the first of them have."""
 
 
 def first_ranks(plan: Plan, catalog: Catalog) -> Plan:
@@ -64,12 +71,37 @@ def _at_most(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> 
 
 def _ordered_first(site: Site, block: Block, select: exp.Select, catalog: Catalog) -> Wanted | None:
     """The ranks of the rows that LIMIT leaves, where they are in the order of the ranks."""
-    order, rows = select.args.get("order"), row_limit(select, catalog)
-    if order is None or rows is None or select.args.get("where") or select.args.get("distinct"):
+    reader = _reader(select, catalog)
+    rows = row_limit(reader, catalog)
+    if rows is None or reader.args.get("where") or reader.args.get("distinct"):
         return None
-    first = order.expressions[0]
-    if answer_of(first.this, block) is not site:
+    first = next(iter(order_keys(reader) or ()), None)
+    if first is None or first.args.get("nulls_first") or not catalog.nulls_come_last():
         return None
-    if first.args.get("nulls_first") or not catalog.nulls_come_last():
+    key = first.this if reader is select else _selected(first.this, select)
+    if key is None or answer_of(key, block) is not site:
         return None
     return Wanted(last=rows) if first.args.get("desc") else Wanted(first=rows)
+
+
+def _reader(select: exp.Select, catalog: Catalog) -> exp.Select:
+    """The query that orders the rows of a block: the one whose FROM it is, or the block itself."""
+    derived = select.parent
+    if not isinstance(derived, exp.Subquery) or not isinstance(derived.parent, exp.From):
+        return select
+    reader = derived.parent.parent
+    if not isinstance(reader, exp.Select):
+        return select
+    shapes = [name for name, value in derived.args.items() if value and name not in DERIVED]
+    for query, known in ((select, PLAIN), (reader, ORDERING)):
+        shapes += [name for name, value in query.args.items() if value and name not in known]
+    parts = [*reader.expressions, *(order_keys(reader) or ())]
+    return select if shapes or any(after_grouping(part, catalog) for part in parts) else reader
+
+
+def _selected(key: exp.Expr, select: exp.Select) -> exp.Expr | None:
+    """What a block selects under the name of a column; None where that is not one item."""
+    named = isinstance(key, exp.Column) and [
+        item.unalias() for item in select.expressions if item.alias.lower() == key.name.lower()
+    ]
+    return named[0] if named and len(named) == 1 else None

@@ -16,7 +16,7 @@ from collections.abc import Collection
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
-from quackllm.optimizer.naive import of_all_rows, window_of
+from quackllm.optimizer.naive import is_joint
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.split_aggregate import as_key
 from quackllm.optimizer.rules.stage_calls import group_keys, groups_by_having, is_grouped
@@ -28,7 +28,7 @@ from quackllm.optimizer.scope import (
     is_aggregate,
 )
 from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys, split_each
-from quackllm.optimizer.sql import ModelCall, conjunction, conjuncts, has_calls, own_calls
+from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, own_calls
 
 SEEN = "__llm_seen"
 """Name of the derived table of the rows that a call is about."""
@@ -43,13 +43,7 @@ def joint_calls(plan: Plan, catalog: Catalog) -> Plan:
 
 
 def _has_joint(select: exp.Select) -> bool:
-    return any(_is_joint(call) for _, part in clause_parts(select) for call in own_calls(part))
-
-
-def _is_joint(node: exp.Expr) -> bool:
-    """Whether a node is a call about all rows."""
-    window = window_of(node) if isinstance(node, ModelCall) else None
-    return window is not None and of_all_rows(window)
+    return any(is_joint(call) for _, part in clause_parts(select) for call in own_calls(part))
 
 
 def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None:
@@ -120,10 +114,10 @@ def _leaf(select: exp.Select, catalog: Catalog) -> Leaf:
     keys = group_keys(select, catalog) if grouped and group is not None else []
 
     def leaf(node: exp.Expr) -> bool:
-        if isinstance(node, exp.Column) or (node.parent is not None and _is_joint(node.parent)):
+        if isinstance(node, exp.Column) or (node.parent is not None and is_joint(node.parent)):
             return True
         if isinstance(node, exp.Window):
-            return not _is_joint(node.this)
+            return not is_joint(node.this)
         if isinstance(node, exp.Filter | exp.WithinGroup):
             return is_aggregate(node.this, catalog)
         return grouped and (node in keys or is_aggregate(node, catalog))
@@ -159,4 +153,4 @@ def _add_what_follows(
 
 def _is_asked_late(part: exp.Expr) -> bool:
     """Whether a condition asks of a row something beside what all of them are asked for."""
-    return any(not _is_joint(call) for call in own_calls(part))
+    return any(not is_joint(call) for call in own_calls(part))

@@ -40,7 +40,7 @@ OWN = ("where", "group", "having", "order")
 
 
 def prune_columns(plan: Plan, catalog: Catalog) -> Plan:
-    """Replace items with calls by NULL in derived tables and CTEs that do not show them."""
+    """Replace items with calls by NULL in derived tables, CTEs and EXISTS that do not show them."""
     if not plan.has_nested_calls:
         return plan
     root = plan.root.copy()
@@ -124,8 +124,8 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
     """The trees in which a column of the query may be named; None when that is open."""
     parent = select.parent
     own = [part for part in map(select.args.get, OWN) if isinstance(part, exp.Expr)]
+    uses: list[exp.Expr] = []
     if isinstance(parent, exp.CTE):
-        uses: list[exp.Expr] = []
         uses.extend(table for table in find_all(root, exp.Table) if table.name == parent.alias)
         with_ = parent.parent
         if parent.args["alias"].columns or (with_ is not None and with_.args.get("recursive")):
@@ -139,6 +139,8 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
         uses = [parent.parent]
         if parent.parent.args["alias"].columns:
             return None
+    elif isinstance(parent, exp.Exists):  # it asks whether there is a row
+        uses = []
     else:
         return None
     readers = list(own)

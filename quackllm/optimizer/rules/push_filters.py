@@ -2,8 +2,10 @@
 
 Of derived tables and of CTEs that are read once, where `merge_derived` could not write them
 into their reader. DuckDB does the same below our calls when it evaluates them; here it has to
-be done before they are staged. Selection before anything dearer: Smith and Chang, "Optimizing
-the Performance of a Relational Algebra Database Interface" (CACM 1975).
+be done before they are staged. Where the query ranks its rows, the condition becomes one of
+QUALIFY, which takes no row from what is ranked: it says which ranks are read. Selection before
+anything dearer: Smith and Chang, "Optimizing the Performance of a Relational Algebra Database
+Interface" (CACM 1975).
 
 Before: FROM (SELECT film, stars, LLM('...', body) AS why FROM r) d JOIN m ON d.film = m.id
         WHERE d.stars > 3
@@ -20,6 +22,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.naive import is_joint
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import (
     after_grouping,
@@ -28,9 +31,21 @@ from quackllm.optimizer.scope import (
     selects,
 )
 from quackllm.optimizer.split import aliased_items, is_star
-from quackllm.optimizer.sql import conjunction, conjuncts, find_all, has_calls, held, released
+from quackllm.optimizer.sql import (
+    ModelCall,
+    conjunction,
+    conjuncts,
+    find_all,
+    has_calls,
+    held,
+    own_nodes,
+    released,
+)
 
-FIXED = ("group", "having", "qualify", "distinct", "limit", "offset", "windows", "sample")
+CUT = ("distinct", "limit", "offset", "sample")
+"""Clauses of the inner query that take rows away behind QUALIFY."""
+
+FIXED = ("group", "having", "qualify", "windows", *CUT)
 """Clauses of the inner query under which its rows depend on one another."""
 
 
@@ -44,8 +59,9 @@ def push_filters(plan: Plan, catalog: Catalog) -> Plan:
     for select in reversed(selects(root)):  # outer queries first: conditions move on
         where = select.args.get("where")
         for source, inner in _sources(select, read_once):
-            if where is not None and _is_open(inner, catalog):
-                pushed |= _push(conjuncts(where.this), select, source, inner, catalog)
+            clause = _clause(inner, catalog) if where is not None else None
+            if where is not None and clause is not None:
+                pushed |= _push(conjuncts(where.this), clause, select, source, inner, catalog)
     return replace(plan, root=root) if pushed else plan
 
 
@@ -111,14 +127,18 @@ def _is_fixed(cte: exp.CTE) -> bool:
     return bool(cte.args.get("materialized") or recursive or cte.args["alias"].columns)
 
 
-def _is_open(inner: exp.Select, catalog: Catalog) -> bool:
-    if any(inner.args.get(name) for name in FIXED):
-        return False
-    return not any(after_grouping(item, catalog) for item in inner.expressions)
+def _clause(inner: exp.Select, catalog: Catalog) -> type[exp.Where | exp.Qualify] | None:
+    """The clause in which a query can be restricted; None where it cannot."""
+    plain = not any(after_grouping(item, catalog) for item in inner.expressions)
+    if plain and not any(inner.args.get(name) for name in FIXED):
+        return exp.Where
+    ranks = any(is_joint(node) for item in inner.expressions for node in own_nodes(item))
+    return exp.Qualify if ranks and not any(inner.args.get(name) for name in CUT) else None
 
 
 def _push(
     parts: list[exp.Expr],
+    clause: type[exp.Where | exp.Qualify],
     select: exp.Select,
     source: exp.Expr,
     inner: exp.Select,
@@ -133,13 +153,15 @@ def _push(
         if has_calls(part) or part.find(exp.Query) is not None or _volatile(part, catalog):
             continue
         inside = over_items(part, source.alias_or_name, inner, alone)
-        if inside is not None and _names_inner(part, select, inner, catalog):
+        if inside is None or _volatile(inside, catalog):
+            continue
+        if _names_inner(part, select, inner, catalog):
             moved.append(inside)
-    where = inner.args.get("where")
-    known = conjuncts(where.this if where else None)
+    before = inner.args.get(clause.key)
+    known = conjuncts(before.this if before else None)
     moved = [part for part in moved if part not in known]
     if moved:
-        inner.set("where", exp.Where(this=conjunction([*moved, *known])))
+        inner.set(clause.key, clause(this=conjunction([*moved, *known])))
     return bool(moved)
 
 
@@ -170,11 +192,16 @@ def over_items(part: exp.Expr, name: str, inner: exp.Select, alone: bool) -> exp
     for column in list(find_all(copy, exp.Column)):
         qualified = column.table.lower() == name.lower() if column.table else alone
         value = _item(column.name, inner) if qualified else None
-        if value is None or has_calls(value) or value.find(exp.Query) is not None:
+        if value is None or asks_of_rows(value) or value.find(exp.Query) is not None:
             return None
         plain = isinstance(value, exp.Column)
         column.replace(value.copy() if plain else exp.paren(value.copy(), copy=False))
     return released(copy)
+
+
+def asks_of_rows(value: exp.Expr) -> bool:
+    """Whether a value is computed by a call about each row, not about all of them together."""
+    return any(not is_joint(call) for call in value.find_all(ModelCall))
 
 
 def _item(name: str, inner: exp.Select) -> exp.Expr | None:

@@ -23,6 +23,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.cross_products import loses_rows
 from quackllm.optimizer.left_conditions import binds_over, decided_left
 from quackllm.optimizer.naive import window_of
+from quackllm.optimizer.partners import partners_around, partners_of_join
 from quackllm.optimizer.plan import BLOCK, MATERIALIZE, Block, Plan, Site
 from quackllm.optimizer.rules.short_circuit import decided_inside
 from quackllm.optimizer.scope import (
@@ -43,6 +44,7 @@ from quackllm.optimizer.scope import (
     selects,
     source_parts,
 )
+from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases
 from quackllm.optimizer.sql import (
     ModelCall,
@@ -304,10 +306,19 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
             yield "the query around it has a RIGHT or FULL join"
         elif _calls_in_joins(enclosing(select)):
             yield "the query around it calls a model in the condition of a join"
-        elif not catalog.can_plan(CORRELATED_JOIN):
+        elif not catalog.can_plan(CORRELATED_JOIN) and not partners_around(select, catalog):
             yield "this version of DuckDB has no outer joins on columns of an enclosing query"
-    if in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN):
+    looked_up = in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN)
+    if looked_up and not _decided_by_partners(select, catalog):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def _decided_by_partners(select: exp.Select, catalog: Catalog) -> bool:
+    """Whether `first_partner` decides every join of a block whose condition calls a model."""
+    joins = select.args.get("joins", [])
+    positions = [at for at, join in enumerate(joins) if own_calls(join.args.get("on"))]
+    sources = Sources(select, catalog)
+    return all(partners_of_join(at, select, sources) for at in positions)
 
 
 def reads_kept_rows(select: exp.Select) -> bool:
@@ -432,10 +443,10 @@ def _binds_alone(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -
 
 
 def _volatile(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> str | None:
-    parts = [*source_parts(select), *calls]
+    """A function whose value in the result is not the one by which was decided what is asked."""
+    beside = [part for _, part in clause_parts(select) if own_calls(part)]
     where = select.args.get("where")
-    if where is not None:
-        parts.append(where)
+    parts = [*source_parts(select), *calls, *beside, *([where] if where is not None else [])]
     for part in parts:
         for node in find_all(part, exp.Anonymous):
             if catalog.is_volatile(node.name):
