@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections import Counter, defaultdict
 from itertools import islice
 
@@ -169,6 +170,25 @@ def test_a_test_in_the_select_list_is_null_where_it_is_open() -> None:
         assert con.execute(sql).fetchall() == [("x", True), ("y", None), ("z", None)]
         con.execute("DELETE FROM b")
         assert con.execute(sql).fetchall() == [("x", False), ("y", False), ("z", False)]
+
+
+@pytest.mark.slow
+def test_a_million_pairs_are_made_once() -> None:
+    """Made again for each round, of which there are some twenty, they would take minutes."""
+
+    def answer(request: Request) -> str:
+        return "true" if question_hash(request, "million") / 2**64 < 0.05 else "false"
+
+    fake = FakeProvider(answer=answer, keep=1)
+    with quackllm.connect(provider=fake, progress=False, cache=False) as con:
+        con.execute("CREATE TABLE a AS SELECT 'left ' || i AS x FROM range(1000) r(i)")
+        con.execute("CREATE TABLE b AS SELECT 'right ' || i AS y FROM range(1000) r(i)")
+        started = time.perf_counter()
+        rows = con.execute(f"SELECT count(*) FROM a SEMI JOIN b ON {MATCH}").fetchall()
+        seconds = time.perf_counter() - started
+    assert rows == [(1000,)]
+    assert fake.calls < 1000 * (1.25 * 20 + 1)
+    assert seconds < 60
 
 
 LIMITED = [
