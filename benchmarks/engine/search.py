@@ -1,13 +1,15 @@
 """What llm_search finds, and how fast: recall on SQuAD's questions, and a large table of vectors.
 
     python -m benchmarks.engine.search speed [--vectors 100000]
+    python -m benchmarks.engine.search comparing [--vectors 100000]
     python -m benchmarks.engine.search recall [--data DIR] [--passages 500] [--questions 500]
 
 Speed: one question over a table with a column of embeddings, medians of several runs; beside
 the whole statement, in turns, plain DuckDB with the vector written out. The model is a fake that
-answers at once. Recall: of each question, whether the passage that it was asked about is among
-the first three of so many passages, by words, by meaning (the embedded all-MiniLM-L6-v2) and by
-both. The passages are those of one domain of the table squad_rag_contexts, in the order of
+answers at once. Comparing: the ways to compare one question with the vectors of a column, least
+time of the processor (docs/decisions/search-keeps-no-matrix.md). Recall: of each question, whether
+the passage that it was asked about is among the first three of so many passages, by words, by
+meaning (the embedded all-MiniLM-L6-v2) and by both. The passages are those of one domain of the table squad_rag_contexts, in the order of
 their numbers, the questions the first that are about them.
 """
 
@@ -16,9 +18,11 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -71,6 +75,39 @@ def speed(vectors: int, times: int) -> None:
         print(f"{name:40} {median(taken) * 1e3:8.1f} ms over {vectors:,} rows")
 
 
+def comparing(vectors: int, times: int) -> None:
+    """Print the least time of the processor that each way of comparing takes, in milliseconds."""
+    drawn = np.random.default_rng(1)
+    question = drawn.standard_normal(DIMENSIONS).astype(np.float32)
+    matrix = drawn.standard_normal((vectors, DIMENSIONS), np.float32)
+    with duckdb.connect() as connection:
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), DIMENSIONS)
+        connection.register("drawn", pa.table({"vector": lists}))
+        connection.execute("CREATE TABLE passages AS FROM drawn")
+        asked = pa.FixedSizeListArray.from_arrays(pa.array(question), DIMENSIONS)
+        connection.register("asked", pa.table({"question": asked}))
+
+        def compared(function: str) -> None:
+            value = f"max({function}(vector, (SELECT question FROM asked)))"
+            connection.execute(f"SELECT {value} FROM passages").fetchall()
+
+        ways: dict[str, Callable[[], object]] = {
+            "DuckDB, array_cosine_similarity": lambda: compared("array_cosine_similarity"),
+            "DuckDB, array_inner_product": lambda: compared("array_inner_product"),
+            "DuckDB to Arrow, nothing compared": lambda: connection.sql(
+                "SELECT vector FROM passages"
+            ).to_arrow_table(),
+            "NumPy, a matrix that is there": lambda: matrix @ question,
+        }
+        for name, way in ways.items():
+            taken = []
+            for _ in range(times + 1):
+                started = time.process_time()
+                way()
+                taken.append(time.process_time() - started)
+            print(f"{name:40} {min(taken) * 1e3:8.1f} ms over {vectors:,} vectors")
+
+
 def recall(data: Path, domain: str, passages: int, questions: int) -> None:
     """Print the share of questions whose passage is among the first ones, per mode."""
     with quackllm.connect(progress=False, cache_path=":memory:") as connection:
@@ -104,7 +141,7 @@ def _print_recall(connection: Connection, mode: str) -> None:
 def main() -> None:
     """Measure what the command line asks for."""
     options = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    options.add_argument("what", choices=("speed", "recall"))
+    options.add_argument("what", choices=("speed", "comparing", "recall"))
     options.add_argument("--vectors", type=int, default=100_000)
     options.add_argument("--times", type=int, default=11)
     folder = os.environ.get("QUACKLLM_BENCH_DATA", "../shared/data")
@@ -115,6 +152,8 @@ def main() -> None:
     chosen = options.parse_args()
     if chosen.what == "speed":
         speed(chosen.vectors, chosen.times)
+    elif chosen.what == "comparing":
+        comparing(chosen.vectors, chosen.times)
     else:
         recall(chosen.data, chosen.domain, chosen.passages, chosen.questions)
 
