@@ -9,8 +9,9 @@ the whole statement, in turns, plain DuckDB with the vector written out. The mod
 answers at once. Comparing: the ways to compare one question with the vectors of a column, least
 time of the processor (docs/decisions/search-keeps-no-matrix.md). Recall: of each question, whether
 the passage that it was asked about is among the first three of so many passages, by words, by
-meaning (the embedded all-MiniLM-L6-v2) and by both. The passages are those of one domain of the table squad_rag_contexts, in the order of
-their numbers, the questions the first that are about them.
+meaning (the embedded all-MiniLM-L6-v2) and by both. The passages are those of one domain of the
+table squad_rag_contexts, in the order of their numbers, the questions the first that are about
+them.
 """
 
 from __future__ import annotations
