@@ -12,7 +12,7 @@ from typing import Any
 from quackllm.engine.providers.compact_json import FORMATS, SCALARS, TEXT
 
 _UNIT = re.compile(r"\\?.", re.DOTALL)
-_TIMES = re.compile(r"\*|\{0,(\d+)\}")
+_TIMES = re.compile(r"\{(\d+),(\d*)\}\)(\??)\\\]")
 _UNESCAPED = re.compile(r"(?<!\\)[\[({]")
 
 
@@ -60,9 +60,11 @@ def _list(regex: str, at: int) -> tuple[dict[str, Any], int]:
     times = _TIMES.match(regex, end + 2 + (end - at) + 1)
     assert times is not None, regex[end:]
     schema: dict[str, Any] = {"type": "array", "items": item}
-    if times[1] is not None:
-        schema["maxItems"] = int(times[1]) + 1
-    return schema, times.end() + len(r")?\]")
+    if not times[3]:
+        schema["minItems"] = int(times[1]) + 1
+    if times[2]:
+        schema["maxItems"] = int(times[2]) + 1
+    return schema, times.end()
 
 
 def _one_of(regex: str, at: int) -> tuple[dict[str, Any], int]:

@@ -31,7 +31,7 @@ SCALARS = {
 }
 _KEYS = {
     "string": {"type", "format", "pattern"},
-    "array": {"type", "items", "maxItems"},
+    "array": {"type", "items", "minItems", "maxItems"},
     "object": {"type", "properties", "required", "additionalProperties"},
 }
 
@@ -90,9 +90,9 @@ def _text(schema: Mapping[str, Any]) -> str:
 def _list(schema: Mapping[str, Any]) -> str:
     if "items" not in schema or schema.get("maxItems") == 0:
         raise _Unknown
-    item = _value(schema["items"])
-    more = f"{{0,{schema['maxItems'] - 1}}}" if "maxItems" in schema else "*"
-    return rf"\[({item}(,{item}){more})?\]"
+    item, least = _value(schema["items"]), schema.get("minItems", 0)
+    most = schema["maxItems"] - 1 if "maxItems" in schema else ""
+    return rf"\[({item}(,{item}){{{max(least - 1, 0)},{most}}}){'' if least else '?'}\]"
 
 
 def _object(schema: Mapping[str, Any]) -> str:

@@ -96,6 +96,17 @@ def test_what_fits_a_text_is_json(text: str) -> None:
             '["x","y"]',
             '["x","y","x"]',
         ),
+        (
+            {"type": "array", "items": {"type": "boolean"}, "minItems": 3, "maxItems": 3},
+            "[true,false,true]",
+            "[true,false]",
+        ),
+        (
+            {"type": "array", "items": {"type": "boolean"}, "minItems": 2},
+            "[true,false,true]",
+            "[true]",
+        ),
+        ({"type": "array", "items": {"type": "boolean"}, "minItems": 1}, "[true]", "[]"),
     ],
 )
 def test_texts_of_a_form(schema: dict[str, Any], fits: str, does_not: str) -> None:
@@ -103,6 +114,11 @@ def test_texts_of_a_form(schema: dict[str, Any], fits: str, does_not: str) -> No
     assert regex is not None
     assert re.fullmatch(regex, fits)
     assert not re.fullmatch(regex, does_not)
+    in_object = compact_json_regex(an_object({"x": schema}))
+    assert in_object is not None
+    read = schema_of(in_object)
+    assert read is not None
+    assert json.loads(read)["properties"]["x"] == schema
 
 
 @pytest.mark.parametrize(
