@@ -55,7 +55,10 @@ def _joined(values: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class JoinPairs:
-    """The distinct pairs (n,) of a join, as positions in its two sides."""
+    """The distinct pairs (n,) of a join, as positions in its two sides, and in their order.
+
+    So their values alone decide which pairs a random sample of them holds.
+    """
 
     left: Side
     right: Side
@@ -93,12 +96,10 @@ def read_pairs(search: PairSearch, fetch: Fetch, most: int) -> JoinPairs | None:
         if counted.column(0)[0].as_py() > most:
             return None
     pairs = fetch(search.pairs)
-    return JoinPairs(
-        left[0],
-        right[0],
-        _positions(pairs.column(0).to_numpy(), left[1]),
-        _positions(pairs.column(1).to_numpy(), right[1]),
-    )
+    at_left = _positions(pairs.column(0).to_numpy(), left[1])
+    at_right = _positions(pairs.column(1).to_numpy(), right[1])
+    order = np.lexsort((at_right, at_left))
+    return JoinPairs(left[0], right[0], at_left[order], at_right[order])
 
 
 def _read_side(sql: str, fields: int, fetch: Fetch) -> tuple[Side, NDArray[np.uint64]] | None:
