@@ -108,6 +108,7 @@ SHAPES: dict[str, list[Shape]] = {
         shape("name review", 0, 5),
         PLAN,
         shape("name name_1", 0),
+        PLAN,
     ],
     "23_rank.sql": [
         shape("ticket_id customer subject", 3, 3),

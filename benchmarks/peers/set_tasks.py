@@ -104,6 +104,11 @@ def judge_first(found: list[str], scores: dict[str, float], first: int = FIRST) 
     return Quality(sum(s >= best[-1] for s in given) / len(best), sum(given) / sum(best))
 
 
+def pairs_of(task: SetTask) -> set[tuple[str, str]]:
+    """Return the pairs of ids that belong together, of a join."""
+    return set(_fetch(task.truth))
+
+
 def _rows(query: str) -> list[Row]:
     with _data() as con:
         rows: list[Row] = con.sql(query).to_arrow_table().to_pylist()

@@ -321,6 +321,8 @@ class Batch:
         known.answers[key] = None
         self._shared.failed(key)
         known.failed[key] = error
+        if self._call.has_fallback:
+            return
         self._stats.failures[error.cause] += 1
         self._record(index, error.cause, str(error), attempts=error.attempts, status=error.status)
         if self._asker.on_error(self._call) == "error":
@@ -362,9 +364,11 @@ class Batch:
                 f"{limit} is reached: stopped {done}; {len(left):,} of {len(self._keys):,} "
                 f"questions of {self._call.function.upper()} are left. What was answered is kept."
             )
-        stats.undecided += len(left)
         for index in left:
             answers[self._keys[index]] = None
+        if self._call.has_fallback:
+            return
+        stats.undecided += len(left)
         for index in left[:RECORDED_UNDECIDED]:
             self._record(index, "budget", f"left out: {limit} is reached {done}", attempts=0)
 

@@ -18,7 +18,7 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.joins.blocking import FEWEST_PAIRS
-from quackllm.engine.joins.expected import Counts, advice, taken, ways
+from quackllm.engine.joins.expected import Counts, Texts, Way, advice, taken, ways
 from quackllm.engine.joint import asked_call, distinct_tuples
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
@@ -58,19 +58,30 @@ from quackllm.optimizer.cost import (
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.lower import ceilings
 from quackllm.optimizer.plan import Plan, Site
-from quackllm.optimizer.program import Ceiling
+from quackllm.optimizer.program import Ceiling, PairSearch
 from quackllm.optimizer.rules.order_predicates import order_predicates
 from quackllm.optimizer.sampling import SMALLEST_TABLE
 from quackllm.optimizer.sql import conjuncts
 from quackllm.udfs.base import Call, Reduction, Round, Wanted
+from quackllm.udfs.filter import of_several
 
 
 @dataclass(frozen=True)
 class SearchEstimate:
-    """What a join's strategy will work on; `name` is that of the strategy that will run."""
+    """What a join's strategy will work on; `name` is that of the strategy that will run.
+
+    ways: all strategies, with what they are expected to ask.
+    """
 
     name: str
     counts: Counts
+    texts: Texts
+    ways: Sequence[Way]
+
+    @property
+    def way(self) -> Way:
+        """The strategy that will run."""
+        return next(way for way in self.ways if way.name == self.name)
 
 
 @dataclass(frozen=True)
@@ -150,8 +161,8 @@ class Estimator:
             if search is None or exact:
                 demand, keys = self._demand(ceiling, asked.get(question, set()))
             else:
-                demand, keys = self._of_pairs(ceiling, search.counts)
-                share *= _part_asked(search)
+                demand, keys = _of_pairs(search), []
+                share *= min(1.0, search.way.calls / max(1, demand.tuples))
                 answers = 0 if answers is None else answers
             if block.number not in stops:
                 stops[block.number] = self._stop(plan, ceiling, demand)
@@ -171,6 +182,8 @@ class Estimator:
             provider = self._engine.opened_provider(self._settings, call)
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
+            if search is not None and search.name == "batch_prompt":
+                estimate = replace(estimate, expected=self._of_prompts(call, search, estimate))
             estimates[ceiling.number] = replace(
                 estimate,
                 certain=certain,
@@ -213,6 +226,16 @@ class Estimator:
             unordered=cost_expected(unordered, share, limit, measured, price),
             per_row=per_row,
         )
+
+    def _of_prompts(self, call: Call, search: SearchEstimate, estimate: StageEstimate) -> Cost:
+        """Tell what prompts for several pairs cost: not what a part of those for one would."""
+        assert estimate.demand is not None
+        most, way = self._settings.pairs_per_prompt, search.way
+        reached = estimate.share * estimate.demand.tuples / max(1, way.calls)
+        limit = of_several(None, call.fields, most, shared=True).declaration.max_tokens
+        demand = Demand(way.calls, search.counts.pairs, tokens=way.tokens)
+        price = self._engine.price(self._settings, call)
+        return cost_expected(demand, min(1.0, reached), limit, estimate.measured, price)
 
     # How many rows reach a call
 
@@ -313,19 +336,20 @@ class Estimator:
             return None
         pairs, left, right = numbers
         counts = Counts(pairs, left, right, search.strategy.candidates)
-        return SearchEstimate(taken(search.strategy, counts), counts)
+        texts, settings = self._texts(ceiling.site.call, search), self._settings
+        known = ways(counts, texts, settings.pairs_per_prompt, settings.recall_sample)
+        return SearchEstimate(taken(search.strategy, counts, known), counts, texts, known)
 
-    def _of_pairs(self, ceiling: Ceiling, counts: Counts) -> tuple[Demand | None, list[str]]:
-        """Say what asking every pair of a join would ask; no key is known beforehand."""
-        assert ceiling.search is not None
-        search, lengths = ceiling.search, 0.0
+    def _texts(self, call: Call, search: PairSearch) -> Texts:
+        """Say how long the question and the values of a join are."""
+        lengths = []
         sides = (search.left, search.strategy.left), (search.right, search.strategy.right)
         for sql, fields in sides:
             sums = " + ".join(f"avg(length(c{at}))" for at in range(len(fields)))
             mean = self._counted(f"SELECT {sums} FROM ({sql})")
-            lengths += (mean.column(0)[0].as_py() or 0) if mean is not None else 0
-        each = estimated_tokens(ceiling.site.call, [], 1) + lengths / CHARS_PER_TOKEN
-        return Demand(counts.pairs, counts.pairs, tokens=round(counts.pairs * each)), []
+            lengths.append((mean.column(0)[0].as_py() or 0) if mean is not None else 0)
+        left, right = (length / CHARS_PER_TOKEN for length in lengths)
+        return Texts(estimated_tokens(call, [], 1), left, right)
 
     def _advice(self, plan: Plan, ceiling: Ceiling, demand: Demand | None) -> str | None:
         """Say what would ask less than every pair of a join, where that is to be seen."""
@@ -531,10 +555,16 @@ def undecided(planned: PlannedQuery, estimates: Estimates, settings: Settings) -
     return False
 
 
-def _part_asked(search: SearchEstimate) -> float:
-    """The share of the pairs that a join's strategy is expected to ask."""
-    calls = next(way.calls for way in ways(search.counts) if way.name == search.name)
-    return min(1.0, calls / search.counts.pairs) if search.counts.pairs else 1.0
+def _of_pairs(search: SearchEstimate) -> Demand:
+    """Say what deciding the pairs of a join asks at most; no key is known beforehand.
+
+    That is every pair, and where several pairs in a prompt are never answered, as many prompts
+    again: those that are cut in halves until single pairs are left.
+    """
+    pairs, texts = search.counts.pairs, search.texts
+    if search.name != "batch_prompt":
+        return Demand(pairs, pairs, tokens=round(pairs * texts.pair))
+    return Demand(2 * pairs, 2 * pairs, tokens=round(2 * pairs * texts.pair))
 
 
 def _length(values: tuple[str, ...]) -> int:

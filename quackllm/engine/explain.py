@@ -16,7 +16,7 @@ from quackllm.engine.early_stop import FIRST_BATCH
 from quackllm.engine.estimates import Estimates, StageEstimate
 from quackllm.engine.first_partner import PATIENCE
 from quackllm.engine.history import StageStats, StatementStats, money
-from quackllm.engine.joins.expected import ways
+from quackllm.engine.joins.wording import measured_in_words, rejected_in_words, strategy_in_words
 from quackllm.engine.table_functions.resolver import Made, UseEstimate
 from quackllm.optimizer.cost import Cost, total
 from quackllm.optimizer.program import BlockStage, MaterializeStage, ModelStage, Program
@@ -224,14 +224,14 @@ def _strategy(stage: ModelStage, estimate: StageEstimate | None) -> Entry:
     search = None if estimate is None else estimate.search
     if search is None:
         return {"strategy": {"name": stage.search.strategy.name}}
-    found = ways(search.counts)
     return {
         "strategy": {
             "name": search.name,
             "approximate": search.name != "exact",
             "pairs": search.counts.pairs,
-            "embeddings": next(way.embeddings for way in found if way.name == search.name),
-            "rejected": {way.name: way.calls for way in found if way.name != search.name},
+            "embeddings": search.way.embeddings,
+            "rejected": {way.name: way.calls for way in search.ways if way.name != search.name},
+            "tokens_in": {way.name: way.tokens for way in search.ways},
         }
     }
 
@@ -390,10 +390,11 @@ def _details(entry: Entry) -> list[str]:
     if "stop_after_rows" in entry:
         lines.extend(_detail("stops after", _enough(entry)))
         lines.extend(_detail("in batches", _batches(entry)))
-    lines.extend(_detail("strategy", _strategy_in_words(entry)))
-    lines.extend(_detail("rejected", _rejected_in_words(entry.get("strategy"))))
+    lines.extend(_detail("strategy", strategy_in_words(entry)))
+    lines.extend(_detail("rejected", rejected_in_words(entry.get("strategy"))))
     lines.extend(_detail("advice", entry.get("advice")))
-    lines.extend(_detail("found", _measured_in_words(entry.get("measured"))))
+    for name, words in measured_in_words(entry.get("measured")).items():
+        lines.extend(_detail(name, words))
     lines.extend(_detail("sql", entry.get("sql")))
     lines.extend(_detail("reason", entry.get("reason")))
     if "answered_by" in entry:
@@ -406,57 +407,6 @@ def _by_batch(price: float | None) -> str:
     """Say what the provider's batch API means for a stage."""
     part = "" if price is None else f", at {price:g} of the price"
     return f"the answers come within a day{part}"
-
-
-STRATEGIES = {
-    "exact": "every pair is asked",
-    "block": "only pairs of near texts are asked, and a sample of the others",
-    "classify": "each value of the left side is asked which values of the right side fit",
-}
-
-
-def _strategy_in_words(entry: Entry) -> str | None:
-    strategy = entry.get("strategy")
-    if strategy is None:
-        return None
-    asked = STRATEGIES[strategy["name"]]
-    if "first_partner" in entry:
-        asked = "pairs are asked until each row has its match"
-    words = f"{strategy['name']}: {asked}"
-    if strategy.get("embeddings"):
-        words += f"; {strategy['embeddings']:,} texts are embedded"
-    return words + ("; approximate" if strategy.get("approximate") else "")
-
-
-def _rejected_in_words(strategy: Entry | None) -> str | None:
-    if strategy is None or "rejected" not in strategy:
-        return None
-    return " · ".join(f"{name}: {calls:,} calls" for name, calls in strategy["rejected"].items())
-
-
-def _measured_in_words(measured: Entry | None) -> str | None:
-    if measured is None:
-        return None
-    if not measured["approximate"]:
-        why = f": {measured['reason']}" if measured["reason"] else ""
-        return f"every pair was asked{why}"
-    wanted = "" if measured["target"] is None else f", {measured['target']:.0%} wanted"
-    parts = [
-        f"{measured['matches']:,} matches",
-        f"recall {_interval(measured['recall'])}{wanted}",
-    ]
-    if measured["precision"] is not None:
-        parts.append(f"precision {_interval(measured['precision'])}")
-    parts.append(
-        f"{measured['asked']:,} of {measured['pairs']:,} pairs asked, {measured['drawn']:,} of "
-        "them to estimate this"
-    )
-    return " · ".join(parts)
-
-
-def _interval(share: Entry) -> str:
-    low, high = f"{share['low']:.1%}", f"{share['high']:.1%}"
-    return f"{share['value']:.1%} ({share['confidence']:.0%} interval {low} to {high})"
 
 
 def _enough(entry: Entry) -> str:

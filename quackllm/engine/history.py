@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 
+from quackllm.engine.joins.position_bias import PositionBias
 from quackllm.engine.joins.recall import Share
 from quackllm.engine.providers.base import Usage
 from quackllm.optimizer.cost import Price
@@ -74,17 +75,37 @@ def money(dollars: float) -> str:
 
 
 @dataclass(frozen=True)
+class PromptReport:
+    """How prompts for several pairs went.
+
+    most: pairs in one prompt at most. shared: 'left' or 'right', the side of which a prompt
+        shows one value; 'neither' where it shows any pairs.
+    asked: prompts for two pairs or more. again: of them, those whose answer was of no use, so
+        that their pairs were asked again, fewer at a time.
+    bias: whether answers depend on the place in the prompt; None where nothing tells.
+    """
+
+    most: int
+    shared: str
+    asked: int
+    again: int
+    bias: PositionBias | None
+
+
+@dataclass(frozen=True)
 class StrategyReport:
     """How a strategy has decided the condition of a join for its pairs.
 
-    name: 'block', 'classify', or 'exact' where all pairs were asked after all.
+    name: 'block', 'classify', 'batch_prompt', or 'exact' where all pairs were asked after all.
     reason: then, why. approximate: whether pairs were left out or decided otherwise.
     pairs, left, right: distinct pairs that there were, and distinct values of either side.
     asked: pairs that the call itself was asked for. drawn: of them, those of the sample
         that the estimates come from. matches: pairs that are in the result.
     depth: neighbours of each text that were asked, of blocking.
     target: the recall wanted, None where it did not decide what was asked.
-    recall, precision: as the sample says; None where nothing was left to chance.
+    recall, precision: as the sample says; None where nothing was left to chance. agreement: the
+        share of the pairs of which another question than the call says what the call does.
+    prompts: of several pairs each, how they went.
     """
 
     name: str
@@ -100,6 +121,8 @@ class StrategyReport:
     target: float | None = None
     recall: Share | None = None
     precision: Share | None = None
+    agreement: Share | None = None
+    prompts: PromptReport | None = None
 
 
 @dataclass

@@ -41,6 +41,7 @@ def inner_call(call: Call, inquiry: Inquiry) -> Call:
         default=None,
         on_error=call.on_error if call.default is None else "null",
         pin=(),
+        has_fallback=inquiry.has_fallback,
         identity=json.dumps(asked, ensure_ascii=False, separators=(",", ":")),
     )
 

@@ -200,7 +200,7 @@ class Run:
                 members = distinct_tuples(tuples)
                 if declaration.rounds is None:
                     return self.answer_jointly(call, tuples, members, wanted)
-                solved = declaration.rounds.solve(members, self._asking(call))
+                solved = declaration.rounds.solve(members, self.asking(call))
                 answers = _of_rows(tuples, members, solved)
             return pa.array(self._with_failures(call, answers), pa.string())
 
@@ -219,30 +219,38 @@ class Run:
         with self._lock:
             joint = call.declaration.joint
             assert joint is not None
-            solved = joint.solve(members, self._asking(call), wanted)
+            solved = joint.solve(members, self.asking(call), wanted)
             answers = _of_rows(rows, members, solved)
             return pa.array(self._with_failures(call, answers), pa.string())
 
-    def _asking(self, call: Call) -> Ask:
-        """Return what makes the calls of one round for a call that is answered by rounds."""
+    def asking(self, call: Call, *, redacted: bool = False) -> Ask:
+        """Return what makes the calls of one round for a call that is answered by rounds.
+
+        redacted: whether the tuples hold only what a model may see.
+        """
 
         def ask(inquiry: Inquiry | CallOf, tuples: Sequence[tuple[str, ...]]) -> list[Answered]:
             columns = list(zip(*tuples, strict=True)) or [()] * len(inquiry.fields)
-            fields = [pa.array(column, pa.string()) for column in columns]
-            asked = asked_call(call, inquiry, self.bound)
-            answers = self._answered(asked, fields, len(tuples))
-            if asked.spec != call.spec:
-                self.made_for(call, asked)
-            return answers
+            fields: Sequence[pa.Array] = [pa.array(column, pa.string()) for column in columns]
+            fields = fields if redacted else self._engine.shown(fields)
+            with self._lock:
+                asked = asked_call(call, inquiry, self.bound)
+                answers = self._shown_answered(asked, fields, len(tuples))
+                if asked.spec != call.spec:
+                    self.made_for(call, asked)
+                return answers
 
         return ask
 
     def _answered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[Answered]:
         """Answer a call for each row; one whose call failed has the failure instead."""
+        return self._shown_answered(call, self._engine.shown(fields), rows)
+
+    def _shown_answered(self, call: Call, fields: Sequence[pa.Array], rows: int) -> list[Answered]:
+        """Answer a call for rows of which the fields are what a model may see."""
         provider = self.provider(call)
         question = question_of(call, provider)
         known = self._known.setdefault(question, Known())
-        fields = self._engine.shown(fields)
         keys = answer_keys(call, fields, rows)
         self._ask_missing(call, provider, question, known, keys, fields)
         empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None

@@ -332,6 +332,12 @@ class Settings:
         "pairs asked to estimate what an approximate join has found; when not set, a quarter of "
         "the pairs asked otherwise, and at least 200, or of a small join a twentieth of its pairs",
     )
+    pairs_per_prompt: int = _setting(
+        10,
+        _whole(1),
+        "pairs that a join with strategy := 'batch_prompt' shows in one prompt, fewer where they "
+        "do not fit into the model's window",
+    )
     progress: bool = _setting(
         True, _boolean, "show a progress bar for long model stages, on terminals and in notebooks"
     )

@@ -36,7 +36,8 @@ RENDERED = "quackllm_rendered"
 class Strategy:
     """How a call that decides a join is answered for its pairs, other than by asking all.
 
-    name: 'block' or 'classify'. left, right: positions of the arguments of either side.
+    name: 'block', 'classify' or 'batch_prompt'.
+    left, right: positions of the arguments of either side.
     by_itself: whether it was chosen by the setting, and may be left where it does not pay.
     candidates: of blocking, with how many of the nearest values of the other side each value is
         compared; None for as many as the recall wanted needs.

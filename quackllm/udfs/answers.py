@@ -23,6 +23,7 @@ from quackllm.errors import InvalidAnswer
 from quackllm.udfs.base import JsonAnswer
 from quackllm.udfs.nested_types import ListType, StructType
 from quackllm.udfs.types import (
+    Boolean,
     Enum,
     JsonSchema,
     SqlType,
@@ -171,6 +172,13 @@ def labels_answer(labels: tuple[str, ...]) -> JsonAnswer:
     return _json_form(_wrapped({**schema, "maxItems": len(labels)}))
 
 
+def flags_answer(count: int) -> JsonAnswer:
+    """Return the answer form of a list of true or false of just this length."""
+    schema = ListType(Boolean()).json_schema()
+    schema["items"] = Boolean().json_schema()  # none of them null
+    return _json_form(_wrapped({**schema, "minItems": count, "maxItems": count}))
+
+
 def _json_form(schema: JsonSchema) -> JsonAnswer:
     return JsonAnswer(json.dumps(schema, ensure_ascii=False, separators=(",", ":")))
 
@@ -231,3 +239,18 @@ def read_labels(text: str, labels: tuple[str, ...]) -> str:
     value, path = _answered(text, type_)
     named = set(type_.canonical(value, path))
     return write_json([label for label in labels if label in named])
+
+
+def read_flags(text: str, count: int) -> str | None:
+    """Return the JSON list of true and false for so many entries, as the answer has it.
+
+    None where it does not say exactly that: nobody can tell then which entry each part of it is
+    about, and the entries are asked again, fewer at a time.
+    """
+    try:
+        said, _ = _answered(text, ListType(Boolean()))
+    except InvalidAnswer:
+        return None
+    if not isinstance(said, list) or len(said) != count:
+        return None
+    return write_json(said) if all(isinstance(flag, bool) for flag in said) else None

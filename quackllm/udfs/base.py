@@ -170,6 +170,7 @@ class Inquiry:
     fields: names of what a prompt shows.
     model: the model that is asked, None for that of the call itself.
     version: to be raised when the parser changes, as that of a `Function`.
+    has_fallback: as of a `Call`.
     """
 
     name: str
@@ -177,6 +178,7 @@ class Inquiry:
     declaration: Declaration
     model: str | None = None
     version: int = 1
+    has_fallback: bool = False
 
 
 @dataclass(frozen=True)
@@ -369,6 +371,9 @@ class Call:
     identity: str
     """JSON text of what is asked: `spec` without the model and without options like
     on_error, with max_tokens as it is used, and the fields in alphabetical order."""
+    has_fallback: bool = field(default=False, compare=False)
+    """Whether other calls answer what this one cannot. Then its failure, or that a budget leaves
+    it out, is none of a row, and is not recorded: those calls tell what became of their rows."""
 
     @property
     def embeds(self) -> bool:

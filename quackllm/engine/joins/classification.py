@@ -15,10 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from quackllm.engine.history import StrategyReport
-from quackllm.engine.joins.recall import CONFIDENCE, Share, Stratum, recall, share_of
+from quackllm.engine.joins.checked import FALSE, TRUE, UNKNOWN, OtherAnswers
 from quackllm.engine.joins.sides import NULL, JoinPairs
 from quackllm.engine.run import Run
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
@@ -32,13 +30,8 @@ MOST_LABELS = 50
 """Labels of one prompt."""
 MOST_CHARACTERS = 4_000
 """Characters of the labels of one prompt, unless a quarter of the model's window is less."""
-LEAST_SAMPLE = 50
-"""Pairs drawn to estimate recall and precision; a tenth of the calls made where that is more."""
-SEED = 42
 NOT_PASSED_ON = ("strategy", "candidates", "default_value", "max_tokens", "pin")
 """Options of LLM_FILTER that mean nothing to the other question."""
-
-Indices = NDArray[np.int64]
 
 
 def labels_of(call: Call, fields: Sequence[pa.Array]) -> list[str | None] | None:
@@ -61,92 +54,15 @@ def _label(value: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Pairs, by position, drawn from those that were accepted and from the others."""
-
-    accepted: Indices
-    others: Indices
-
-
-@dataclass(frozen=True)
 class Classified:
-    """What the classification says of each pair (n,): 'true', 'false', or None if it failed.
+    """What the classification says of each pair. Left over are those whose value is no label.
 
-    unlabelled: positions of the pairs whose right value is no label.
-    calls: the calls that were asked.
+    calls: the calls that were asked. asked: how many prompts that were.
     """
 
-    answers: list[str | None]
-    unlabelled: Indices
+    said: OtherAnswers
     calls: tuple[Call, ...]
     asked: int
-
-    def _where(self, answer: str) -> Indices:
-        labelled = np.ones(len(self.answers), bool)
-        labelled[self.unlabelled] = False
-        said = np.array([given == answer for given in self.answers], bool)
-        return np.flatnonzero(labelled & said)
-
-    def sample(self, size: int | None) -> Sample:
-        """Draw pairs, half of them from the accepted ones."""
-        accepted, others = self._where("true"), self._where("false")
-        size = max(LEAST_SAMPLE, self.asked // 10) if size is None else size
-        random = np.random.default_rng(SEED)
-        first = min(len(accepted), max(size // 2, size - len(others)))
-        return Sample(
-            np.sort(random.choice(accepted, first, replace=False)),
-            np.sort(random.choice(others, min(len(others), size - first), replace=False)),
-        )
-
-    def not_asked(self, sample: Sample) -> Indices:
-        """Positions of the pairs whose answer is that of the classification."""
-        open_ = np.ones(len(self.answers), bool)
-        for part in (sample.accepted, sample.others, self.unlabelled):
-            open_[part] = False
-        return np.flatnonzero(open_)
-
-    def report(
-        self,
-        pairs: JoinPairs,
-        sample: Sample,
-        sampled: NDArray[np.bool_],
-        exact: NDArray[np.bool_],
-        target: float,
-    ) -> StrategyReport:
-        """Estimate from the exact answers to a sample how good the others are."""
-        accepted, others = len(self._where("true")), len(self._where("false"))
-        right = int(sampled[: len(sample.accepted)].sum())
-        missed = int(sampled[len(sample.accepted) :].sum())
-        kept = accepted - len(sample.accepted)
-        return StrategyReport(
-            "classify",
-            len(pairs),
-            len(pairs.left),
-            len(pairs.right),
-            asked=len(exact),
-            drawn=len(sampled),
-            matches=kept + int(exact.sum()),
-            approximate=kept > 0 or others > len(sample.others),
-            target=target,
-            recall=_recall(
-                Stratum(accepted, len(sample.accepted), right),
-                Stratum(others, len(sample.others), missed),
-            ),
-            precision=share_of(right, len(sample.accepted)),
-        )
-
-
-def _recall(accepted: Stratum, others: Stratum) -> Share:
-    """The share of the matches that is accepted, both numbers being estimated.
-
-    Each interval is allowed half of the error; the bounds take the worse end of both.
-    """
-    confidence = 1 - (1 - CONFIDENCE) / 2
-    found = share_of(accepted.matches, accepted.drawn, confidence)
-    value = recall(round(found.value * accepted.pairs), [others]).value
-    low = recall(int(found.low * accepted.pairs), [others], confidence).low
-    high = recall(int(np.ceil(found.high * accepted.pairs)), [others], confidence).high
-    return Share(value, low, high)
 
 
 def classify(
@@ -157,7 +73,7 @@ def classify(
     labels: of the values of the right side. A left value is asked about the labels that it is
         paired with, together with those that come with them in a prompt.
     """
-    answers: list[str | None] = [None] * len(pairs)
+    answers = np.full(len(pairs), UNKNOWN, np.int8)
     of_label = np.full(len(pairs.right), -1)
     calls, asked = [], 0
     window = run.provider(call).capabilities.context_window
@@ -176,9 +92,9 @@ def classify(
             fitting = chosen[row]
             if fitting is not None:
                 label = named[int(pairs.at_right[at])]
-                answers[at] = "true" if label in fitting else "false"
+                answers[at] = TRUE if label in fitting else FALSE
     unlabelled = np.flatnonzero(of_label[pairs.at_right] < 0)
-    return Classified(answers, unlabelled, tuple(calls), asked)
+    return Classified(OtherAnswers(answers, unlabelled), tuple(calls), asked)
 
 
 def _batches(labels: Sequence[str | None], window: int | None) -> Iterator[list[int]]:

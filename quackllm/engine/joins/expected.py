@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from quackllm.engine.joins.blocking import FEWEST_PAIRS, expected_asked, is_worth_it
-from quackllm.engine.joins.classification import LEAST_SAMPLE, MOST_LABELS
+from quackllm.engine.joins.checked import sample_size
+from quackllm.engine.joins.classification import MOST_LABELS
 from quackllm.optimizer.plan import Strategy
 
 SHORT = 40
 """Characters of a value that looks like a label."""
 FEW = 50
 """Different values that look like labels, at most."""
+MORE_OF_SEVERAL = 30
+"""Tokens that the question takes more where it is about several pairs."""
+TOKENS_OF_ENTRY = 3
+"""Tokens around the values of a pair in such a prompt: its number, names, braces."""
 WORTH_SAYING = 4
 """How many times fewer calls another way needs for EXPLAIN to mention it unasked."""
 
@@ -30,31 +36,86 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Texts:
+    """Estimated tokens of what prompts show: the question, a value of either side on average."""
+
+    question: int = 0
+    left: float = 0.0
+    right: float = 0.0
+
+    @property
+    def pair(self) -> float:
+        """Tokens of a prompt for one pair."""
+        return self.question + self.left + self.right
+
+
+NOTHING_KNOWN = Texts()
+
+
+@dataclass(frozen=True)
 class Way:
-    """A strategy, the calls that it is expected to make, and the texts that it embeds."""
+    """A strategy, what it is expected to ask, and the texts that it embeds.
+
+    calls, tokens: of the model, and of their prompts by estimate.
+    """
 
     name: str
     calls: int
+    tokens: int
     embeddings: int = 0
 
 
-def ways(counts: Counts) -> list[Way]:
-    """List the strategies with what they are expected to ask."""
-    asked = counts.left * -(-counts.right // MOST_LABELS)
+def ways(
+    counts: Counts, texts: Texts = NOTHING_KNOWN, most: int = 1, sample: int | None = None
+) -> list[Way]:
+    """List the strategies with what they are expected to ask.
+
+    most: pairs in one prompt. sample: pairs drawn for the estimates, None for our choice.
+    """
     near = expected_asked(counts.pairs, counts.left, counts.right, counts.candidates)
     return [
-        Way("exact", counts.pairs),
-        Way("block", near, counts.left + counts.right),
-        Way("classify", min(counts.pairs, asked) + max(LEAST_SAMPLE, asked // 10)),
+        Way("exact", counts.pairs, round(counts.pairs * texts.pair)),
+        Way("block", near, round(near * texts.pair), counts.left + counts.right),
+        _classify(counts, texts, sample),
+        _batch_prompt(counts, texts, most, sample),
     ]
 
 
-def taken(strategy: Strategy, counts: Counts) -> str:
-    """The name of the strategy that will run: exact where the one chosen does not pay."""
+def _classify(counts: Counts, texts: Texts, sample: int | None) -> Way:
+    asked = counts.left * -(-counts.right // MOST_LABELS)
+    drawn = sample_size(asked) if sample is None else sample
+    asked = min(counts.pairs, asked)
+    shown = asked * (texts.question + texts.left) + counts.left * counts.right * texts.right
+    return Way("classify", asked + drawn, round(shown + drawn * texts.pair))
+
+
+def _batch_prompt(counts: Counts, texts: Texts, most: int, sample: int | None) -> Way:
+    """Of the two sides, or neither, that one stands once in a prompt which saves most."""
+    sides = ((counts.left, texts.left, texts.right), (counts.right, texts.right, texts.left))
+    question, any_pairs = texts.question + MORE_OF_SEVERAL, -(-counts.pairs // most)
+    entry = texts.left + texts.right + TOKENS_OF_ENTRY
+    found = [(any_pairs * question + counts.pairs * entry, any_pairs)]
+    for values, once, each in sides:
+        prompts = values * -(-counts.pairs // (values * most)) if values else 0
+        entry = each + TOKENS_OF_ENTRY
+        found.append((prompts * (question + once) + counts.pairs * entry, prompts))
+    tokens, prompts = min(found)
+    drawn = min(sample_size(prompts) if sample is None else sample, counts.pairs)
+    return Way("batch_prompt", prompts + drawn, round(tokens + drawn * texts.pair))
+
+
+def taken(strategy: Strategy, counts: Counts, found: Sequence[Way]) -> str:
+    """The name of the strategy that will run: exact where the one chosen does not pay.
+
+    found: what each strategy is expected to ask.
+    """
     if strategy.name == "block":
         few = counts.pairs < FEWEST_PAIRS and strategy.candidates is None
         pays = is_worth_it(counts.pairs, counts.left, counts.right)
         return "exact" if few or (strategy.by_itself and not pays) else "block"
+    if strategy.name == "batch_prompt":
+        calls = next(way.calls for way in found if way.name == strategy.name)
+        return strategy.name if calls < counts.pairs else "exact"
     return strategy.name
 
 

@@ -1,10 +1,11 @@
 """The condition of a join that a model decides may be decided for fewer than all pairs.
 
-Only where the user allows it: by `strategy := 'block'` or `'classify'` on the LLM_FILTER, or by
-`SET llm_approximate = 'auto'`, which takes blocking, in inner joins and semijoins without a LIMIT:
-there a pair that is left out is a row that is missing, never a row that is wrong. The answers of
-the pairs left out are NULL, so that the call has to be a condition of its own, not under NOT or
-OR. Which pairs are asked is decided when the statement runs (`quackllm.engine.joins`).
+Only where the user allows it: by `strategy := 'block'`, `'classify'` or `'batch_prompt'` on the
+LLM_FILTER, or by `SET llm_approximate = 'auto'`, which takes blocking, in inner joins and
+semijoins without a LIMIT: there a pair that is left out is a row that is missing, never a row that
+is wrong. The answers of the pairs left out are NULL, so that the call has to be a condition of its
+own, not under NOT or OR. Which pairs are asked is decided when the statement runs
+(`quackllm.engine.joins`).
 
 Before: FROM a JOIN b ON LLM_FILTER('Same product?', a.name, b.name), all pairs asked
 After:  pairs of near names asked, a sample of the others, and the recall estimated
