@@ -183,7 +183,7 @@ class Estimator:
             demand, row_first = in_front.demand(call, demand, provider)
             estimate = self._estimate(call, demand, share, answers)
             if search is not None and search.name == "batch_prompt":
-                estimate = replace(estimate, expected=self._of_prompts(call, search, estimate))
+                estimate = self._of_prompts(call, search, estimate)
             estimates[ceiling.number] = replace(
                 estimate,
                 certain=certain,
@@ -227,15 +227,24 @@ class Estimator:
             per_row=per_row,
         )
 
-    def _of_prompts(self, call: Call, search: SearchEstimate, estimate: StageEstimate) -> Cost:
+    def _of_prompts(
+        self, call: Call, search: SearchEstimate, estimate: StageEstimate
+    ) -> StageEstimate:
         """Tell what prompts for several pairs cost: not what a part of those for one would."""
         assert estimate.demand is not None
-        most, way = self._settings.pairs_per_prompt, search.way
-        reached = estimate.share * estimate.demand.tuples / max(1, way.calls)
-        limit = of_several(None, call.fields, most, shared=True).declaration.max_tokens
-        demand = Demand(way.calls, search.counts.pairs, tokens=way.tokens)
+        way, measured = search.way, estimate.measured
         price = self._engine.price(self._settings, call)
-        return cost_expected(demand, min(1.0, reached), limit, estimate.measured, price)
+        most = self._settings.pairs_per_prompt
+        longest = of_several(None, call.fields, most, shared=True).declaration.max_tokens
+        alone = way.calls - way.several
+        answers = (way.several * longest + alone * call.max_tokens) // max(1, way.calls)
+        reached = estimate.share * estimate.demand.tuples / max(1, way.calls)
+        demand = Demand(way.calls, search.counts.pairs, tokens=way.tokens)
+        return replace(
+            estimate,
+            at_most=cost_at_most(estimate.demand, longest, measured, price),
+            expected=cost_expected(demand, min(1.0, reached), answers, measured, price),
+        )
 
     # How many rows reach a call
 

@@ -56,13 +56,15 @@ NOTHING_KNOWN = Texts()
 class Way:
     """A strategy, what it is expected to ask, and the texts that it embeds.
 
-    calls, tokens: of the model, and of their prompts by estimate.
+    calls, tokens: of the model, and of their prompts by estimate. several: of the calls, those
+        about several pairs.
     """
 
     name: str
     calls: int
     tokens: int
     embeddings: int = 0
+    several: int = 0
 
 
 def ways(
@@ -101,7 +103,8 @@ def _batch_prompt(counts: Counts, texts: Texts, most: int, sample: int | None) -
         found.append((prompts * (question + once) + counts.pairs * entry, prompts))
     tokens, prompts = min(found)
     drawn = min(sample_size(prompts) if sample is None else sample, counts.pairs)
-    return Way("batch_prompt", prompts + drawn, round(tokens + drawn * texts.pair))
+    tokens += drawn * texts.pair
+    return Way("batch_prompt", prompts + drawn, round(tokens), several=prompts)
 
 
 def taken(strategy: Strategy, counts: Counts, found: Sequence[Way]) -> str:

@@ -131,7 +131,9 @@ def test_a_call_is_made_for_each_prompt_and_counted(con: Connection, fake: FakeP
     assert {len(entries(request)) for request in prompts} == {10}
     assert entry["actual"]["calls"] == len(fake.requests) == 110
     assert entry["expected"]["calls"] == 110
-    assert entry["expected"]["calls"] <= entry["at_most"]["calls"]
+    for figure in ("calls", "tokens_in", "tokens_out"):
+        assert entry["actual"][figure] <= entry["at_most"][figure]
+        assert entry["expected"][figure] <= entry["at_most"][figure]
     measured = entry["measured"]
     assert (measured["asked"], measured["drawn"], measured["matches"]) == (50, 50, 20)
     assert measured["agreement"]["value"] == measured["precision"]["value"] == 1.0
