@@ -18,7 +18,7 @@ from quackllm.engine.engine import Engine
 from quackllm.engine.experience import Experience, experience
 from quackllm.engine.history import StatementStats
 from quackllm.engine.joins.blocking import FEWEST_PAIRS
-from quackllm.engine.joins.expected import Counts, Texts, Way, advice, taken, ways
+from quackllm.engine.joins.expected import Counts, Lengths, Way, advice, taken, ways
 from quackllm.engine.joint import asked_call, distinct_tuples
 from quackllm.engine.planner import PlannedQuery
 from quackllm.engine.providers.base import Capabilities, Provider
@@ -75,7 +75,7 @@ class SearchEstimate:
 
     name: str
     counts: Counts
-    texts: Texts
+    lengths: Lengths
     ways: Sequence[Way]
 
     @property
@@ -345,11 +345,11 @@ class Estimator:
             return None
         pairs, left, right = numbers
         counts = Counts(pairs, left, right, search.strategy.candidates)
-        texts, settings = self._texts(ceiling.site.call, search), self._settings
-        known = ways(counts, texts, settings.pairs_per_prompt, settings.recall_sample)
-        return SearchEstimate(taken(search.strategy, counts, known), counts, texts, known)
+        lengths, settings = self._lengths(ceiling.site.call, search), self._settings
+        known = ways(counts, lengths, settings.pairs_per_prompt, settings.recall_sample)
+        return SearchEstimate(taken(search.strategy, counts, known), counts, lengths, known)
 
-    def _texts(self, call: Call, search: PairSearch) -> Texts:
+    def _lengths(self, call: Call, search: PairSearch) -> Lengths:
         """Say how long the question and the values of a join are."""
         lengths = []
         sides = (search.left, search.strategy.left), (search.right, search.strategy.right)
@@ -358,7 +358,7 @@ class Estimator:
             mean = self._counted(f"SELECT {sums} FROM ({sql})")
             lengths.append((mean.column(0)[0].as_py() or 0) if mean is not None else 0)
         left, right = (length / CHARS_PER_TOKEN for length in lengths)
-        return Texts(estimated_tokens(call, [], 1), left, right)
+        return Lengths(estimated_tokens(call, [], 1), left, right)
 
     def _advice(self, plan: Plan, ceiling: Ceiling, demand: Demand | None) -> str | None:
         """Say what would ask less than every pair of a join, where that is to be seen."""
@@ -570,10 +570,10 @@ def _of_pairs(search: SearchEstimate) -> Demand:
     That is every pair, and where several pairs in a prompt are never answered, as many prompts
     again: those that are cut in halves until single pairs are left.
     """
-    pairs, texts = search.counts.pairs, search.texts
+    pairs, lengths = search.counts.pairs, search.lengths
     if search.name != "batch_prompt":
-        return Demand(pairs, pairs, tokens=round(pairs * texts.pair))
-    return Demand(2 * pairs, 2 * pairs, tokens=round(2 * pairs * texts.pair))
+        return Demand(pairs, pairs, tokens=round(pairs * lengths.pair))
+    return Demand(2 * pairs, 2 * pairs, tokens=round(2 * pairs * lengths.pair))
 
 
 def _length(values: tuple[str, ...]) -> int:

@@ -36,7 +36,7 @@ class Counts:
 
 
 @dataclass(frozen=True)
-class Texts:
+class Lengths:
     """Estimated tokens of what prompts show: the question, a value of either side on average."""
 
     question: int = 0
@@ -49,7 +49,7 @@ class Texts:
         return self.question + self.left + self.right
 
 
-NOTHING_KNOWN = Texts()
+NOTHING_KNOWN = Lengths()
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Way:
 
 
 def ways(
-    counts: Counts, texts: Texts = NOTHING_KNOWN, most: int = 1, sample: int | None = None
+    counts: Counts, lengths: Lengths = NOTHING_KNOWN, most: int = 1, sample: int | None = None
 ) -> list[Way]:
     """List the strategies with what they are expected to ask.
 
@@ -76,26 +76,29 @@ def ways(
     """
     near = expected_asked(counts.pairs, counts.left, counts.right, counts.candidates)
     return [
-        Way("exact", counts.pairs, round(counts.pairs * texts.pair)),
-        Way("block", near, round(near * texts.pair), counts.left + counts.right),
-        _classify(counts, texts, sample),
-        _batch_prompt(counts, texts, most, sample),
+        Way("exact", counts.pairs, round(counts.pairs * lengths.pair)),
+        Way("block", near, round(near * lengths.pair), counts.left + counts.right),
+        _classify(counts, lengths, sample),
+        _batch_prompt(counts, lengths, most, sample),
     ]
 
 
-def _classify(counts: Counts, texts: Texts, sample: int | None) -> Way:
+def _classify(counts: Counts, lengths: Lengths, sample: int | None) -> Way:
     asked = counts.left * -(-counts.right // MOST_LABELS)
     drawn = sample_size(asked) if sample is None else sample
     asked = min(counts.pairs, asked)
-    shown = asked * (texts.question + texts.left) + counts.left * counts.right * texts.right
-    return Way("classify", asked + drawn, round(shown + drawn * texts.pair))
+    shown = asked * (lengths.question + lengths.left) + counts.left * counts.right * lengths.right
+    return Way("classify", asked + drawn, round(shown + drawn * lengths.pair))
 
 
-def _batch_prompt(counts: Counts, texts: Texts, most: int, sample: int | None) -> Way:
+def _batch_prompt(counts: Counts, lengths: Lengths, most: int, sample: int | None) -> Way:
     """Of the two sides, or neither, that one stands once in a prompt which saves most."""
-    sides = ((counts.left, texts.left, texts.right), (counts.right, texts.right, texts.left))
-    question, any_pairs = texts.question + MORE_OF_SEVERAL, -(-counts.pairs // most)
-    entry = texts.left + texts.right + TOKENS_OF_ENTRY
+    sides = (
+        (counts.left, lengths.left, lengths.right),
+        (counts.right, lengths.right, lengths.left),
+    )
+    question, any_pairs = lengths.question + MORE_OF_SEVERAL, -(-counts.pairs // most)
+    entry = lengths.left + lengths.right + TOKENS_OF_ENTRY
     found = [(any_pairs * question + counts.pairs * entry, any_pairs)]
     for values, once, each in sides:
         prompts = values * -(-counts.pairs // (values * most)) if values else 0
@@ -103,7 +106,7 @@ def _batch_prompt(counts: Counts, texts: Texts, most: int, sample: int | None) -
         found.append((prompts * (question + once) + counts.pairs * entry, prompts))
     tokens, prompts = min(found)
     drawn = min(sample_size(prompts) if sample is None else sample, counts.pairs)
-    tokens += drawn * texts.pair
+    tokens += drawn * lengths.pair
     return Way("batch_prompt", prompts + drawn, round(tokens), several=prompts)
 
 

@@ -39,7 +39,7 @@ from quackllm.engine.shared_words import word_vectors
 from quackllm.engine.stage_answers import StageAnswers, string_columns
 from quackllm.errors import ProviderError
 from quackllm.optimizer.program import ModelStage, PairSearch
-from quackllm.udfs.base import Call, Inquiry
+from quackllm.udfs.base import Inquiry
 from quackllm.udfs.filter import of_several
 
 MOST_PAIRS = 100_000_000
