@@ -35,6 +35,7 @@ from quackllm.optimizer.program import (
 )
 from quackllm.optimizer.readable import names_read, with_names
 from quackllm.optimizer.scope import (
+    INNER,
     beside,
     enclosing,
     in_scope,
@@ -366,7 +367,8 @@ class _Lowering:
         probe.where(condition or raw(self.reached(site)), copy=False)
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
-            names = [raw(f"f{i}") for i in range(len(site.args))] or [raw("one")]
+            fields = [f"f{i}" for i in range(len(site.args))] or ["one"]
+            names = [raw(f"{INNER}.{name}") for name in fields]
             probe = beside(outer, select, probe, names, block.outer_guards)
             select = outer
         if self.purpose is Purpose.COUNT:
@@ -465,7 +467,8 @@ class _Lowering:
         place = select
         outer = enclosing(select) if block.correlated else None
         if outer is not None:
-            rows = beside(outer, select, rows, [raw(name) for name in names], block.outer_guards)
+            read = [raw(f"{INNER}.{name}") for name in names]
+            rows = beside(outer, select, rows, read, block.outer_guards)
             place = outer
         rows.set("distinct", exp.Distinct())
         return self.written_at(place, rows)

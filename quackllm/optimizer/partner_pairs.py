@@ -5,10 +5,13 @@ would take all pairs again and again. So the join is made once, and of a pair is
 `k` of its row, its `place` among the pairs of that row, numbers of the texts that a model is
 shown, and what else its condition reads. Tables, `NAME` telling them apart:
 
-    NAME         k, k0, k1, ..., matched   the rows that look for a partner
-    NAME_t0 ...  i, t                      the texts of one argument
-    NAME_pairs   k, place, t0, ..., r0, ..., v0, ...
+    NAME         k, __llm_k0, ..., matched    the rows that look for a partner, and their keys
+    NAME_t0 ...  i, t                         the texts of one argument
+    NAME_pairs   k, place, __llm_t0, ..., __llm_r0, ..., __llm_v0, ...
     NAME_open    the same, of the pairs that are asked now, with the texts themselves
+
+`__llm_t0`, ... are arguments, `__llm_r0`, ... say whether a site can be reached, `__llm_v0`, ...
+are what else is read. Names that stand beside columns of the statement have this prefix.
 """
 
 from __future__ import annotations
@@ -23,14 +26,12 @@ from quackllm.optimizer.answers import result_sql
 from quackllm.optimizer.guards import conditions_of_all, uses
 from quackllm.optimizer.plan import RENDERED, Block, Partners, Site
 from quackllm.optimizer.program import PartnerRounds
-from quackllm.optimizer.scope import beside, enclosing, pairs_of, rows_of
+from quackllm.optimizer.scope import INNER, beside, enclosing, pairs_of, rows_of
 from quackllm.optimizer.sites import key_name
 from quackllm.optimizer.sql import column, held, json_fragment, never_fails, quote, raw, released
 
 CONDITIONS = (exp.And, exp.Or, exp.Not, exp.Paren)
-
-ROWS = "__llm_rows"
-"""What the rows that look for a partner are called where they are joined."""
+"""What combines parts of a condition, which are kept each as a value of its own."""
 
 
 class Writer(Protocol):
@@ -84,8 +85,7 @@ class PartnerPairs:
         self._values: list[str] = []
         shown = [self._shown(site, arg) for site in self._group for arg in site.args]
         self._texts = list(dict.fromkeys(text for text in shown if text is not None))
-        condition = partners.condition(select)
-        self._condition = self._moved(condition)
+        self._condition = self._moved(partners.condition(select))
         self._sites = [self._moved_site(site, at) for at, site in enumerate(self._group)]
 
     # What is kept of a pair
@@ -115,7 +115,7 @@ class PartnerPairs:
         return replace(
             site,
             args=tuple(self._moved_arg(site, arg) for arg in site.args),
-            guards=(column(f"r{at}"), *late),
+            guards=(column(f"__llm_r{at}"), *late),
             join=None,
             left=False,
             strategy=None,
@@ -125,7 +125,7 @@ class PartnerPairs:
         shown = self._shown(site, arg)
         if shown is None:
             return self._moved(arg)
-        moved = column(f"t{self._texts.index(shown)}")
+        moved = column(f"__llm_t{self._texts.index(shown)}")
         moved.meta[RENDERED] = True
         return moved
 
@@ -151,7 +151,7 @@ class PartnerPairs:
     def _kept(self, value: str) -> exp.Column:
         if value not in self._values:
             self._values.append(value)
-        return column(f"v{self._values.index(value)}")
+        return column(f"__llm_v{self._values.index(value)}")
 
     # The tables
 
@@ -199,12 +199,13 @@ class PartnerPairs:
         keys = [*columns, *map(json_fragment, columns)]
         early = [self._early(site) for site in self._group]
         reached = [f"coalesce({self._writer.reached(site)}, false)" for site in early]
+        waits = " OR ".join(map(self._unasked, self._group))
         named = {
-            **{f"k{at}": value for at, value in enumerate(keys)},
-            **{f"t{at}": value for at, value in enumerate(self._texts)},
-            **{f"r{at}": value for at, value in enumerate(reached)},
-            **{f"v{at}": value for at, value in enumerate(self._values)},
-            "m": f"NOT ({' OR '.join(map(self._unasked, self._group))}) AND ({self._unanswered()})",
+            **{f"__llm_k{at}": value for at, value in enumerate(keys)},
+            **{f"__llm_t{at}": value for at, value in enumerate(self._texts)},
+            **{f"__llm_r{at}": value for at, value in enumerate(reached)},
+            **{f"__llm_v{at}": value for at, value in enumerate(self._values)},
+            "__llm_m": f"NOT ({waits}) AND ({self._unanswered()})",
         }
         items = [raw(f"{value} AS {name}") for name, value in named.items()]
         join = self._partners.join
@@ -215,7 +216,7 @@ class PartnerPairs:
         outer = enclosing(self._select) if self._block.correlated else None
         if outer is None:
             return self._writer.written_at(self._select, rows)
-        names = [raw(name) for name in named]
+        names = [raw(f"{INNER}.{name}") for name in named]
         rows = beside(outer, self._select, rows, names, self._block.outer_guards)
         return self._writer.written_at(outer, rows)
 
@@ -241,32 +242,33 @@ class PartnerPairs:
         return tree.copy().transform(null) if uses(tree, self._answers) else tree
 
     def _rows_table(self) -> str:
-        keys = ", ".join(f"k{at}" for at in range(2 * len(self._partners.keys)))
+        keys = ", ".join(f"__llm_k{at}" for at in range(2 * len(self._partners.keys)))
         return (
             f"SELECT row_number() OVER (ORDER BY hash({keys})) AS k, * FROM "
-            f"(SELECT {keys}, coalesce(bool_or(m), false) AS matched FROM ({self._pairs()}) "
+            f"(SELECT {keys}, coalesce(bool_or(__llm_m), false) AS matched FROM ({self._pairs()}) "
             f"GROUP BY {keys})"
         )
 
     def _text_table(self, at: int) -> str:
         return (
             f"SELECT row_number() OVER () AS i, t FROM "
-            f"(SELECT DISTINCT t{at} AS t FROM ({self._pairs()}))"
+            f"(SELECT DISTINCT __llm_t{at} AS t FROM ({self._pairs()}))"
         )
 
     def _pairs_table(self) -> str:
         """Number the pairs of each row in the order of hashes: the same for the same data."""
         keys, texts = range(2 * len(self._partners.keys)), range(len(self._texts))
-        kept = [f"r{at}" for at in range(len(self._group))]
-        kept += [f"v{at}" for at in range(len(self._values))]
-        columns = ["k", *(f"d{at}.i AS t{at}" for at in texts), *kept]
-        shown = ", ".join(f"p.t{at}" for at in texts)
-        same = " AND ".join(f"p.k{at} IS NOT DISTINCT FROM r.k{at}" for at in keys)
+        kept = [f"__llm_r{at}" for at in range(len(self._group))]
+        kept += [f"__llm_v{at}" for at in range(len(self._values))]
+        columns = ["k", *(f"d{at}.i AS __llm_t{at}" for at in texts), *kept]
+        shown = ", ".join(f"p.__llm_t{at}" for at in texts)
+        same = " AND ".join(f"p.__llm_k{at} IS NOT DISTINCT FROM r.__llm_k{at}" for at in keys)
         joins = [f"JOIN {quote(self._name)} AS r ON {same}"]
         joins += [
-            f"JOIN {quote(f'{self._name}_t{at}')} AS d{at} ON d{at}.t = p.t{at}" for at in texts
+            f"JOIN {quote(f'{self._name}_t{at}')} AS d{at} ON d{at}.t = p.__llm_t{at}"
+            for at in texts
         ]
-        waiting = " OR ".join(f"r{at}" for at in range(len(self._group)))
+        waiting = " OR ".join(f"__llm_r{at}" for at in range(len(self._group)))
         distinct = (
             f"SELECT DISTINCT {', '.join(columns)}, hash({shown or '0'}) AS h "
             f"FROM ({self._pairs()}) AS p {' '.join(joins)} WHERE NOT matched AND ({waiting})"
@@ -277,10 +279,11 @@ class PartnerPairs:
     def _open_pairs(self) -> str:
         """Write the query of the pairs that are kept, their texts in the place of numbers."""
         texts = range(len(self._texts))
-        replaced = ", ".join(f"d{at}.t AS t{at}" for at in texts)
+        replaced = ", ".join(f"d{at}.t AS __llm_t{at}" for at in texts)
         star = f"p.* REPLACE ({replaced})" if replaced else "p.*"
         joins = [
-            f"JOIN {quote(f'{self._name}_t{at}')} AS d{at} ON p.t{at} = d{at}.i" for at in texts
+            f"JOIN {quote(f'{self._name}_t{at}')} AS d{at} ON p.__llm_t{at} = d{at}.i"
+            for at in texts
         ]
         return f"SELECT {star} FROM {quote(f'{self._name}_pairs')} AS p {' '.join(joins)}"
 
@@ -311,7 +314,7 @@ def matched_rows(writer: Writer, partners: Partners, name: str) -> Matched:
     """Write the rows that found a partner; `name` is that of the table of the rows."""
     columns = [writer.resolved_text(part) for part in partners.keys]
     keys = [*columns, *map(json_fragment, columns)]
-    names = [f"{ROWS}.k{at}" for at in range(len(keys))]
+    names = [f"__llm_k{at}" for at in range(len(keys))]
     same = [f"{value} IS NOT DISTINCT FROM {k}" for value, k in zip(keys, names, strict=True)]
-    source = raw(f"(SELECT * FROM {quote(name)} WHERE matched) AS {ROWS}")
+    source = raw(f"(SELECT {', '.join(names)} FROM {quote(name)} WHERE matched) AS __llm_rows")
     return Matched(source, raw(" AND ".join(same)))

@@ -174,6 +174,10 @@ def pairs_of(select: exp.Select, join: int, expressions: list[exp.Expr]) -> exp.
     return rows
 
 
+INNER = "__llm_inner"
+"""What a nested query is called where `beside` evaluates it for each row around it."""
+
+
 def beside(
     outer: exp.Select,
     place: exp.Select,
@@ -194,7 +198,7 @@ def beside(
     if in_from is not None:
         rows.set("joins", rows.args["joins"][:in_from])
     lateral = exp.Lateral(
-        this=exp.Subquery(this=inner), alias=exp.TableAlias(this=exp.to_identifier("__llm_inner"))
+        this=exp.Subquery(this=inner), alias=exp.TableAlias(this=exp.to_identifier(INNER))
     )
     rows.append("joins", exp.Join(this=lateral, kind="CROSS"))
     where = outer.args.get("where") if in_from is None else None

@@ -264,6 +264,32 @@ def test_texts_that_a_collation_calls_equal_are_rows_of_their_own() -> None:
     assert rows == [("A",)]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT m FROM a WHERE EXISTS (SELECT 1 FROM b WHERE LLM_FILTER('q', x, y) AND m = i + 6)",
+        "SELECT m FROM a SEMI JOIN b ON LLM_FILTER('q', x, y) AND m = i + 6 AND k0 = matched",
+        "SELECT k FROM a WHERE v0 AND k IN (SELECT h FROM b WHERE LLM_FILTER('q', x, y) AND i = 1)",
+        "SELECT k, k IN (SELECT h FROM b WHERE LLM_FILTER('q', x, y)) FROM a LIMIT 3",
+    ],
+)
+def test_columns_may_have_the_names_that_the_plan_uses(sql: str) -> None:
+    created = (
+        "CREATE TABLE a AS SELECT i AS k, 'l ' || i AS x, 7 AS m, 1 AS k0, 2 AS t0, 3 AS f0, "
+        "4 AS place, 5 AS r0, true AS v0, 6 AS one FROM range(9) r(i);"
+        "CREATE TABLE b AS SELECT j AS h, 'r ' || j AS y, 1 AS matched, 1 AS i FROM range(9) r(j)"
+    )
+    pair = open_pair(created)
+    try:
+        (rows, types), naive = pair.run_planned(sql), pair.run_naive(sql)
+        assert types == naive[1]
+        assert Counter(rows) == Counter(naive[0]) or "LIMIT" in sql
+        [(_, plan)] = pair.run_planned(f"EXPLAIN {sql}")[0]
+        assert "scalar function" not in plan
+    finally:
+        close_pair(pair)
+
+
 def test_a_statement_that_runs_again_asks_nothing() -> None:
     """The order of the pairs is the same, so that the answers are there."""
     fake = FakeProvider()
