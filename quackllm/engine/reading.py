@@ -41,7 +41,8 @@ TYPE_SYNONYMS = {
 }
 FUNCTION_SYNONYMS = {"**": "power", "^@": "starts_with", "position": "strpos"}
 INTERVAL_FUNCTION = re.compile(r"to_(\w+)s$")
-LOCATION = re.compile(r'(?<="query_location":)\d+|(?<="query_location_length":)\d+')
+LOCATION = re.compile(r'"query_location(?:_length)?":\d+')
+NOWHERE = '"query_location":0'
 """Where something stands in the text, in DuckDB's JSON; inside its strings quotes are escaped."""
 READ = '{"error":false'
 """Begins DuckDB's JSON of a statement that it could read."""
@@ -62,7 +63,7 @@ def same_reading(connection: duckdb.DuckDBPyConnection, sql: str, written: str) 
         ).fetchall()[0]
     except duckdb.Error:
         return False
-    first, second = (LOCATION.sub("0", row) for row in rows[:2])
+    first, second = (LOCATION.sub(NOWHERE, row) for row in rows[:2])
     if first == second and first.startswith(READ):
         return True
     one, other = json.loads(first), json.loads(second)

@@ -345,11 +345,12 @@ def children(node: exp.Expr) -> list[exp.Expr]:
     Planning walks trees all the time, and a generator for every node is most of a walk's cost.
     """
     found: list[exp.Expr] = []
+    tree = exp.Expr
     for value in node.args.values():
-        if isinstance(value, exp.Expr):
+        if isinstance(value, tree):
             found.append(value)
         elif isinstance(value, list):
-            found.extend([part for part in value if isinstance(part, exp.Expr)])
+            found.extend([part for part in value if isinstance(part, tree)])
     return found
 
 
@@ -378,7 +379,7 @@ def _nested(node: exp.Expr) -> bool:
 
 def has_calls(node: exp.Expr | None) -> bool:
     """Whether a call of a model stands anywhere in the tree, nested queries included."""
-    return node is not None and any(True for _ in find_all(node, ModelCall))
+    return node is not None and next(find_all(node, ModelCall), None) is not None
 
 
 def own_calls(node: exp.Expr | None) -> list[ModelCall]:

@@ -20,14 +20,12 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.rules.exists_for_in import CLAUSES
 from quackllm.optimizer.rules.push_keys import TWO_VALUED
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, own_nodes
-
-CLAUSES = ("group", "having", "qualify", "windows", "limit", "offset", "sample", "with_")
-"""Clauses of the subquery beside which it is left as it is."""
 
 
 def unnest_exists(plan: Plan, catalog: Catalog) -> Plan:
