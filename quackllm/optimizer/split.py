@@ -222,12 +222,19 @@ class Split:
             self._replace(child, leaf, bound)
 
     def items(
-        self, select: exp.Select, names: list[str], catalog: Catalog, leaf: Leaf | None = None
+        self,
+        select: exp.Select,
+        names: list[str],
+        catalog: Catalog,
+        leaf: Leaf | None = None,
+        *,
+        queries_stay: bool = False,
     ) -> list[exp.Expr] | None:
         """Write the outer select list: one item per output column, under its name.
 
-        None when an item cannot be cut (a nested query beside a call, a star whose
-        columns cannot be counted).
+        queries_stay: whether an item with a nested query beside a call is carried whole.
+        None when an item cannot be cut (such a one otherwise, a star whose columns cannot be
+        counted).
         """
         leaf = leaf or (lambda node: isinstance(node, exp.Column | exp.Window))
         items: list[exp.Expr] = []
@@ -240,7 +247,7 @@ class Split:
                 first = self.carry(value, len(columns))
                 start = int(first.name[1:])
                 cells: list[exp.Expr] = [self._reference(start + i) for i in range(len(columns))]
-            elif not has_calls(value):
+            elif not has_calls(value) or (queries_stay and value.find(exp.Query)):
                 cells = [self.carry(value)]
             elif value.find(exp.Query):
                 return None

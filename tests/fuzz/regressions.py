@@ -425,4 +425,12 @@ REGRESSIONS: tuple[Case, ...] = (
         "SELECT max(s1.a) AS m FROM t1 s1 RIGHT JOIN t2 s2 ON s1.a = s2.a AND (LLM_FILTER('p', "
         "s1.b) OR LLM_FILTER('q', s2.b)) HAVING count(*) > 0 AND 2 IN (1, 1)"
     ),
+    _case(
+        "SELECT d FROM t2 WHERE LLM_FILTER('p', a) INTERSECT SELECT b > 1 FROM t1 WHERE b > 99 "
+        "QUALIFY rank() OVER (ORDER BY c) <= 2"
+    ),
+    _case(
+        "SELECT LLM_FILTER('p', a) AS f, (SELECT max(LLM('q', t2.a)) FROM t2) AS m FROM t1 "
+        "QUALIFY row_number() OVER (ORDER BY b) <= 2 ORDER BY f, m"
+    ),
 )

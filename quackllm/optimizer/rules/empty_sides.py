@@ -23,7 +23,7 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.keys import Equalities, restricts
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, reads_calls
-from quackllm.optimizer.rules.push_keys import CLOSED, filters_freely, restrict
+from quackllm.optimizer.rules.push_keys import filters_freely, restrict
 from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     enclosing,
@@ -91,8 +91,8 @@ def _rows_at_most(query: exp.Expr, catalog: Catalog) -> exp.Select | None:
     """Select all rows of a query and perhaps more, without its calls and its columns."""
     if not isinstance(query, exp.Select) or enclosing(query) is not None:
         return None
-    if any(query.args.get(name) for name in (*CLOSED, "with_")) or is_grouped(query, catalog):
-        return None
+    if query.args.get("with_") is not None or is_grouped(query, catalog):
+        return None  # other clauses than these take rows away, and add none
     rows = rows_of(query, [exp.Literal.number(1)])
     where = query.args.get("where")
     free = [part for part in conjuncts(where.this if where else None) if not has_calls(part)]

@@ -45,7 +45,12 @@ def _calls_after(select: exp.Select) -> bool:
     QUALIFY, and not in what a window sees."""
     if not select.args.get("qualify"):
         return False
-    return any(map(_calls_outside_windows, [*select.expressions, *_conditions(select)]))
+    return any(map(_calls_outside_windows, [*_cut_items(select), *_conditions(select)]))
+
+
+def _cut_items(select: exp.Select) -> list[exp.Expr]:
+    """The items that are computed after QUALIFY; one with a query beside a call stays before."""
+    return [item for item in select.expressions if has_calls(item) and not item.find(exp.Query)]
 
 
 def _conditions(select: exp.Select) -> list[exp.Expr]:
@@ -66,8 +71,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         return None
     after = [part for part in _conditions(select) if _calls_outside_windows(part)]
     calling = [part for part in [*select.expressions, *_conditions(select)] if has_calls(part)]
-    cut = [*filter(has_calls, select.expressions), *after]
-    if any(part.find(exp.Query) for part in cut):
+    if any(part.find(exp.Query) for part in after):
         return None
     if any(is_columns(node) for part in calling for node in part.walk()):
         return None
@@ -75,7 +79,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     if keys is None or names is None or any(key.find(exp.Query) for key in keys):
         return None
     split = Split("__llm_qualified")
-    items = split.items(select, names, catalog)
+    items = split.items(select, names, catalog, queries_stay=True)
     if items is None:
         return None
     where = conjunction([split.rewrite(part, _is_carried) for part in after])
