@@ -10,6 +10,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import Block, Partners, Plan, Site
 from quackllm.optimizer.scope import after_grouping, clause_parts
+from quackllm.optimizer.split import open_aliases
 from quackllm.optimizer.sql import conjunction, conjuncts, find_all, own_nodes
 
 Conditions = Callable[[exp.Select, str, list[exp.Expr]], list[exp.Expr]]
@@ -22,8 +23,8 @@ def add_guards(plan: Plan, catalog: Catalog, conditions: Conditions) -> Plan:
 
     A site used in several places is guarded by the OR of the places' conditions, and
     not at all when one of them has none. A condition on a column that is answered
-    later than the site is left out, and so is one that only has a value after grouping:
-    the guard then admits more rows, never fewer.
+    later than the site is left out, and so is one that only has a value after grouping, or
+    names a select item: the guard then admits more rows, never fewer.
     """
     blocks = tuple(
         _guard_block(block, plan.select_of(block), catalog, conditions) for block in plan.blocks
@@ -35,8 +36,9 @@ def _guard_block(
     block: Block, select: exp.Select, catalog: Catalog, conditions: Conditions
 ) -> Block:
     sites: list[Site] = []
+    aliases = {use.name for use in open_aliases(select, catalog)}
     for number, site in enumerate(block.sites):
-        late = {later.column for later in block.sites[number:]}
+        late = {later.column for later in block.sites[number:]} | aliases
         alternatives = []
         for clause, path in places(block, select, site):
             found = conditions(select, clause, path)

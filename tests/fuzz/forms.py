@@ -113,27 +113,41 @@ class Forms:
 
     def returning(self) -> Case:
         """INSERT, UPDATE and DELETE that return rows, calls among what is returned."""
-        table = self._table()
-        scope = Scope(table.columns)
-        text = table.columns[0].sql
-        change = self._source.pick(
-            (
-                f"DELETE FROM {table.name} WHERE {self._expressions.condition(scope, 1)}",
+        source, make, table = self._source, self._expressions, self._table()
+        scope = Scope(tuple(column.of(table.name) for column in table.columns))
+        text, key = (column.sql for column in table.columns[:2])
+        grouped, given = self._one_row_of_a_key()
+        both = Scope((*scope.local, *given.local))
+        tied = f"{table.name}.{key} = s.k AND {make.pairs(given, scope)}"
+        changes: tuple[Callable[[], str], ...] = (
+            lambda: f"DELETE FROM {table.name} WHERE {make.condition(scope, 1)}",
+            lambda: (
                 f"INSERT INTO {table.name} SELECT * FROM {table.name} "
-                f"WHERE {self._expressions.condition(scope, 1)}",
-                f"UPDATE {table.name} SET {text} = {self._expressions.value(VARCHAR, scope, 1)} "
-                f"WHERE {self._expressions.condition(scope, 1)}",
-            )
+                f"WHERE {make.condition(scope, 1)}"
+            ),
+            lambda: (
+                f"UPDATE {table.name} SET {text} = {make.value(VARCHAR, scope, 1)} "
+                f"WHERE {make.condition(scope, 1)}"
+            ),
+            lambda: (
+                f"INSERT INTO {table.name} ({text}, {key}) VALUES "
+                f"({make.value(VARCHAR, Scope(()), 1)}, {make.value(INTEGER, Scope(()), 1)})"
+            ),
+            lambda: f"DELETE FROM {table.name} USING {grouped} WHERE {tied}",
+            lambda: (
+                f"UPDATE {table.name} SET {text} = {make.value(VARCHAR, both, 1)} "
+                f"FROM {grouped} WHERE {tied}"
+            ),
         )
-        star = self._source.pick(("*, ", "", f"{table.columns[1].sql} AS b, "))
+        change = source.pick(changes)()
+        star = source.pick(("*, ", "", f"{table.name}.{key} AS b, "))
         return Case(self._tables, f"{change} RETURNING {star}{self._call(VARCHAR, scope)} AS r")
 
     def merge(self) -> Case:
         """MERGE with calls in its source or its actions; the source has one row of a key."""
-        source, target, read = self._source, self._table(), self._table()
+        source, target = self._source, self._table()
         text, key = target.columns[0].sql, target.columns[1].sql
-        rows = Scope(read.columns)
-        given = Scope((Column("s.v", VARCHAR), Column("s.k", INTEGER)))
+        read, given = self._one_row_of_a_key()
         both = Scope((*given.local, *(column.of(target.name) for column in target.columns)))
         updated = f"UPDATE SET {text} = {self._expressions.value(VARCHAR, both, 1)}"
         matched = source.pick((updated, "DELETE"))
@@ -145,12 +159,25 @@ class Forms:
         condition = f"AND {self._expressions.condition(both, 1)} " if source.chance(2) else ""
         new = f"AND {self._expressions.condition(given, 1)} " if source.chance(3) else ""
         sql = (
-            f"MERGE INTO {target.name} USING (SELECT {read.columns[1].sql} AS k, "
-            f"max({self._expressions.value(VARCHAR, rows, 1)}) AS v FROM {read.name} "
-            f"WHERE {self._call(BOOLEAN, rows)} GROUP BY 1) s ON {on} "
+            f"MERGE INTO {target.name} USING {read} ON {on} "
             f"WHEN MATCHED {condition}THEN {matched} WHEN NOT MATCHED {new}THEN INSERT {inserted}"
         )
+        if source.chance(3):
+            source.use("MERGE with RETURNING")
+            returned = self._call(VARCHAR, Scope(target.columns))
+            return Case(self._tables, f"{sql} RETURNING merge_action, {text}, {returned} AS r")
         return Case(self._tables, sql, effect=f"SELECT * FROM {target.name}")
+
+    def _one_row_of_a_key(self) -> tuple[str, Scope]:
+        """A query `s` with a text v for each number k, so that what it changes is fixed."""
+        read = self._table()
+        rows = Scope(read.columns)
+        query = (
+            f"(SELECT {read.columns[1].sql} AS k, "
+            f"max({self._expressions.value(VARCHAR, rows, 1)}) AS v FROM {read.name} "
+            f"WHERE {self._call(BOOLEAN, rows)} GROUP BY 1) s"
+        )
+        return query, Scope((Column("s.v", VARCHAR), Column("s.k", INTEGER)))
 
     def _table(self) -> Table:
         return self._source.pick(self._tables)

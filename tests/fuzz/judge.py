@@ -9,6 +9,7 @@ from typing import Any
 
 import duckdb
 
+from quackllm.errors import BindError
 from tests.fuzz.cases import Case
 from tests.fuzz.runner import CRASHES, Result, Row, Runner
 
@@ -98,6 +99,8 @@ def _compared(runner: Runner, case: Case, planned: Result, naive: Result) -> tup
     if isinstance(naive.error, BROKEN):
         return "discarded", f"DuckDB breaks on the naive plan: {_reason(naive.error)}"
     if isinstance(naive.error, REFUSED):
+        if planned.error is None and isinstance(naive.error, BindError):
+            return "discarded", f"has no naive form: {_reason(naive.error)}"
         if planned.error is None:
             return "accepts what DuckDB refuses", _reason(naive.error)
         return "discarded", _reason(naive.error)

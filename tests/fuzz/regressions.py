@@ -230,6 +230,25 @@ REGRESSIONS: tuple[Case, ...] = (
     ),
     _case("SELECT (SELECT max(b) FROM t2) AS x, LLM('p', a) AS r FROM t1 WHERE x < b"),
     _case("SELECT a FROM t1 WHERE b = 9 OR (c < 1 AND LLM_FILTER('p', b))"),
+    _case(
+        "SELECT b, count(*) AS n FROM t1 GROUP BY ROLLUP (b) HAVING b IS NULL AND "
+        "sum(LLM_SCORE('p', a)) > 0"
+    ),
+    _case(
+        "SELECT upper(a) AS g, CASE WHEN upper(a) IS NULL THEN sum(LLM_SCORE('p', b)) END AS n "
+        "FROM t1 GROUP BY ROLLUP (upper(a))"
+    ),
+    _case(
+        "SELECT upper(a) AS g, count(*) AS n FROM t1 GROUP BY 1 HAVING g > 'W' AND "
+        "sum(LLM_SCORE('p', b)) > 0",
+        disabled="inline_aliases",
+    ),
+    _case(
+        "SELECT (SELECT max(LLM('e', s2.a)) FROM t2 s2 WHERE LLM_FILTER('r', t1.a, s2.a)) AS g, "
+        "sum(b) AS n FROM t1 GROUP BY ROLLUP ((SELECT max(LLM('e', s2.a)) FROM t2 s2 WHERE "
+        "LLM_FILTER('r', t1.a, s2.a))) HAVING sum(LLM_POSITION(l, 'r', 'first')) IS NOT NULL AND "
+        "length(CAST(g AS VARCHAR)) > 1"
+    ),
     _case("SELECT count(*) FILTER (WHERE c < 1 AND LLM_FILTER('p', b)) FROM t1"),
     _case(
         "SELECT CASE WHEN b < 2 THEN LLM('p', a, b) ELSE 'z' END AS k, count(*) AS n FROM t1 "

@@ -11,6 +11,7 @@ After:  rows where (stars > 3) IS NOT TRUE asked
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 from sqlglot import exp
@@ -18,6 +19,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.guards import add_guards, path_to
 from quackllm.optimizer.plan import Plan
+from quackllm.optimizer.scope import has_grouping_sets, is_aggregate
 from quackllm.optimizer.sources import STRICT
 from quackllm.optimizer.sql import bare, conjuncts
 
@@ -27,24 +29,39 @@ TESTS = ("where", "having", "qualify")
 
 def short_circuit(plan: Plan, catalog: Catalog) -> Plan:
     """Guard calls by the operands that are decided before them."""
-    return add_guards(plan, catalog, _conditions)
+    return add_guards(plan, catalog, partial(_conditions, catalog))
 
 
-def _conditions(select: exp.Select, clause: str, path: list[exp.Expr]) -> list[exp.Expr]:
-    """`path` runs from the clause down to the answer's column."""
+def _conditions(
+    catalog: Catalog, select: exp.Select, clause: str, path: list[exp.Expr]
+) -> list[exp.Expr]:
+    """`path` runs from the clause down to the answer's column.
+
+    Under grouping sets a row counts for several groups, some of whose keys are NULL: what is
+    known of the keys around an aggregate says nothing of its rows.
+    """
+    sets = has_grouping_sets(select)
     conditions: list[exp.Expr] = []
     where = select.args.get("where")
     top = conjuncts(where.this) if clause == "where" and where is not None else []
     inside = not top
     is_test = clause in TESTS
     for parent, child in pairwise(path):
-        if isinstance(parent, exp.Window):  # its other rows see the answer for this one
+        window = isinstance(parent, exp.Window)  # its other rows see the answer for this one
+        if window or (sets and _aggregates(parent, catalog)):
             conditions.clear()
         inside = inside or any(parent is part for part in top)
         if inside:
             conditions.extend(_under(parent, child, is_test))
         is_test = _tests(parent, child, is_test)
     return conditions
+
+
+def _aggregates(node: exp.Expr, catalog: Catalog) -> bool:
+    """Whether a node is an aggregate, or one with its FILTER, whose condition is about rows."""
+    return isinstance(node, exp.Filter) or (
+        is_aggregate(node, catalog) and not isinstance(node.parent, exp.Filter)
+    )
 
 
 def decided_inside(test: exp.Expr, call: exp.Expr) -> list[exp.Expr]:
