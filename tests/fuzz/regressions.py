@@ -249,6 +249,11 @@ REGRESSIONS: tuple[Case, ...] = (
         "LLM_FILTER('r', t1.a, s2.a))) HAVING sum(LLM_POSITION(l, 'r', 'first')) IS NOT NULL AND "
         "length(CAST(g AS VARCHAR)) > 1"
     ),
+    _case(
+        "SELECT r, sum(b) AS n FROM (SELECT * FROM t1 s2 CROSS JOIN LATERAL (SELECT "
+        "LLM_CLASSIFY(s2.b, ['x', 'y']) AS r, LLM('p', s2.a) AS q) s3) s1 WHERE (s1.b >= s1.c OR "
+        "length(s1.q) > 1) AND 2 IN (s1.b, s1.b) GROUP BY r"
+    ),
     _case("SELECT count(*) FILTER (WHERE c < 1 AND LLM_FILTER('p', b)) FROM t1"),
     _case(
         "SELECT CASE WHEN b < 2 THEN LLM('p', a, b) ELSE 'z' END AS k, count(*) AS n FROM t1 "

@@ -221,7 +221,9 @@ def _item(name: str, inner: exp.Select) -> exp.Expr | None:
 
 
 def _is_plain_star(item: exp.Expr) -> bool:
-    return isinstance(item, exp.Star) and not any(item.args.values())
+    """Whether an item is `*` or `t.*`, with nothing left out or replaced."""
+    star = item.this if isinstance(item, exp.Column) else item
+    return isinstance(star, exp.Star) and not any(star.args.values())
 
 
 def _volatile(part: exp.Expr, catalog: Catalog) -> bool:
