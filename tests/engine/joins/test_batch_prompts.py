@@ -374,11 +374,11 @@ def test_a_small_max_tokens_of_the_call_does_not_cut_the_answers(
 
 def test_what_is_redacted_is_in_no_prompt(fake: FakeProvider) -> None:
     def redact(text: str) -> str:
-        return text.replace("the right one", "***").replace("entries", "?")
+        return "?" if text.isdigit() else text.replace("the right one", "***")
 
     with connected(fake, redact=redact) as con:
         assert len(con.execute(BATCHED).fetchall()) == 20
-    assert all('"entries":' in each.fields for each in asked(fake, JsonAnswer))
+    assert {len(entries(request)) for request in asked(fake, JsonAnswer)} == {10}  # by number
     assert not any("the right one" in each.fields for each in fake.requests)
 
 
@@ -447,8 +447,7 @@ def test_every_pair_stands_in_one_prompt_that_is_not_too_large(
             assert len(sides[composer.layout is Layout.RIGHT]) == 1
         if len(prompt) > 1:
             texts = {left[at] for at in sides[0]} | {right[at] for at in sides[1]}
-            once = composer.layout is not Layout.NEITHER
-            assert not once or sum(tokens_of(json.dumps({"x": text})) for text in texts) <= room
+            assert sum(tokens_of(f'{{"x":"{text}"}}') for text in texts) <= room
 
 
 # The bias of positions
