@@ -4,7 +4,8 @@ Salton and Buckley, "Term-weighting approaches in automatic text retrieval" (198
 for more the rarer it is, and a text's vector has length 1. A name or a model number that two
 texts share says much of them, and embeddings hardly see it.
 
-Vectors are sparse, and their product is made of the words that two texts have in common.
+Vectors are sparse, and their product is made of the words that two texts have in common. The few
+words that stand in many texts make most of these, and are multiplied as a matrix instead.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from numpy.typing import NDArray
 
 EXPANDED = 1 << 22
 """Products of two weights that are kept at a time, as a rule (100 MB)."""
+
+FREQUENT = 32
+"""A word in more than one of so many texts is frequent."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class WordVectors:
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    @property
+    def of_text(self) -> NDArray[np.int64]:
+        """The text, by position, that each number (m,) is of."""
+        return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
     def part(self, start: int, stop: int) -> WordVectors:
         """Return the vectors of some texts, by position."""
@@ -65,28 +74,39 @@ class SharedWords:
     """The cosines of texts with a fixed set of others (n,)."""
 
     def __init__(self, others: WordVectors) -> None:
+        words, frequency = np.unique(others.words, return_counts=True)
+        self._frequent = words[frequency > len(others) / FREQUENT]
+        self._by_frequent = self._dense(others)
         order = np.argsort(others.words, kind="stable")
-        counts = np.diff(others.starts)
         self._count = len(others)
-        self._texts = np.repeat(np.arange(len(others)), counts)[order]
+        self._texts = others.of_text[order]
         self._weights = others.weights[order]
         self._words = others.words[order]
 
     def cosines(self, texts: WordVectors, start: int, stop: int) -> NDArray[np.float32]:
         """Return the cosines (stop - start, n) of some texts, by position."""
-        found = np.zeros((stop - start, self._count), np.float32)
         some = texts.part(start, stop)
-        of_text = np.repeat(np.arange(len(some)), np.diff(some.starts))
-        begins = np.searchsorted(self._words, some.words, "left")
-        sizes = np.searchsorted(self._words, some.words, "right") - begins
+        found: NDArray[np.float32] = self._dense(some) @ self._by_frequent.T
+        rare = ~np.isin(some.words, self._frequent)
+        of_text, weights, words = some.of_text[rare], some.weights[rare], some.words[rare]
+        begins = np.searchsorted(self._words, words, "left")
+        sizes = np.searchsorted(self._words, words, "right") - begins
         done = np.concatenate([[0], np.cumsum(sizes)])
         at = 0
-        while at < len(of_text):
+        while at < len(words):
             end = max(at + 1, int(np.searchsorted(done, done[at] + EXPANDED, "right")) - 1)
             cut = slice(at, end)
-            self._add(found, of_text[cut], some.weights[cut], begins[cut], sizes[cut])
+            self._add(found, of_text[cut], weights[cut], begins[cut], sizes[cut])
             at = end
         return found
+
+    def _dense(self, texts: WordVectors) -> NDArray[np.float32]:
+        """Return the weights of the frequent words in texts: a column for each word."""
+        matrix = np.zeros((len(texts), len(self._frequent)), np.float32)
+        there = np.isin(texts.words, self._frequent)
+        columns = np.searchsorted(self._frequent, texts.words[there])
+        matrix[texts.of_text[there], columns] = texts.weights[there]
+        return matrix
 
     def _add(
         self,
@@ -96,7 +116,7 @@ class SharedWords:
         begins: NDArray[np.int64],
         sizes: NDArray[np.int64],
     ) -> None:
-        """Add what some words of texts have in common with the others.
+        """Add what some rare words of texts have in common with the others.
 
         begins, sizes: where each word stands among the words of the others.
         """
