@@ -39,7 +39,8 @@ Types = Callable[[str], dict[str, str] | None]
 class Change:
     """A statement that changes a table, its calls made by a query beforehand.
 
-    source: the query; None where nothing has to be asked before. before, after: the text of
+    source: the query; None where nothing has to be asked before. binds: a form of it that DuckDB
+        has to accept, '' for the query itself. before, after: the text of
         the change around what holds the query's rows.
     named: whether that is a query, which gives its columns their names, and not a table, whose
         columns are c0, c1, ...
@@ -50,6 +51,7 @@ class Change:
     source: str | None
     before: str
     after: str
+    binds: str = ""
     named: bool = False
     returning: Returning | None = None
     asks_after: bool = False

@@ -11,7 +11,7 @@ alone. The MERGE then does what it says.
     SELECT t.rowid AS __llm_rid,
       CASE WHEN t.rowid IS NOT NULL AND (LLM_FILTER('...', s.v)) THEN 1
            WHEN t.rowid IS NULL THEN 2 END AS __llm_action,
-      CASE WHEN __llm_action = 1 THEN LLM('...', s.v) END AS __llm_0,
+      CASE WHEN <action> = 1 THEN LLM('...', s.v) END AS __llm_0,
       CASE WHEN t.rowid IS NULL THEN CAST((s.id) AS INTEGER) END AS __llm_1
     FROM s LEFT JOIN t ON (s.id = t.id)
     MERGE INTO t USING <its rows> AS __llm_new ON t.rowid = __llm_new.c0
@@ -19,8 +19,9 @@ alone. The MERGE then does what it says.
     WHEN NOT MATCHED AND __llm_new.c1 = 2 THEN INSERT (id) VALUES (__llm_new.c3)
 
 DuckDB itself computes the values of an action for all rows that are matched, or not, and looks
-at the conditions afterwards. It refuses to name the action where a condition is volatile or
-holds a subquery; such a MERGE is not cut, and `merge_actions` guards its values.
+at the conditions afterwards. An action that a value depends on is written out there, so it has to
+be the same at each evaluation: DuckDB refuses to name by its alias what is volatile or holds a
+subquery, and such a MERGE is not cut. `merge_actions` guards its values.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ UNKNOWN_FORM = "an action of the MERGE has an unusual form"
 THERE = "__llm_there"
 """Column of the source that tells its rows from those that a FULL JOIN makes of NULLs."""
 
+ACTION = "__llm_action"
 JOINS = ("JOIN", ",")
 WHOLE_ROW = frozenset({"SET", "BY", "NAME", "POSITION", "*"})
 """Words behind the verb of an action that takes all columns of the source."""
@@ -106,13 +108,13 @@ def _cut(
     """Write the query of the rows and the MERGE that reads them."""
     assert parts.target is not None
     row = f"{parts.target.reference}.rowid"
-    decided: list[str] = []
-    computed: list[str] = []
-    whens: list[str] = []
     kinds = {action.rows for action in actions}
-    full = BY_SOURCE in kinds
+    side = "FULL" if BY_SOURCE in kinds else "LEFT" if BY_TARGET in kinds else "INNER"
+    decided: list[str] = []
+    computed: list[tuple[str, int | None, str]] = []
+    whens: list[str] = []
     for number, action in enumerate(actions, 1):
-        holds = _is_row(action.rows, row, parts.source_name, full=full)
+        holds = _is_row(action.rows, row, parts.source_name, full=side == "FULL")
         condition = f" AND ({action.condition})" if action.condition else ""
         decided.append(f"WHEN {holds}{condition} THEN {number}")
         new: list[str] = []
@@ -123,16 +125,23 @@ def _cut(
             if is_default(value):
                 new.append("DEFAULT")
                 continue
-            taken = f"__llm_action = {number}" if calls(value) else holds
-            shown = f"CASE WHEN {taken} THEN {typed(value, type_, calls)} END"
-            computed.append(f"{shown} AS __llm_{len(computed)}")
+            asked_by = number if calls(value) else None
+            computed.append((holds, asked_by, typed(value, type_, calls)))
             new.append(f"{NEW}.c{len(computed) + 1}")
         matched = "NOT MATCHED" if action.rows == BY_TARGET else "MATCHED"
         whens.append(f"WHEN {matched} AND {NEW}.c1 = {number} THEN {_done(action, new)}")
-    action_of_row = f"CASE {' '.join(decided)} END AS __llm_action"
-    side = "FULL" if full else "LEFT" if BY_TARGET in kinds else "INNER"
+    action_of_row = f"CASE {' '.join(decided)} END"
+
+    def query(action: str) -> str:
+        items = [f"{row} AS __llm_rid", f"{action_of_row} AS {ACTION}"]
+        for at, (holds, number, value) in enumerate(computed):
+            taken = holds if number is None else f"{action} = {number}"
+            items.append(f"CASE WHEN {taken} THEN {value} END AS __llm_{at}")
+        return parts.query(items, side)
+
     return Change(
-        source=parts.query([f"{row} AS __llm_rid", action_of_row, *computed], side),
+        source=query(f"({action_of_row})"),
+        binds=query(ACTION),
         before=f"MERGE INTO {parts.target.written} USING ",
         after=f" AS {NEW} ON {row} = {NEW}.c0 {' '.join(whens)}",
     )

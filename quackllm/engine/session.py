@@ -164,7 +164,7 @@ class Session:
             change = whole_change(body, self._may_call)
         if not isinstance(change, Change):
             return change
-        if change.source is not None and names(change.source) is None:
+        if change.source is not None and names(change.binds or change.source) is None:
             return Uncut(DOES_NOT_BIND)
         if returning is not None and asks_after:
             asks_after = (

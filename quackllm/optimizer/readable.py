@@ -12,10 +12,11 @@ from collections.abc import Mapping, Sequence
 from sqlglot import exp
 
 from quackllm.optimizer.plan import MATERIALIZE, Block, Plan, Site
+from quackllm.optimizer.split import CARRIED
 from quackllm.optimizer.sql import DIALECT, ModelCall, held, own_nodes, raw, released, text
 
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-NUMBERED = re.compile(r"c\d+")
+NUMBERED = re.compile(rf"{CARRIED}\d+")
 ADDED = "__llm_"
 """Prefix of the names that rules add."""
 
@@ -63,6 +64,8 @@ def simplified(tree: exp.Expr) -> exp.Expr:
         if column.name == ROW_NUMBER:
             column.replace(raw("rowid"))
     for name in holder.find_all(exp.Identifier):
+        if NUMBERED.fullmatch(name.name):
+            name.set("this", name.name.removeprefix(ADDED))
         if name.args.get("quoted") and _is_plain(name.name):
             name.set("quoted", False)
     return released(holder)

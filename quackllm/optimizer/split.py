@@ -19,6 +19,10 @@ from quackllm.optimizer.sql import column, has_calls, held, own_nodes, released
 
 Leaf = Callable[[exp.Expr], bool]
 
+CARRIED = "__llm_c"
+"""Begins the names of the columns that the inner SELECT carries, their number behind it. ORDER BY
+of the outer one takes a name for that of an item before a column, so no item may have one."""
+
 ALIASES_USED_IN = ("where", "having", "qualify", "expressions", "order")
 """Clauses in which DuckDB lets an expression name a select alias."""
 
@@ -245,7 +249,7 @@ class Split:
                 if columns is None:
                     return None
                 first = self.carry(value, len(columns))
-                start = int(first.name[1:])
+                start = int(first.name.removeprefix(CARRIED))
                 cells: list[exp.Expr] = [self._reference(start + i) for i in range(len(columns))]
             elif not has_calls(value) or (queries_stay and value.find(exp.Query)):
                 cells = [self.carry(value)]
@@ -268,12 +272,13 @@ class Split:
 
     def derived(self, inner: exp.Select) -> exp.Subquery:
         """Make the derived table of `inner`, its columns numbered."""
-        columns = [exp.to_identifier(f"c{i}", quoted=True) for i in range(max(self._width, 1))]
+        numbers = range(max(self._width, 1))
+        columns = [exp.to_identifier(f"{CARRIED}{i}", quoted=True) for i in numbers]
         alias = exp.TableAlias(this=exp.to_identifier(self._alias), columns=columns)
         return exp.Subquery(this=inner, alias=alias)
 
     def _reference(self, number: int) -> exp.Column:
-        return column(f"c{number}")
+        return column(f"{CARRIED}{number}")
 
 
 def _bound_names(tree: exp.Expr) -> set[str]:

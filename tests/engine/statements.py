@@ -84,6 +84,12 @@ STAGED = [
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY c",
     "SELECT LLM_CLASSIFY(body, ['a', 'b']) AS c, count(*) FROM reviews GROUP BY 1 HAVING count(*) > 2",
     "SELECT *, LLM_SCORE('x', title) AS s FROM movies ORDER BY ALL LIMIT 3",
+    "SELECT id AS c2, LLM('w', title) AS c0, LLM_SCORE('z', title) AS c1 FROM movies "
+    "ORDER BY c1 DESC, c2 LIMIT 3",
+    "SELECT year AS c1, id AS c2, LLM('w', title) AS c0 FROM movies QUALIFY row_number() OVER "
+    "(PARTITION BY genre ORDER BY id) < 4 ORDER BY c2 % 3, c1",
+    "SELECT -stars AS c1, movie_id AS c0, LLM('w', string_agg(body ORDER BY id)) FROM reviews "
+    "GROUP BY stars, movie_id ORDER BY movie_id % 5, stars, c0 LIMIT 4",
     "SELECT id, LLM('a', title), LLM_SCORE('s', title) AS s FROM movies WHERE LLM_FILTER('w', synopsis) "
     "ORDER BY genre DESC NULLS LAST, s DESC, id LIMIT 3 OFFSET 2",
     "SELECT m.id, r.id AS c0 FROM movies m LEFT JOIN reviews r ON r.movie_id = m.id ORDER BY year % 4, "
