@@ -290,8 +290,9 @@ def _over(call: ModelCall, window: exp.Window | None) -> exp.Window:
 def _fold_empty(holder: exp.Expr, calls: Mapping[str, Call]) -> None:
     """Put NULL in the place of calls about nothing but NULLs, which no model is asked, in place.
 
-    Not of those whose answer has parts: DuckDB knows no types of the parts of a NULL. Nor of
-    keys, and of what is written as one of them.
+    Not of those whose answer has parts: DuckDB knows no types of the parts of a NULL. A vector
+    that is the argument of a function is not read in parts. Nor of keys, and of what is written
+    as one of them.
     """
     nodes = list(holder.find_all(ModelCall))
     keys = [node for node in nodes if isinstance(node.find_ancestor(*KEYS, exp.Query), KEYS)]
@@ -301,7 +302,9 @@ def _fold_empty(holder: exp.Expr, calls: Mapping[str, Call]) -> None:
         if not about or declaration.joint is not None or not all(map(_is_null, about)):
             continue
         returns = result_type(declaration)
-        if node not in keys and not isinstance(returns, Json | ListType | StructType | MapType):
+        whole = calls[node.spec].embeds and isinstance(node.parent, exp.Anonymous)
+        has_parts = isinstance(returns, Json | ListType | StructType | MapType) and not whole
+        if node not in keys and not has_parts:
             node.replace(parse(f"SELECT CAST(NULL AS {returns.to_duckdb()})").expressions[0])
 
 

@@ -254,6 +254,7 @@ REGRESSIONS: tuple[Case, ...] = (
         "LLM_CLASSIFY(s2.b, ['x', 'y']) AS r, LLM('p', s2.a) AS q) s3) s1 WHERE (s1.b >= s1.c OR "
         "length(s1.q) > 1) AND 2 IN (s1.b, s1.b) GROUP BY r"
     ),
+    _case("SELECT LLM_SIMILARITY(NULL::VARCHAR, a) AS r, LLM_SIMILARITY(a, NULL) AS s FROM t1"),
     _case("SELECT count(*) FILTER (WHERE c < 1 AND LLM_FILTER('p', b)) FROM t1"),
     _case(
         "SELECT CASE WHEN b < 2 THEN LLM('p', a, b) ELSE 'z' END AS k, count(*) AS n FROM t1 "

@@ -168,6 +168,8 @@ def _under_function(function: exp.Anonymous, child: exp.Expr) -> list[exp.Expr]:
     name, arguments = function.name.lower(), function.expressions
     if name in ("coalesce", "ifnull"):
         return _before(arguments, child)
+    if name == "array_cosine_similarity":  # as LLM_SIMILARITY is written out
+        return _not_null([argument for argument in arguments if argument is not child])
     if name == "if" and len(arguments) == 3 and child is not arguments[0]:
         condition = arguments[0]
         return [_whole(condition) if child is arguments[1] else _is_not(condition, exp.true())]
