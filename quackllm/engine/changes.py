@@ -6,7 +6,7 @@ change then reads its rows. Both see one snapshot: DuckDB's row numbers hold wit
 
     UPDATE t SET a = LLM('...', b), n = n + 1 WHERE LLM_FILTER('...', c)
 
-    SELECT t.rowid AS __llm_rid, LLM('...', b) AS __llm_0 FROM t WHERE LLM_FILTER('...', c)
+    SELECT t.rowid AS __llm_rid, LLM('...', b) AS __llm_value_0 FROM t WHERE LLM_FILTER('...', c)
     UPDATE t SET a = __llm_new.c1, n = n + 1 FROM <its rows> AS __llm_new
     WHERE t.rowid = __llm_new.c0
 
@@ -120,7 +120,7 @@ def _update(parts: _Parts, calls: Calls, types: dict[str, str]) -> Change | Uncu
         type_ = types.get(unquoted(name))
         if type_ is None:
             return None
-        computed.append(f"{typed(value, type_, calls)} AS __llm_{len(computed)}")
+        computed.append(f"{typed(value, type_, calls)} AS __llm_value_{len(computed)}")
         settings.append(f"{name} = {NEW}.c{len(computed)}")
     reference = parts.target.reference
     return Change(

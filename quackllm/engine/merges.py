@@ -11,8 +11,8 @@ alone. The MERGE then does what it says.
     SELECT t.rowid AS __llm_rid,
       CASE WHEN t.rowid IS NOT NULL AND (LLM_FILTER('...', s.v)) THEN 1
            WHEN t.rowid IS NULL THEN 2 END AS __llm_action,
-      CASE WHEN <action> = 1 THEN LLM('...', s.v) END AS __llm_0,
-      CASE WHEN t.rowid IS NULL THEN CAST((s.id) AS INTEGER) END AS __llm_1
+      CASE WHEN <action> = 1 THEN LLM('...', s.v) END AS __llm_value_0,
+      CASE WHEN t.rowid IS NULL THEN CAST((s.id) AS INTEGER) END AS __llm_value_1
     FROM s LEFT JOIN t ON (s.id = t.id)
     MERGE INTO t USING <its rows> AS __llm_new ON t.rowid = __llm_new.c0
     WHEN MATCHED AND __llm_new.c1 = 1 THEN UPDATE SET a = __llm_new.c2
@@ -136,7 +136,7 @@ def _cut(
         items = [f"{row} AS __llm_rid", f"{action_of_row} AS {ACTION}"]
         for at, (holds, number, value) in enumerate(computed):
             taken = holds if number is None else f"{action} = {number}"
-            items.append(f"CASE WHEN {taken} THEN {value} END AS __llm_{at}")
+            items.append(f"CASE WHEN {taken} THEN {value} END AS __llm_value_{at}")
         return parts.query(items, side)
 
     return Change(
