@@ -271,9 +271,13 @@ class Connection:
         sql = statement.sql
         with registered(self._raw, self._variables(statement, frame)):
             change = self._session.change_of(statement, values)
-            if isinstance(change, Change):
-                done = self._session.change(sql, change, values, self._settings)
-                return self._changed(done, method)
+            done = (
+                self._session.change(sql, change, values, self._settings)
+                if isinstance(change, Change)
+                else None
+            )
+        if done is not None:  # beyond the variables, whose end would take the result with it
+            return self._changed(done, method)
         span = inner_query(statement)
         query = None if span is None else statement.between(*span)
         if span is not None and query is not None and self._calls(query):
