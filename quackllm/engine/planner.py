@@ -186,7 +186,7 @@ class Planner:
 
     def bound_text(self, sql: str, parameters: Mapping[str, Any]) -> str:
         """Write a SELECT with calls in the form that DuckDB binds. Raises `BindError`."""
-        return self.other(sql, parameters, BINDING)
+        return self.naive_query(sql, BINDING, parameters)
 
     def mentions_stored(self, sql: str) -> bool:
         """Whether a text may name a view or a macro that calls a model; quick."""

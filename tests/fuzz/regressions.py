@@ -445,6 +445,15 @@ REGRESSIONS: tuple[Case, ...] = (
             ),
         ),
     ),
+    _case(
+        "WITH w AS (SELECT LLM('r', s3.*) AS x FROM t2 s3) SELECT x, s2.a FROM w, t1 s1, "
+        "LLM_SEARCH('t2', 'a', s1.a, mode := 'lexical', k := 2) s2",
+        table_functions=(
+            TableUse(
+                "LLM_SEARCH('t2', 'a', s1.a, mode := 'lexical', k := 2)", "s1.a", "SELECT a FROM t1"
+            ),
+        ),
+    ),
     _case("SELECT b, LLM_RANK('p', a) OVER (PARTITION BY b > 1) AS r FROM t1"),
     _case(
         "SELECT max(s1.a) AS m FROM t1 s1 RIGHT JOIN t2 s2 ON s1.a = s2.a AND (LLM_FILTER('p', "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tests.fuzz.cases import BOOLEAN, DOUBLE, INTEGER, VARCHAR, Column, Scope, Table, TableUse
 from tests.fuzz.source import Source
 
 QUESTIONS = ("'x'", "'it''s y'", "NULL")
+
+MODES = ("lexical", "vector", "hybrid")
 
 FOUND = (Column("rank", INTEGER), Column("score", DOUBLE))
 """What LLM_SEARCH adds to the columns of its table."""
@@ -32,7 +36,7 @@ COMPARED = (
 def table_function(source: Source, table: Table) -> tuple[str, tuple[Column, ...]]:
     """Write a table function over a table, and list the columns that it gives."""
     if source.chance(2):
-        text = _search(source, table, source.pick(QUESTIONS))
+        text = _search(source, table, source.pick(QUESTIONS), MODES)
         source.tables.append(TableUse(text))
         return text, (*table.columns, *FOUND)
     name = source.pick(("llm_dedup", "llm_dedup", "llm_dedup_pairs"))
@@ -49,18 +53,22 @@ def table_function(source: Source, table: Table) -> tuple[str, tuple[Column, ...
 def search_of_rows(
     source: Source, table: Table, question: Column, asked: Table
 ) -> tuple[str, tuple[Column, ...]]:
-    """Write a search of a table whose question is a column of another, which stands before it."""
+    """Write a search of a table whose question is a column of another, which stands before it.
+
+    By words: similarities of many questions are one product of matrices, whose last digits may
+    be others than those of one question alone.
+    """
     source.use("LLM_SEARCH by a column")
-    text = _search(source, table, question.sql)
+    text = _search(source, table, question.sql, ("lexical",))
     values = f"SELECT {question.name} FROM {asked.name} UNION SELECT NULL"
     source.tables.append(TableUse(text, question.sql, values))
     return text, (*table.columns, *FOUND)
 
 
-def _search(source: Source, table: Table, question: str) -> str:
+def _search(source: Source, table: Table, question: str, modes: Sequence[str]) -> str:
     source.use("function: LLM_SEARCH")
     source.calls += 1
-    mode = source.pick(("lexical", "vector", "hybrid"))
+    mode = source.pick(modes)
     given = [
         *_texts_of(source, table),
         question,
