@@ -173,7 +173,7 @@ class Runner:
         models.forget()
         queries = [f"SELECT NULL::VARCHAR AS {ASKED}, * FROM {use.text}"]
         if use.question:
-            values = [value for (value,) in self._naive.execute(use.asked).fetchall()]
+            values = {value for (value,) in self._naive.execute(use.asked).fetchall()}
             literals = ["NULL" if value is None else literal(value) for value in values]
             queries = [
                 f"SELECT {each}::VARCHAR AS {ASKED}, * FROM "
