@@ -209,8 +209,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
      "LLM_SENTIMENT: data arguments are missing (input: the text to judge): LLM_SENTIMENT(input)"),
     ("llm_filter", {"prompt": "p"}, {"temprature": 1}, ["a"],
      "LLM_FILTER: unknown option temprature, did you mean temperature? "
-     "Options: cache, default_value, max_tokens, model, on_budget, on_error, pin, seed, "
-     "strategy, temperature"),
+     "Options: cache, candidates, default_value, max_tokens, model, on_budget, on_error, pin, "
+     "seed, strategy, temperature"),
     ("llm_filter", {"prompt": "p"}, {"model": "a", "MODEL": "b"}, ["a"],
      "LLM_FILTER: option model is given twice"),
     ("llm_filter", {"prompt": "p"}, {"model": 5}, ["a"],
