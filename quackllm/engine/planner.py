@@ -49,7 +49,6 @@ from quackllm.optimizer.sql import (
     balance_chains,
     conjunction,
     conjuncts,
-    cross_unnest,
     join_at_select,
     nest_behind_commas,
     parse,
@@ -419,7 +418,6 @@ class Planner:
             return None
         if not isinstance(root, exp.Query | exp.Values):
             return None
-        cross_unnest(root)
         if not same_reading(self._connection, short.sql, text(root)):
             return None
         unfold(root, short)  # the same text on both sides

@@ -73,6 +73,12 @@ class Verbatim(DuckDB):
         MULTI_ARG_DISTINCT = True
         """f(DISTINCT x, y) stays as it is: of our aggregates, x alone is distinct."""
 
+        def join_sql(self, expression: exp.Join, join_op: str | None = None) -> str:
+            """Write a join; a comma before unnest(...) as one, which sqlglot makes JOIN ... ON."""
+            if join_op is None and isinstance(expression.this, exp.Unnest) and is_comma(expression):
+                return f", {self.sql(expression, 'this')}"
+            return super().join_sql(expression, join_op)
+
     class Tokenizer(DuckDB.Tokenizer):
         """DuckDB's tokens; no word turns the rest of the statement into one string."""
 
@@ -207,15 +213,6 @@ def join_at_select(root: exp.Expr) -> None:
                 break
             source.replace(source.this)
             source = from_.this
-
-
-def cross_unnest(root: exp.Expr) -> None:
-    """Write a comma before unnest(...) as CROSS JOIN, in place: sqlglot makes it an inner one."""
-    for join in find_all(root, exp.Join):
-        if isinstance(join.this, exp.Unnest) and not any(
-            join.args.get(name) for name in ("kind", "side", "method", "on", "using")
-        ):
-            join.set("kind", "CROSS")
 
 
 def is_comma(join: exp.Join) -> bool:

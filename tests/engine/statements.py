@@ -200,6 +200,11 @@ FORMS = [
     # unnest in FROM
     "SELECT title, u.x FROM movies, unnest([1, 2]) u(x) WHERE LLM_FILTER('a', title, u.x)",
     "SELECT id, LLM('x', u.unnest) FROM movies CROSS JOIN unnest([title, genre]) AS u",
+    "SELECT m.id, u.x, LLM('x', u.x) FROM reviews r, movies m, unnest([m.title, r.body]) u(x) "
+    "WHERE m.id = r.id",
+    "SELECT u.x, LLM('x', title) FROM movies, unnest([year]) u(x), reviews r WHERE r.id = u.x",
+    "SELECT m.id, LLM('x', u.x) FROM reviews q, movies m JOIN reviews r ON r.id = m.id, "
+    "unnest([m.genre]) u(x) WHERE q.id = 1",
     "SELECT id, LLM('x', u.t) FROM movies, LATERAL unnest([title, genre]) AS u(t)",
     "SELECT id, LLM('x', u.t) FROM movies LEFT JOIN LATERAL unnest([title, genre]) AS u(t) ON true",
     # what a reader wants of a UNION ALL, and of ordered rows
