@@ -45,7 +45,13 @@ from quackllm.optimizer.scope import (
     source_parts,
 )
 from quackllm.optimizer.sources import Sources
-from quackllm.optimizer.split import is_columns, is_star, nested_aliases
+from quackllm.optimizer.split import (
+    aliased_items,
+    is_columns,
+    is_star,
+    nested_aliases,
+    open_aliases,
+)
 from quackllm.optimizer.sql import (
     ModelCall,
     bare,
@@ -279,6 +285,8 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
         yield "an argument is a query that calls a model"
     if nested_aliases(select, catalog):
         yield "a nested query names a column of the select list"
+    if _names_an_item(select, calls, catalog):
+        yield "an argument names a column of the select list"
     volatile = _volatile(select, calls, catalog)
     if volatile:
         yield f"{volatile}() gives another value at each evaluation"
@@ -311,6 +319,19 @@ def _obstacles(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> 
     looked_up = in_joins and not catalog.can_plan(SUBQUERY_IN_JOIN)
     if looked_up and not _decided_by_partners(select, catalog):
         yield "this version of DuckDB has no subqueries in the conditions of outer joins"
+
+
+def _names_an_item(select: exp.Select, calls: list[ModelCall], catalog: Catalog) -> bool:
+    """Whether an argument names a select item, where `inline_aliases` has not written it out."""
+    aliases = aliased_items(select)
+    named = [
+        column
+        for call in calls
+        for column in find_all(call, exp.Column)
+        if not column.table and column.name.lower() in aliases
+    ]
+    open_ = open_aliases(select, catalog) if named else []
+    return any(use is column for use in open_ for column in named)
 
 
 def _decided_by_partners(select: exp.Select, catalog: Catalog) -> bool:
