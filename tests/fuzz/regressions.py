@@ -186,6 +186,14 @@ REGRESSIONS: tuple[Case, ...] = (
         "FROM t2)) d WHERE a > 'w'"
     ),
     _case(
+        "SELECT * FROM (SELECT LLM('q', a) AS r5 FROM t1 WHERE 'b' >= LLM('r', r5)) s1 WHERE false",
+        disabled="inline_aliases",
+    ),
+    _case(
+        "SELECT s9.u, LLM('p', s1.b) FROM t2 s1, (SELECT ['a'] AS r5 FROM llm_dedup_pairs('t1', "
+        "'a')) s2, unnest(s2.r5) s9(u)"
+    ),
+    _case(
         "SELECT upper(a) AS g, count(*) AS n FROM t1 GROUP BY 1 ORDER BY LLM('p', g), 1",
         disabled="inline_aliases",
     ),

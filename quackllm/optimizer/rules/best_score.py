@@ -16,10 +16,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import group_keys
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
 from quackllm.optimizer.rules.early_stop import answer_of, at_bound
-from quackllm.optimizer.rules.stage_calls import group_keys
 from quackllm.optimizer.scope import (
     clause_parts,
     has_grouping_sets,

@@ -15,9 +15,9 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import number
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import queries, selects, source_parts
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls
 

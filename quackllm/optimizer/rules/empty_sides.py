@@ -20,11 +20,11 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.keys import Equalities, restricts
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, reads_calls
 from quackllm.optimizer.rules.push_keys import filters_freely, restrict
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     enclosing,
     in_recursive_cte,

@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import after_grouping, clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.split import is_star

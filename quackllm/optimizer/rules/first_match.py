@@ -18,9 +18,9 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import group_keys
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
-from quackllm.optimizer.rules.stage_calls import group_keys
 from quackllm.optimizer.scope import CUTTING, computes, has_grouping_sets
 from quackllm.optimizer.split import is_star
 

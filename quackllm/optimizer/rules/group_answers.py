@@ -14,8 +14,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_row_call
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.stage_calls import is_row_call
 from quackllm.optimizer.scope import (
     calls_of,
     clause_parts,

@@ -16,10 +16,10 @@ from collections.abc import Collection
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import group_keys, groups_by_having, is_grouped
 from quackllm.optimizer.naive import is_joint
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.split_aggregate import as_key
-from quackllm.optimizer.rules.stage_calls import group_keys, groups_by_having, is_grouped
 from quackllm.optimizer.scope import (
     clause_parts,
     has_grouping_sets,

@@ -18,10 +18,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import BLOCK, LIMITED, Block, Plan
 from quackllm.optimizer.rules.early_stop import REDUCING, row_limit
 from quackllm.optimizer.rules.push_filters import ctes_read_once
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.sql import has_calls
 
 

@@ -17,9 +17,9 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.separate_sample import is_qualified, sampled
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     after_grouping,
     clause_parts,

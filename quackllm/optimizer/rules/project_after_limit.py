@@ -15,8 +15,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import MATERIALIZE, Plan
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import has_calls, own_calls
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import MATERIALIZE, Plan
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import in_scope
 from quackllm.optimizer.split import Split, is_columns, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import (

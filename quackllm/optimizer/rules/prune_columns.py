@@ -17,8 +17,8 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     beside,
     enclosing,

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.early_stop import REDUCING, row_limit
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import clause_parts, in_scope, selects
 from quackllm.optimizer.split import is_star
 from quackllm.optimizer.sql import column, conjunction, conjuncts, has_calls, raw

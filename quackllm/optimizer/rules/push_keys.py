@@ -20,10 +20,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import group_keys, is_grouped
 from quackllm.optimizer.keys import Equalities, as_condition, comparable, restricts
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once, over_items, reads_calls
-from quackllm.optimizer.rules.stage_calls import group_keys, is_grouped
 from quackllm.optimizer.scope import (
     clause_parts,
     has_grouping_sets,

@@ -19,10 +19,10 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.keys import DEPENDENT, restricts, same_names
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.push_filters import body_of, ctes_read_once
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import (
     calls_of,
     in_free_scope,

@@ -16,10 +16,10 @@ from itertools import takewhile
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.early_stop import row_limit
 from quackllm.optimizer.rules.project_after_limit import BLOCKING
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import clause_parts
 from quackllm.optimizer.split import Split, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import has_calls, own_calls, raw

@@ -10,13 +10,8 @@ from __future__ import annotations
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import group_keys, groups_by_having, is_grouped, is_row_call
 from quackllm.optimizer.plan import Plan
-from quackllm.optimizer.rules.stage_calls import (
-    group_keys,
-    groups_by_having,
-    is_grouped,
-    is_row_call,
-)
 from quackllm.optimizer.scope import calls_of, has_grouping_sets, is_aggregate
 from quackllm.optimizer.split import Leaf, Split, names_where_cuttable, split_each
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls

@@ -18,11 +18,11 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.keys import comparable
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.rules.exists_for_in import CLAUSES
 from quackllm.optimizer.rules.push_keys import TWO_VALUED
-from quackllm.optimizer.rules.stage_calls import is_grouped
 from quackllm.optimizer.scope import clause_parts, in_scope, rows_of, selects
 from quackllm.optimizer.sources import Sources
 from quackllm.optimizer.sql import conjunction, conjuncts, has_calls, own_nodes
