@@ -190,10 +190,6 @@ REGRESSIONS: tuple[Case, ...] = (
         disabled="inline_aliases",
     ),
     _case(
-        "SELECT s9.u, LLM('p', s1.b) FROM t2 s1, (SELECT ['a'] AS r5 FROM llm_dedup_pairs('t1', "
-        "'a')) s2, unnest(s2.r5) s9(u)"
-    ),
-    _case(
         "SELECT upper(a) AS g, count(*) AS n FROM t1 GROUP BY 1 ORDER BY LLM('p', g), 1",
         disabled="inline_aliases",
     ),
