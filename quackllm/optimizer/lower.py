@@ -37,6 +37,7 @@ from quackllm.optimizer.readable import names_read, with_names
 from quackllm.optimizer.scope import (
     INNER,
     beside,
+    ctes_around,
     enclosing,
     in_scope,
     own_rows_of,
@@ -62,6 +63,7 @@ from quackllm.optimizer.sql import (
     quote,
     raw,
     released,
+    some_value,
 )
 from quackllm.udfs.base import Call
 
@@ -153,7 +155,7 @@ class _Lowering:
     def lower(self, root: exp.Expr) -> exp.Expr:
         holder = held(root.copy())
         for query in _queries(holder):
-            ctes = list(_ctes_around(query))
+            ctes = list(ctes_around(query))
             number = query.meta.pop(BLOCK, None)
             kept = query.meta.pop(MATERIALIZE, None)
             if number is not None:
@@ -352,7 +354,7 @@ class _Lowering:
         conditions = [self.operand(guard) for guard in site.guards]
         fragments = self.fragments(site)
         if fragments:
-            conditions.append(f"({_some_value(fragments)})")
+            conditions.append(f"({some_value(fragments)})")
         return f"({' AND '.join(conditions) or 'true'})"
 
     def operand(self, guard: exp.Expr) -> str:
@@ -587,20 +589,7 @@ def _queries(root: exp.Expr) -> list[exp.Query]:
     ]
 
 
-def _ctes_around(query: exp.Query) -> Iterator[exp.Expr]:
-    """Yield the CTEs that a query is a part of, the nearest first."""
-    cte = query.find_ancestor(exp.CTE)
-    while cte is not None:
-        yield cte
-        cte = cte.find_ancestor(exp.CTE)
-
-
 def _limited_query(answered: exp.Select, block: Block) -> exp.Select:
     """The query around a block whose LIMIT stops it."""
     queries = answered.root().find_all(exp.Select)
     return next(query for query in queries if query.meta_get(LIMITED) == block.number)
-
-
-def _some_value(fragments: list[str]) -> str:
-    """Not all fields are NULL: such a row gets NULL without a call."""
-    return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)

@@ -345,3 +345,11 @@ def computes(select: exp.Select, catalog: Catalog) -> bool:
 
 def _has_aggregate(tree: exp.Expr, catalog: Catalog) -> bool:
     return any(is_aggregate(node, catalog) for node in own_nodes(tree))
+
+
+def ctes_around(query: exp.Query) -> Iterator[exp.Expr]:
+    """Yield the CTEs that a query is a part of, the nearest first."""
+    cte = query.find_ancestor(exp.CTE)
+    while cte is not None:
+        yield cte
+        cte = cte.find_ancestor(exp.CTE)

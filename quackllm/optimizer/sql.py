@@ -196,6 +196,11 @@ def key(fragments: list[str]) -> str:
     return f" || {FIELD_SEPARATOR} || ".join(fragments) if fragments else "''"
 
 
+def some_value(fragments: list[str]) -> str:
+    """Not all fields are NULL: such a row gets NULL without a call."""
+    return " OR ".join(f"{fragment} <> 'null'" for fragment in fragments)
+
+
 def join_at_select(root: exp.Expr) -> None:
     """Hang the joins of a FROM-first query where those of other queries hang, in place.
 
