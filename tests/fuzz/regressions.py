@@ -31,6 +31,14 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 REGRESSIONS: tuple[Case, ...] = (
     _case(
+        "SELECT LLM_CLASSIFY(s2, ['x', 'y']) AS r FROM t1 s1, LATERAL (SELECT s1.a AS k, "
+        "LLM_TRANSLATE(s1.b, 'German') AS m) s2"
+    ),
+    _case(
+        "SELECT LLM_FILTER('r', s1.a, s2) FROM t1 s1 CROSS JOIN LATERAL (SELECT LLM('p', s1.b) AS "
+        "m FROM t2 WHERE t2.b = s1.b) s2"
+    ),
+    _case(
         "SELECT LLM_CLASSIFY(s5.r8, ['x','y']) FROM (SELECT LLM('q', s6.v) AS r8 FROM (VALUES "
         "(1,'x')) s6(a,v) JOIN t1 s7 ON s6.a = s7.b WHERE LLM_FILTER('p', s7.a) AND LLM('Is {v} "
         "right?', s6.v, return_type := 'BOOLEAN')) s5"

@@ -165,7 +165,7 @@ def _names_its_columns(reader: exp.Select) -> bool:
     """Whether a SELECT reads columns by name only: no star, no USING, no whole rows."""
     if any(is_star(item.unalias()) for item in reader.expressions):
         return False
-    sources: list[exp.Expr] = [*find_all(reader, exp.Table), *find_all(reader, exp.Subquery)]
+    sources = find_all(reader, exp.Table, exp.Subquery, exp.Lateral)
     named = [source.alias_or_name.lower() for source in sources]
     for node in reader.walk():
         if is_columns(node):
