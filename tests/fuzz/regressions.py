@@ -31,6 +31,12 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 REGRESSIONS: tuple[Case, ...] = (
     _case(
+        "SELECT (SELECT max(rank) FROM LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)) AS "
+        "g, LLM('p', min(a)) AS r FROM t1 GROUP BY ROLLUP ((SELECT max(rank) FROM "
+        "LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)))",
+        table_functions=(TableUse("LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)"),),
+    ),
+    _case(
         "SELECT LLM_CLASSIFY(s2, ['x', 'y']) AS r FROM t1 s1, LATERAL (SELECT s1.a AS k, "
         "LLM_TRANSLATE(s1.b, 'German') AS m) s2"
     ),

@@ -120,6 +120,7 @@ class Resolver:
         self._host = host
         self._tables: list[str] = []
         self._registered: list[str] = []
+        self._kept: dict[str, tuple[list[str], str]] = {}
         self._numbers = count(1)
         self._prefix = "__llm_made" if host.run is None else f"__llm_made_{host.run.id}"
 
@@ -151,7 +152,26 @@ class Resolver:
         return text(released(holder))
 
     def _resolve(self, entry: Entry, dry: bool) -> None:
-        """Make the rows of one use, and put their table in its place."""
+        """Put the table of one use in its place, the same one where it is written twice.
+
+        A subquery that is a key of GROUP BY and an item stays one expression so.
+        """
+        written = text(entry.node.this.copy()) if self._is_one_everywhere(entry) else ""
+        names, table = self._kept.get(written) or self._made(entry, dry)
+        if written:
+            self._kept[written] = names, table
+        put_table(entry, table, names)
+
+    def _is_one_everywhere(self, entry: Entry) -> bool:
+        """Whether a use has the same rows wherever the statement has the same text."""
+        root = entry.node.root()
+        if entry.varying or root.find(exp.With) is not None:  # names may mean other tables
+            return False
+        functions = entry.node.find_all(exp.Anonymous)
+        return not any(self._catalog.is_volatile(node.name) for node in functions)
+
+    def _made(self, entry: Entry, dry: bool) -> tuple[list[str], str]:
+        """Make the rows of one use; return the names of their columns, and their table."""
         function = entry.function
         desk = Desk(self, entry, dry)
         request = desk.request()
@@ -164,8 +184,7 @@ class Resolver:
             use = Use(function.name.upper(), written, tuple(asked), desk.counted)
             self._host.announce(use)
         select = (function.likely if dry else function.rows)(request, desk)
-        names, table = self._keep(entry, request, select)
-        put_table(entry, table, names)
+        return self._keep(entry, request, select)
 
     def _keep(self, entry: Entry, request: Request, select: str) -> tuple[list[str], str]:
         """Keep the rows of a use, with the arguments that they belong to."""
