@@ -16,21 +16,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from dataclasses import dataclass
 
 import duckdb
-import httpx
 import openai
 import pyarrow as pa
 
 from benchmarks.llm_sql.queries import QUERIES, Query
 from benchmarks.llm_sql.report import (
-    ServerLacking,
     accuracy,
     empty_cache,
-    served_model,
+    ready_server,
     table_of,
 )
 from benchmarks.llm_sql.variants import Measured, planned
@@ -122,11 +119,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.25, help="part of the rows that is taken")
     parser.add_argument("--max-tokens", type=int, default=16, help="of an answer; 0: no limit")
     given = parser.parse_args()
-    try:
-        empty_cache(given.url)
-        model = served_model(given.url)
-    except (httpx.HTTPError, ServerLacking) as problem:
-        sys.exit(f"{problem}\nStart a server with: make vllm")
+    model = ready_server(given.url)
     print(
         "| query | rows | row by row s | ours s | ratio | tokens per answer "
         "| right | ours right |\n|---|--:|--:|--:|--:|--:|--:|--:|"

@@ -69,6 +69,15 @@ def served_model(url: str) -> str:
     return name
 
 
+def ready_server(url: str) -> str:
+    """Return the model of a server that can be measured; end the program where there is none."""
+    try:
+        empty_cache(url)
+        return served_model(url)
+    except (httpx.HTTPError, ServerLacking) as problem:
+        sys.exit(f"{problem}\nStart a server with: make vllm")
+
+
 def table_of(query: Query, share: float) -> pa.Table:
     """Return the rows of a query, as a table that is the same in every run."""
     folder = data_folder()
@@ -260,11 +269,7 @@ def main() -> None:
     parser.add_argument("--ways", default=",".join(VARIANTS), help="run these, and ours")
     parser.add_argument("--write", action="store_true", help="write the page and its plot")
     given = parser.parse_args()
-    try:
-        empty_cache(given.url)
-        model = served_model(given.url)
-    except (httpx.HTTPError, ServerLacking) as problem:
-        sys.exit(f"{problem}\nStart a server with: make vllm")
+    model = ready_server(given.url)
     chosen = [query for query in QUERIES if given.only in query.name]
     ways = [variant for variant in VARIANTS if variant in (*given.ways.split(","), "ours")]
     results = [measure(query, given.url, model, given.share, ways) for query in chosen]

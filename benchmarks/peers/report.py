@@ -18,7 +18,7 @@ from pathlib import Path
 
 import httpx
 
-from benchmarks.llm_sql.report import ServerLacking, empty_cache, served_model
+from benchmarks.llm_sql.report import empty_cache, ready_server, served_model
 from benchmarks.peers import meter, page
 from benchmarks.peers.exchange import Done
 from benchmarks.peers.judge import Truth
@@ -96,11 +96,7 @@ def main() -> None:
     parser.add_argument("--most", type=float, default=60.0, help="seconds that a task may take")
     parser.add_argument("--write", action="store_true", help="write the page and its plot")
     given = parser.parse_args()
-    try:
-        empty_cache(given.url)
-        model = served_model(given.url)
-    except (httpx.HTTPError, ServerLacking) as problem:
-        sys.exit(f"{problem}\nStart a server with: make vllm")
+    model = ready_server(given.url)
     wanted = [task for task in tasks() if given.only in task.name]
     systems, environments = chosen(given.systems), given.environments.absolute()
     try:

@@ -289,3 +289,8 @@ def _bound_names(tree: exp.Expr) -> set[str]:
     for comprehension in tree.find_all(exp.Comprehension):
         names.add(comprehension.args["expression"].name)
     return names
+
+
+def is_carried(node: exp.Expr) -> bool:
+    """Whether the outer half of a cut SELECT reads a node as a column that the inner one has."""
+    return isinstance(node, exp.Column | exp.Window)

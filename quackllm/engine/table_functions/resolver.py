@@ -120,7 +120,7 @@ class Resolver:
         self._host = host
         self._tables: list[str] = []
         self._registered: list[str] = []
-        self._kept: dict[str, tuple[list[str], str]] = {}
+        self._kept: dict[tuple[str, bool], tuple[list[str], str]] = {}
         self._numbers = count(1)
         self._prefix = "__llm_made" if host.run is None else f"__llm_made_{host.run.id}"
 
@@ -156,10 +156,13 @@ class Resolver:
 
         A subquery that is a key of GROUP BY and an item stays one expression so.
         """
-        written = text(entry.node.this.copy()) if self._is_one_everywhere(entry) else ""
-        names, table = self._kept.get(written) or self._made(entry, dry)
-        if written:
-            self._kept[written] = names, table
+        if self._is_one_everywhere(entry):
+            # A part that wants no rows is made dry, without the rows that another part reads.
+            use = text(entry.node.this.copy()), dry
+            names, table = self._kept.get(use) or self._made(entry, dry)
+            self._kept[use] = names, table
+        else:
+            names, table = self._made(entry, dry)
         put_table(entry, table, names)
 
     def _is_one_everywhere(self, entry: Entry) -> bool:

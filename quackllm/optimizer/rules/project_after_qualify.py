@@ -18,7 +18,14 @@ from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.grouping import is_grouped
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.scope import in_scope
-from quackllm.optimizer.split import Split, is_columns, names_where_cuttable, order_keys, split_each
+from quackllm.optimizer.split import (
+    Split,
+    is_carried,
+    is_columns,
+    names_where_cuttable,
+    order_keys,
+    split_each,
+)
 from quackllm.optimizer.sql import (
     conjunction,
     conjuncts,
@@ -82,9 +89,9 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     items = split.items(select, names, catalog, queries_stay=True)
     if items is None:
         return None
-    where = conjunction([split.rewrite(part, _is_carried) for part in after])
+    where = conjunction([split.rewrite(part, is_carried) for part in after])
     for key in keys:
-        key.set("this", split.rewrite(key.this, _is_carried))
+        key.set("this", split.rewrite(key.this, is_carried))
     inner = _rows_left(select, split)
     if catalog.columns(in_scope(select, inner.copy())) is None:
         return None  # a name of QUALIFY is that of a select item
@@ -100,10 +107,6 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         outer.set("with_", inner.args["with_"].pop())
     inner.meta[MATERIALIZE] = kept
     return outer.from_(split.derived(inner))
-
-
-def _is_carried(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column | exp.Window)
 
 
 def _rows_left(select: exp.Select, split: Split) -> exp.Select:

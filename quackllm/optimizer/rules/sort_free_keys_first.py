@@ -21,7 +21,7 @@ from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.rules.early_stop import row_limit
 from quackllm.optimizer.rules.project_after_limit import BLOCKING
 from quackllm.optimizer.scope import clause_parts
-from quackllm.optimizer.split import Split, names_where_cuttable, order_keys, split_each
+from quackllm.optimizer.split import Split, is_carried, names_where_cuttable, order_keys, split_each
 from quackllm.optimizer.sql import has_calls, own_calls, raw
 
 
@@ -65,7 +65,7 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
     outer = exp.Select(expressions=items)
     sorted_by = [key.copy() for key in keys]
     for key in sorted_by:
-        key.set("this", split.rewrite(key.this, _is_carried))
+        key.set("this", split.rewrite(key.this, is_carried))
     inner = split.inner(select)
     rank = exp.Window(this=raw("rank()"), order=exp.Order(expressions=[k.copy() for k in free]))
     ranked = exp.LTE(this=rank, expression=exp.Literal.number(rows))
@@ -79,10 +79,6 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
         outer.set("with_", inner.args["with_"].pop())
     inner.meta[MATERIALIZE] = kept
     return outer.from_(split.derived(inner))
-
-
-def _is_carried(node: exp.Expr) -> bool:
-    return isinstance(node, exp.Column | exp.Window)
 
 
 def _is_unfit(key: exp.Ordered, catalog: Catalog) -> bool:
