@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -15,8 +16,10 @@ _SLACK = 1.25  # more than an even share, so that most groups stay where their h
 
 
 def even_share(rows: int, members: int) -> int:
-    """Return how many rows one of several members may have at home."""
-    return rows if members == 1 else max(1, int(_SLACK * rows / members))
+    """Return how many rows one of several members may have at home; together they have all."""
+    if members == 1:
+        return rows
+    return max(math.ceil(rows / members), int(_SLACK * rows / members))
 
 
 class Shares:

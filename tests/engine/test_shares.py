@@ -111,6 +111,7 @@ def test_a_big_group_is_split_and_a_small_one_is_not() -> None:
         assert min(counts) >= least
 
 
+@example(sizes=[1, 1, 1, 1])
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=12))
 def test_few_rows_are_shared_out_evenly_and_their_groups_are_whole(sizes: list[int]) -> None:
     """With slots for all of them at each member, nobody takes what another one can send."""
