@@ -37,6 +37,7 @@ from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.errors import BindError
 from quackllm.kvcache_reorder.encode import CHARS_PER_TOKEN
 from quackllm.optimizer.catalog import PredicateStatistics
+from quackllm.optimizer.failing import fails_behind_a_call
 from quackllm.optimizer.long_lists import Folded, fold_long_lists, parse_folded, unfold
 from quackllm.optimizer.lower import bindable, lower
 from quackllm.optimizer.naive import BINDING, FUNCTION, naive_text
@@ -61,6 +62,7 @@ from quackllm.udfs.registry import Functions
 LOGGER = logging.getLogger("quackllm")
 NESTED_TOO_DEEPLY = "the statement is nested too deeply to be planned"
 DIFFERENT_READING = "sqlglot and DuckDB's parser read the statement differently"
+FAILS_BEHIND_A_CALL = "DuckDB fails for a row that a call may leave out, as it is written"
 LAMBDA = re.compile(r"\(\s*lambda\b", re.IGNORECASE)
 OTHER_COLUMNS = "written out, a view, a macro or VALUES gives other columns"
 READING = frozenset(
@@ -146,6 +148,25 @@ class Planner:
         to_bind = splice(sql, self._functions, binder, BINDING)
         schema = _described(catalog, to_bind, sql, self._functions)
         return PlannedQuery(Program((), naive, unstaged=(reason,)), schema)
+
+    def in_written_order(
+        self, sql: str, parameters: Mapping[str, Any], run: str
+    ) -> PlannedQuery | None:
+        """Plan a SELECT whose plan has failed in DuckDB: its calls by the scalar function.
+
+        None where nothing that may fail is written behind a call, which may leave the row out:
+        the error is then that of the statement. None also of one that is not planned at all.
+        """
+        calls: dict[str, Call] = {}
+        catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
+        root = self._read(sql)
+        if root is None:
+            return None
+        plan, schema = self._plan(root, sql, self._binder(catalog), calls, catalog)
+        if not fails_behind_a_call(plan.root):
+            return None
+        plan = replace(plan, unstaged=(*plan.unstaged, FAILS_BEHIND_A_CALL))
+        return PlannedQuery(lower(plan, run), schema)
 
     def _plan(
         self,

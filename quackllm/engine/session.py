@@ -41,6 +41,7 @@ from quackllm.engine.statement import (
 from quackllm.engine.table_functions.resolver import Host, Made, Resolver, Use, UseEstimate
 from quackllm.engine.transactions import aborted_by_errors, finish, transaction
 from quackllm.engine.wording import in_our_words
+from quackllm.engine.written_order import EVALUATION, in_written_order
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.sql import quote
 
@@ -118,8 +119,7 @@ class Session:
             if SUMMARIZE.match(sql):
                 sql = f"FROM ({sql})"  # DuckDB 1.x describes and stores no other form of it
             with self._with_tables(sql, parameters, settings, run) as made:
-                planned = self._affordable(made.sql, parameters, settings, run)
-                table = self._executed(planned, parameters, settings, run)
+                planned, table = self._answered(made.sql, parameters, settings, run)
         return StoredResult(table, planned.schema)
 
     def other(
@@ -361,7 +361,10 @@ class Session:
             estimates, others = self._estimated(
                 planned, made.sql, parameters, settings, run, verbose
             )
-            table = self._executed(planned, parameters, settings, run)
+            try:
+                table = self._executed(planned, parameters, settings, run)
+            except EVALUATION as error:
+                planned, table = self._in_written_order(error, made.sql, parameters, settings, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
         described = explained(planned.program, estimates, run.stats, others, made=made)
         return described, as_text(described)
@@ -406,6 +409,28 @@ class Session:
                 planned = self._planned(sql, parameters, settings, run)
         accounts.refuse_beyond(run, planned)
         return planned
+
+    def _answered(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, run: Run
+    ) -> tuple[PlannedQuery, str]:
+        """Plan a SELECT and run it; return the plan that has run and the table of its rows."""
+        try:
+            planned = self._affordable(sql, parameters, settings, run)
+            return planned, self._executed(planned, parameters, settings, run)
+        except EVALUATION as error:
+            return self._in_written_order(error, sql, parameters, settings, run)
+
+    def _in_written_order(
+        self,
+        error: duckdb.Error,
+        sql: str,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run,
+    ) -> tuple[PlannedQuery, str]:
+        """Do as `_answered` does for a SELECT whose plan has failed; see `in_written_order`."""
+        planned = in_written_order(error, sql, parameters, run.id, self._planner, self._raw)
+        return planned, self._executed(planned, parameters, settings, run)
 
     def _executed(
         self,

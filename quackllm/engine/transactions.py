@@ -19,6 +19,15 @@ def in_transaction(connection: duckdb.DuckDBPyConnection) -> bool:
     return bool(numbers[0] == numbers[1])
 
 
+def is_aborted(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the connection stands in a transaction that an error has aborted."""
+    try:
+        in_transaction(connection)
+    except duckdb.TransactionException:
+        return True
+    return False
+
+
 def finish(connection: duckdb.DuckDBPyConnection) -> None:
     """End a result of ours that was not read to its end: DuckDB 2 refuses `sql` until then."""
     complete = getattr(connection, "complete", None)

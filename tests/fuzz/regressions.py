@@ -31,6 +31,32 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 REGRESSIONS: tuple[Case, ...] = (
     _case(
+        "SELECT (SELECT max(v) FROM (SELECT CASE a WHEN 1 THEN b ELSE b END AS v FROM t1 WHERE "
+        "b > 0 AND LLM_FILTER('q', a))) AS r FROM t2"
+    ),
+    _case(
+        "WITH w AS (SELECT 1 AS x) SELECT (SELECT max(rank) FROM LLM_SEARCH('t1', 'a', 'x', mode "
+        ":= 'lexical', k := 4)) AS g, LLM('p', min(a)) AS r FROM t1, w GROUP BY ROLLUP ((SELECT "
+        "max(rank) FROM LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)))",
+        table_functions=(TableUse("LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)"),),
+    ),
+    *(
+        _case(
+            "SELECT LLM('q', a) AS g, max(LLM('p', b)) AS r, 2 AS k, count(*) AS n FROM t1 GROUP "
+            f"BY {keys}"
+        )
+        for keys in (
+            "ROLLUP (g, 1)",
+            "CUBE (1, g)",
+            "GROUPING SETS ((b, 1), (1), ())",
+            "ROLLUP (k, 1)",
+            "CUBE (LLM('q', a), 1)",
+            "GROUPING SETS ((g), (k), (LLM('q', a), g))",
+        )
+    ),
+    _case("SELECT max(a::INTEGER) AS m FROM t1 WHERE LLM_FILTER('q', a)"),
+    _case("SELECT a FROM t1 WHERE LLM_FILTER('q', a) AND a::INTEGER > 1"),
+    _case(
         "SELECT (SELECT max(rank) FROM LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)) AS "
         "g, LLM('p', min(a)) AS r FROM t1 GROUP BY ROLLUP ((SELECT max(rank) FROM "
         "LLM_SEARCH('t1', 'a', 'x', mode := 'lexical', k := 4)))",

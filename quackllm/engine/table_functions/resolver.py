@@ -36,7 +36,7 @@ from quackllm.engine.table_functions.names import read_name
 from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.engine.transactions import finish
 from quackllm.errors import BindError
-from quackllm.optimizer.scope import in_scope, is_cte
+from quackllm.optimizer.scope import in_recursive_cte, in_scope, is_cte, visible_ctes
 from quackllm.optimizer.sql import held, join_at_select, quote, released, text
 from quackllm.udfs.base import Kind
 from quackllm.udfs.options import check_options
@@ -120,7 +120,7 @@ class Resolver:
         self._host = host
         self._tables: list[str] = []
         self._registered: list[str] = []
-        self._kept: dict[tuple[str, bool], tuple[list[str], str]] = {}
+        self._kept: dict[tuple[str, bool, tuple[int, ...]], tuple[list[str], str]] = {}
         self._numbers = count(1)
         self._prefix = "__llm_made" if host.run is None else f"__llm_made_{host.run.id}"
 
@@ -158,7 +158,9 @@ class Resolver:
         """
         if self._is_one_everywhere(entry):
             # A part that wants no rows is made dry, without the rows that another part reads.
-            use = text(entry.node.this.copy()), dry
+            # Where other CTEs are visible, its names may mean other tables.
+            visible = (id(cte) for _, ctes in visible_ctes(entry.node) for cte in ctes)
+            use = text(entry.node.this.copy()), dry, tuple(visible)
             names, table = self._kept.get(use) or self._made(entry, dry)
             self._kept[use] = names, table
         else:
@@ -166,9 +168,8 @@ class Resolver:
         put_table(entry, table, names)
 
     def _is_one_everywhere(self, entry: Entry) -> bool:
-        """Whether a use has the same rows wherever the statement has the same text."""
-        root = entry.node.root()
-        if entry.varying or root.find(exp.With) is not None:  # names may mean other tables
+        """Whether a use has the same rows wherever its names mean the same tables."""
+        if entry.varying or in_recursive_cte(entry.node):
             return False
         functions = entry.node.find_all(exp.Anonymous)
         return not any(self._catalog.is_volatile(node.name) for node in functions)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.failing import tried
 from quackllm.optimizer.grouping import group_keys
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
@@ -71,11 +72,13 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
         bound = at_bound(site, highest=highest)
         if bound is None:
             return block
-        return replace(block, stop_after=1, keys=tuple(keys), counts=(bound,))
+        known = tuple(tried(key, select, catalog) for key in keys)
+        return replace(block, stop_after=1, keys=known, counts=(bound,))
     if keys or uses(value, answers) or not _is_ordered_alike(value, select, catalog):
         return block
-    is_value = exp.Not(this=exp.Is(this=exp.paren(value.copy()), expression=exp.null()))
-    best = exp.Ordered(this=value.copy(), desc=highest, nulls_first=False)
+    order = tried(value, select, catalog)
+    is_value = exp.Not(this=exp.Is(this=exp.paren(order.copy()), expression=exp.null()))
+    best = exp.Ordered(this=order, desc=highest, nulls_first=False)
     return replace(block, stop_after=1, order=(best,), counts=(is_value,))
 
 

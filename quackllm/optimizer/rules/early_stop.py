@@ -19,6 +19,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.failing import tried
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan, Site
 from quackllm.optimizer.scope import after_grouping
@@ -52,7 +53,10 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
     scored = {part.this.name for part in at_bound}
     if not all(site.clause == "where" or site.column in scored for site in block.sites):
         return block
-    return replace(block, stop_after=wanted, order=tuple(keys), counts=at_bound)
+    order = tuple(
+        exp.Ordered(**{**key.args, "this": tried(key.this, select, catalog)}) for key in keys
+    )
+    return replace(block, stop_after=wanted, order=order, counts=at_bound)
 
 
 def _score_first(

@@ -18,6 +18,7 @@ from dataclasses import replace
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.failing import tried
 from quackllm.optimizer.grouping import group_keys
 from quackllm.optimizer.guards import uses
 from quackllm.optimizer.plan import Block, Plan
@@ -46,7 +47,7 @@ def _stop(block: Block, select: exp.Select, catalog: Catalog) -> Block:
         uses(key, answers) or is_star(key) or key.find(exp.Query, exp.Star) for key in keys
     ):
         return block
-    return replace(block, stop_after=1, keys=tuple(key.copy() for key in keys))
+    return replace(block, stop_after=1, keys=tuple(tried(key, select, catalog) for key in keys))
 
 
 def _set_of(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:

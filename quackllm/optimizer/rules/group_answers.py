@@ -11,6 +11,8 @@ After:  SELECT c1 AS c, count(*) FROM (SELECT LLM_CLASSIFY(t, ['a', 'b']) FROM x
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
@@ -46,7 +48,7 @@ def _concerns(select: exp.Select) -> bool:
     if group is None:
         return False
     if has_grouping_sets(select):
-        return has_calls(group) or _by_alias(select)
+        return has_calls(group) or _by_name(select)
     return any(map(has_calls, group.find_all(exp.Query))) or _is_repeated(select)
 
 
@@ -62,11 +64,29 @@ def _is_repeated(select: exp.Select) -> bool:
     )
 
 
-def _by_alias(select: exp.Select) -> bool:
-    """Whether a key names an item that calls a model."""
-    aliases = {item.alias.lower() for item in select.expressions if item.alias and has_calls(item)}
-    keys = select.args["group"].find_all(exp.Column)
-    return any(not key.table and key.name.lower() in aliases for key in keys)
+def _by_name(select: exp.Select) -> bool:
+    """Whether a key names an item that calls a model, by its alias or its position."""
+    keys = select.args["group"].find_all(exp.Column, exp.Literal)
+    return any(has_calls(_item_named(key, select)) for key in keys)
+
+
+def _item_named(key: exp.Expr, select: exp.Select) -> exp.Expr | None:
+    """The item of the select list that a key of GROUP BY names; None of any other expression.
+
+    None of an item that is a number, which would be a position where it stands as a key.
+    """
+    items = [item.unalias() for item in select.expressions]
+    found: exp.Expr | None = None
+    if _is_position(key) and 0 < int(key.name) <= len(items):
+        found = items[int(key.name) - 1]
+    elif isinstance(key, exp.Column) and not key.table:
+        aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
+        found = aliases.get(key.name.lower())
+    return None if found is None or isinstance(bare(found), exp.Literal) else found
+
+
+def _is_position(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Literal) and node.is_int and isinstance(node.parent, SETS)
 
 
 def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
@@ -79,11 +99,15 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
     if any(part.find(exp.Window) for part in parts):
         return None
     names = names_where_cuttable(select, catalog)
-    group = _resolved(select, catalog)
-    if names is None or group is None or not _are_keys(select, group, catalog):
+    rows = catalog.columns(in_scope(select, rows_of(select, [exp.Star()])))
+    if names is None or rows is None:
+        return None
+    columns = {name.lower() for name, _ in rows}
+    resolved = _resolved(select.args["group"], select, columns)
+    if resolved is None or not _are_keys(select, resolved, catalog):
         return None
     split = Split("__llm_grouped")
-    leaf = _leaf(group, catalog)
+    leaf = _leaf(resolved, catalog)
     outer = select.copy()
     outer.set(
         "expressions",
@@ -95,8 +119,10 @@ def _split(select: exp.Select, catalog: Catalog) -> exp.Select | None:
             for item, name in zip(select.expressions, names, strict=True)
         ],
     )
-    outer.set("group", split.rewrite(group, leaf))
     aliases = {item.alias.lower() for item in select.expressions if item.alias}
+    # Keys that name an item go on doing so: what names it once more is another key to DuckDB.
+    by_name = _leaf_but(leaf, aliases - columns)
+    outer.set("group", split.rewrite(select.args["group"], by_name))
     for name in LATER:
         if select.args.get(name) is not None:
             rewritten = split.rewrite(select.args[name], _leaf_but(leaf, aliases))
@@ -143,20 +169,15 @@ def _leaf_but(leaf: Leaf, aliases: set[str]) -> Leaf:
     return leaf_but
 
 
-def _resolved(select: exp.Select, catalog: Catalog) -> exp.Group | None:
-    """GROUP BY with aliases and positions of items that call a model written out."""
-    columns = catalog.columns(in_scope(select, rows_of(select, [exp.Star()])))
-    if columns is None:
-        return None
-    known = {name.lower() for name, _ in columns}
-    items = {item.alias.lower(): item.this for item in select.expressions if item.alias}
-    holder = held(select.args["group"].copy())
-    for node in list(holder.find_all(exp.Column)):
-        value = items.get(node.name.lower())
-        if not node.table and value is not None and node.name.lower() not in known:
+def _resolved(group: exp.Group, select: exp.Select, columns: Collection[str]) -> exp.Group | None:
+    """GROUP BY with the items that its keys name written out, but for names of columns."""
+    holder = held(group.copy())
+    for node in list(holder.find_all(exp.Column, exp.Literal)):
+        value = _item_named(node, select)
+        if value is not None and (_is_position(node) or node.name.lower() not in columns):
             node.replace(value.copy())
-    group = released(holder)
-    return group if isinstance(group, exp.Group) else None
+    resolved = released(holder)
+    return resolved if isinstance(resolved, exp.Group) else None
 
 
 def _are_keys(select: exp.Select, group: exp.Group, catalog: Catalog) -> bool:
