@@ -16,21 +16,19 @@ from quackllm.optimizer.scope import CLAUSES, EARLY, in_scope, rows_of, selects
 from quackllm.optimizer.sql import ModelCall, find_all
 
 FAILING_FUNCTIONS = frozenset(
-    {"strptime", "make_date", "make_time", "make_timestamp", "error", "chr", "sqrt", "factorial"}
+    {"strptime", "make_date", "make_time", "make_timestamp", "error", "chr", "sqrt", "nullif"}
     | {"ln", "log", "log2", "log10", "acos", "asin", "from_hex", "unhex", "from_base64", "decode"}
     | {"json_extract", "json_extract_string", "json_extract_path", "json_extract_path_text"}
     | {"json_transform", "json_transform_strict", "json_array_length", "json_keys", "json_value"}
 )
 """Functions of DuckDB that raise for values of the right type."""
 
-COMPARISONS = (exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.NullSafeEQ, exp.NullSafeNEQ)
-
 CANDIDATES = (
     *(exp.Cast, exp.Anonymous, exp.JSONExtract, exp.JSONExtractScalar),
-    *(*COMPARISONS, exp.In, exp.Between, exp.Case),
+    *(exp.EQ, exp.NEQ, exp.NullSafeEQ, exp.NullSafeNEQ, exp.In, exp.Case),
 )
 """Classes of nodes that may raise: operators of JSON for a text that is none, and those that
-compare, since DuckDB converts a text that is compared with a number."""
+test for equality, since DuckDB converts a text that may equal a number."""
 
 
 def may_fail(part: exp.Expr) -> bool:
