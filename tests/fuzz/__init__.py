@@ -14,6 +14,5 @@ table_functions.py           LLM_SEARCH and llm_dedup, which the naive side read
 
 Not generated: LIMIT without a total order anywhere but at the outermost level, first() and
 any_value(), positional joins and samples of fixed rows, whose answers DuckDB itself does not
-fix; arithmetic that can overflow and casts that can fail, whose errors depend on which rows are
-evaluated.
+fix; arithmetic that can overflow, whose errors depend on which rows are evaluated.
 """

@@ -207,5 +207,5 @@ class Calls:
             return f"{{'k': {named}, 'm': {expression(VARCHAR)}}}"
         if kind >= 8 or not scope.columns:
             source.use("argument: expression")
-            return expression(source.pick((VARCHAR, INTEGER, BOOLEAN)))
+            return expression(source.pick((VARCHAR, INTEGER, BOOLEAN, TEXTS)))
         return source.pick(scope.columns).sql

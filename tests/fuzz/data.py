@@ -56,12 +56,20 @@ def _table(source: Source, name: str, zero: str) -> Table:
     first = source.below(3)  # tables share some names and not others
     columns = tuple(Column(NAMES[first + i], type_) for i, type_ in enumerate(types))
     count = source.below(2 if source.chance(8) else 9)
-    rows = [tuple(_value(source, column.type, zero) for column in columns) for _ in range(count)]
+    kind = source.pick(("plain", "plain", "plain", "many NULLs", "many duplicates"))
+    source.use(f"table: {kind}")
+    rows = [
+        tuple(_value(source, column.type, zero, kind) for column in columns) for _ in range(count)
+    ]
     if rows and source.chance(3):
         rows.append(rows[0])
     return Table(name, columns, tuple(rows))
 
 
-def _value(source: Source, type_: str, zero: str) -> str:
+def _value(source: Source, type_: str, zero: str, kind: str) -> str:
+    if kind == "many NULLs" and source.chance(2):
+        return "NULL"
     values = VALUES[type_]
+    if kind == "many duplicates":
+        return source.pick(values[1:3])
     return source.pick((*values, zero) if type_ == DOUBLE else values)

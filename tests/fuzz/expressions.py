@@ -140,6 +140,13 @@ class Expressions:
         self._source.calls += 1
         return f"list_transform({deeper(TEXTS)}, lambda e: LLM_SENTIMENT(e))"
 
+    def _cast(self) -> str:
+        """TRY_CAST, or rarely CAST, which fails for a text that is no number."""
+        if not self._source.chance(8):
+            return "TRY_CAST"
+        self._source.use("cast that can fail")
+        return "CAST"
+
     def _comparison(self, deeper: _Deeper) -> str:
         source = self._source
         type_ = source.pick((INTEGER, VARCHAR, DOUBLE, DATE))
@@ -166,7 +173,7 @@ class Expressions:
             lambda: f"(- {deeper(INTEGER)})",
             lambda: f"len({deeper(TEXTS)})",
             lambda: f"year({deeper(DATE)})",
-            lambda: f"TRY_CAST({deeper(VARCHAR)} AS INTEGER)",
+            lambda: f"{self._cast()}({deeper(VARCHAR)} AS INTEGER)",
         ]
         booleans: list[Make] = [
             lambda: f"(NOT {deeper(BOOLEAN)})",

@@ -1,4 +1,4 @@
-"""Statements of rarer forms: MERGE, RETURNING, COPY, PIVOT, COLUMNS, samples with a seed, ..."""
+"""Statements of rarer forms: MERGE, upserts, RETURNING, COPY, PIVOT, COLUMNS, seeded samples."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ class Forms:
             self.copy,
             self.returning,
             self.merge,
+            self.upsert,
         )
         form = self._source.pick(forms)
         self._source.use(FEATURE + form.__name__)
@@ -167,6 +168,40 @@ class Forms:
             returned = self._call(VARCHAR, Scope(target.columns))
             return Case(self._tables, f"{sql} RETURNING merge_action, {text}, {returned} AS r")
         return Case(self._tables, sql, effect=f"SELECT * FROM {target.name}")
+
+    def upsert(self) -> Case:
+        """INSERT ... ON CONFLICT, calls in its rows and in what it sets; one row of a key."""
+        source, make = self._source, self._expressions
+        keyed = Table(
+            "keyed",
+            (Column("k", "INTEGER PRIMARY KEY"), Column("v", VARCHAR)),
+            (("1", "'x'"), ("2", "NULL"), ("-1", "'y'")),
+        )
+        read, given = self._one_row_of_a_key()
+        rows = f"SELECT s.k, s.v FROM {read} WHERE s.k IS NOT NULL"
+        if source.chance(4):
+            none = Scope(())
+            rows = ", ".join(f"({key}, {make.value(VARCHAR, none, 1)})" for key in (1, 7))
+            rows = f"VALUES {rows}"
+        elif source.chance(2):
+            rows += f" AND {make.condition(given, 1)}"
+        both = Scope((Column("excluded.v", VARCHAR), Column("keyed.v", VARCHAR)))
+        words = source.pick(("INSERT", "INSERT", "INSERT", "INSERT OR REPLACE", "INSERT OR IGNORE"))
+        action = ""
+        if words == "INSERT":
+            updates = (
+                "NOTHING",
+                "UPDATE SET v = excluded.v",
+                f"UPDATE SET v = {make.value(VARCHAR, both, 1)}",
+                f"UPDATE SET v = excluded.v WHERE {self._call(BOOLEAN, both)}",
+            )
+            action = f" ON CONFLICT (k) DO {source.pick(updates)}"
+        sql = f"{words} INTO keyed {rows}{action}"
+        tables = (*self._tables, keyed)
+        if source.chance(4):
+            returned = self._call(VARCHAR, Scope((Column("v", VARCHAR),)))
+            return Case(tables, f"{sql} RETURNING k, {returned} AS r")
+        return Case(tables, sql, effect="SELECT * FROM keyed")
 
     def _one_row_of_a_key(self) -> tuple[str, Scope]:
         """A query `s` with a text v for each number k, so that what it changes is fixed."""

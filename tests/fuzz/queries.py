@@ -77,7 +77,16 @@ class Queries:
                 f"{b.sql} AS {a.sql}" for a, b in zip(left.columns, right.columns, strict=True)
             )
             right = Query(f"SELECT {renamed} FROM ({right.sql})", left.columns)
-        return Query(f"{left.sql} {operation} {right.sql}", left.columns)
+        texts = (self._limited(left), self._limited(right))
+        return Query(f" {operation} ".join(texts), left.columns)
+
+    def _limited(self, operand: Query) -> str:
+        """Write an operand, perhaps with the first of its rows only."""
+        source = self._source
+        if not source.chance(5):
+            return operand.sql
+        source.use("LIMIT in an operand")
+        return f"({operand.sql} ORDER BY ALL LIMIT {source.below(4)})"
 
     def top(self) -> tuple[str, Query]:
         """WITH clause and body of a whole query."""

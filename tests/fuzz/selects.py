@@ -164,10 +164,25 @@ class Selects:
             "ALL",
             ", ".join(keys),
             f"ROLLUP ({', '.join(keys)})",
+            self._grouping_sets(keys, aliases),
         ]
         form = self._source.below(len(forms))
-        self._source.use(f"GROUP BY {('aliases', 'positions', 'ALL', 'text', 'ROLLUP')[form]}")
+        names = ("aliases", "positions", "ALL", "text", "ROLLUP", "sets")
+        self._source.use(f"GROUP BY {names[form]}")
         return f" GROUP BY {forms[form]}"
+
+    def _grouping_sets(self, keys: list[str], aliases: list[Column]) -> str:
+        """Grouping sets whose keys are named in any way, one perhaps twice."""
+        source = self._source
+        word = source.pick(("CUBE", "GROUPING SETS", "ROLLUP"))
+        positions = map(str, range(1, len(keys) + 1))
+        ways = list(zip(keys, (column.sql for column in aliases), positions, strict=True))
+        named = [source.pick(way) for way in ways]
+        if source.chance(4):
+            named.append(source.pick(source.pick(ways)))
+        if word == "GROUPING SETS":
+            return f"{word} (({', '.join(named)}), ({source.pick(named)}), ())"
+        return f"{word} ({', '.join(named)})"
 
     def _having(self, scope: Scope, keys: list[Column]) -> str:
         source = self._source

@@ -50,7 +50,7 @@ def _case(source: Source) -> Case:
         disabled = ",".join(sorted(set(source.some(OPTIONAL_RULES, 1, 3))))
     fault_rate = 0.4 if source.chance(8) else 0.0
     return Case(
-        tables=tables,
+        tables=case.tables,
         sql=case.sql,
         unlimited=case.unlimited,
         ordered=case.ordered,
@@ -67,7 +67,7 @@ def _case(source: Source) -> Case:
     )
 
 
-CONSTANT = re.compile(r"(?<=[( ])'(?:[pqr]|German)'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
+CONSTANT = re.compile(r"(?<=[( ])'(?:[pqrxy]|German)'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
 """Prompts and languages of calls, and numbers of LIMIT and OFFSET, in a statement's text."""
 
 
@@ -131,7 +131,8 @@ def _ordered(tables: tuple[Table, ...], with_: str, query: Query, ordered: Order
 
 def _stored(source: Source, tables: tuple[Table, ...], text: str) -> Case:
     """The rows of a query, by way of a view or a table."""
-    kind = source.pick(("VIEW", "TABLE", "INSERT", "MACRO", "TABLE MACRO"))
+    kinds = ("VIEW", "TABLE", "INSERT", "MACRO", "MACRO OF TWO", "TABLE MACRO")
+    kind = source.pick((*kinds, "TABLE MACRO OF TWO"))
     source.use(f"statement: {kind}")
     read = "SELECT * FROM made"
     if kind == "VIEW":
@@ -141,9 +142,25 @@ def _stored(source: Source, tables: tuple[Table, ...], text: str) -> Case:
         macro = "CREATE OR REPLACE MACRO asked(v) AS LLM_FILTER('p', v)"
         read = f"SELECT *, asked(q) AS a FROM ({text}) q WHERE asked(q) IS NOT FALSE"
         return Case(tables, read, setup=macro)
+    if kind == "MACRO OF TWO":
+        macro = (
+            "CREATE OR REPLACE MACRO told(v, w) AS CASE WHEN w > 0 AND LLM_FILTER('p', v) "
+            "THEN LLM('q', v, w) END"
+        )
+        read = (
+            f"SELECT max(told(q, n)) AS m, count(*) FILTER (WHERE told(q, 1) > '') AS n "
+            f"FROM ({text}) q, (VALUES (1), (NULL), (2)) s(n) WHERE told(n, n) IS NOT NULL"
+        )
+        return Case(tables, read, setup=macro)
     if kind == "TABLE MACRO":
         macro = f"CREATE OR REPLACE MACRO made_rows() AS TABLE {text}"
         return Case(tables, "SELECT * FROM made_rows()", setup=macro)
+    if kind == "TABLE MACRO OF TWO":
+        macro = (
+            "CREATE OR REPLACE MACRO some_rows(v, most) AS TABLE SELECT *, LLM('q', v) AS r FROM "
+            f"({text}) q WHERE LLM_FILTER('p', q, v) ORDER BY ALL LIMIT most"
+        )
+        return Case(tables, "SELECT * FROM some_rows('x', 2)", setup=macro)
     if kind == "TABLE":
         return Case(tables, f"CREATE OR REPLACE TABLE made AS {text}", effect=read)
     shape = f"CREATE OR REPLACE TABLE made AS SELECT * FROM ({text}) LIMIT 0"

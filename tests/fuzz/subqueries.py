@@ -21,7 +21,7 @@ class ExpressionSubqueries:
         self._written = 0
 
     def scalar(self, type_: str, scope: Scope) -> str:
-        """An aggregate of rows: exactly one value."""
+        """An aggregate of rows, or the first of them: one value at most."""
         if self._written >= MOST:
             return self._expressions.value(type_, scope, 0, calls=False)
         inner, rows = self._rows(scope, "scalar subquery")
@@ -35,6 +35,9 @@ class ExpressionSubqueries:
         }
         value = self._expressions.value(type_, inner, 1)
         # Aggregated outside, so that outer columns alone do not make it an outer aggregate.
+        if self._source.chance(4):
+            self._source.use("scalar subquery with LIMIT")
+            return f"(SELECT v FROM (SELECT {value} AS v {rows}) ORDER BY v NULLS LAST LIMIT 1)"
         return f"(SELECT {aggregates[type_].format('v')} FROM (SELECT {value} AS v {rows}))"
 
     def condition(self, scope: Scope, depth: int) -> str:
