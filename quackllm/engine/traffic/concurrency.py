@@ -5,6 +5,10 @@ and decrease algorithms for congestion avoidance in computer networks"), with tw
 for model servers. They queue instead of refusing, so every increase is a trial: it is kept
 only if throughput rises with it. And one refusal is an accident: the limit falls when
 refusals are a share of the calls, not at the first.
+
+It begins with a slow start (Jacobson 1988, "Congestion avoidance and control"): the limit
+doubles in every trial until one fails. The jobs of most statements are over before steps of
+a fixed size would have got anywhere.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ QUEUE_GROWTH = 2.0
 
 _ROUNDS = 2  # an epoch, over which is measured: so many calls per place in flight,
 _SHORTEST_EPOCH = 100  # and at least so many: accidents come in small numbers
-_STEPS = 4  # the step of the increase: this part of the limit, of that at the start at most
+_SHORTEST_DOUBLING = 32  # when the limit doubles, which shows in fewer of them
+_STEPS = 4  # the step of the increase: this part of the limit
 _GAIN_KEPT = 0.5  # of the gain in throughput that an increase can bring at best
 _LONGEST_REST = 16  # epochs between trials that failed
 
@@ -56,7 +61,7 @@ class AdaptiveConcurrency:
             raise ValueError(f"concurrency is {min(start, most)}; at least 1 call has to be made")
         self._start, self._most = start, most
         self._limit = min(start, most)
-        self._step = max(1, self._limit // _STEPS)
+        self._doubles = True
         self._rate = self._seconds = 0.0  # of the last epoch at a limit that was kept
         self._before_trial: int | None = None
         self._rest = self._rests_left = 1
@@ -90,7 +95,8 @@ class AdaptiveConcurrency:
             self._overloaded += 1
         else:
             self._busy += seconds
-        size = max(_SHORTEST_EPOCH, _ROUNDS * self._limit)
+        shortest = _SHORTEST_DOUBLING if self._doubles else _SHORTEST_EPOCH
+        size = max(shortest, _ROUNDS * self._limit)
         if self._overloaded > OVERLOADED_SHARE * size:
             self._overload()
         elif self._ended >= size:
@@ -118,7 +124,7 @@ class AdaptiveConcurrency:
         self._before_trial = None
         if self._limit < self._most and self._rests_left == 0:
             self._before_trial = self._limit
-            step = max(1, min(self._step, self._limit // _STEPS))
+            step = self._limit if self._doubles else max(1, self._limit // _STEPS)
             self._limit = min(self._limit + step, self._most)
         self._rests_left = max(0, self._rests_left - 1)
         self._begin_epoch()
@@ -135,7 +141,7 @@ class AdaptiveConcurrency:
 
     def _give_up_trial(self, before: int) -> None:
         """Go back, and wait longer until the next trial."""
-        self._limit, self._before_trial = before, None
+        self._limit, self._before_trial, self._doubles = before, None, False
         self._rest = self._rests_left = min(2 * self._rest, _LONGEST_REST)
         self._begin_epoch()
 
@@ -146,7 +152,7 @@ class AdaptiveConcurrency:
             self._decrease()
 
     def _decrease(self) -> None:
-        self._limit = max(1, int(self._limit * DECREASE))
+        self._limit, self._doubles = max(1, int(self._limit * DECREASE)), False
         self._begin_epoch()
 
     def _begin_epoch(self) -> None:

@@ -47,7 +47,7 @@ class SimulatedServer:
                 now = self.clock.now
                 full = self.refuses_above is not None and len(events) >= self.refuses_above
                 if full or random.random() < self.accidents:
-                    heapq.heappush(events, (now + 0.01, now, True))
+                    heapq.heappush(events, (now + 0.01 * random.uniform(0.5, 1.5), now, True))
                     continue
                 starts = max(now, heapq.heappop(free))
                 ends = starts + self.seconds * random.uniform(1 - self.spread, 1 + self.spread)
@@ -69,6 +69,29 @@ def test_it_grows_until_throughput_stops_rising_and_little_further() -> None:
     best = server.workers / server.seconds
     assert server.run(control, 20_000, seed=1) > 0.85 * best
     assert sum(server.limits[-10_000:]) / 10_000 < 160, "a longer queue brings nothing"
+
+
+def test_a_short_job_gets_as_far_as_the_server_lets_it() -> None:
+    server = SimulatedServer(workers=1_000, seconds=0.5)
+    server.run(AdaptiveConcurrency(32, 128, clock=server.clock), 400)
+    assert server.limits[-1] == 128, "32 twice, 64, 128: two rounds of calls each time"
+
+
+def test_a_limit_that_was_doubled_in_vain_is_given_up_and_found_in_smaller_steps() -> None:
+    server = SimulatedServer(workers=80, seconds=0.5)
+    server.run(AdaptiveConcurrency(32, 256, clock=server.clock), 3_000)
+    assert 128 in server.limits
+    settled = server.limits[-500:]
+    assert 80 <= sum(settled) / 500 < 110
+    assert max(server.limits) == 128, "nothing is doubled after that"
+
+
+def test_a_server_that_refuses_twice_as_many_calls_is_sent_those_it_took() -> None:
+    server = SimulatedServer(workers=200, refuses_above=40)
+    server.run(AdaptiveConcurrency(32, 128, clock=server.clock), 2_000)
+    assert max(server.limits) == 64
+    assert min(server.limits) == 32
+    assert server.answered > 0.9 * 2_000
 
 
 def test_a_server_that_one_call_fills_is_not_sent_many() -> None:
