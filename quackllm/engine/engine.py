@@ -61,6 +61,7 @@ class NamedModel:
     base_url: Address | None = None
     api_key: Secret | None = None
     provider: str | None = None
+    tokenizer: str | None = None
     batch_price: float | None = None
     input_price: float | None = None
     cached_input_price: float | None = None
@@ -204,6 +205,7 @@ class Engine:
             calibrate=settings.calibrate,
             session_header=settings.session_header,
             cache_marks=settings.cache_marks,
+            tokenizer=settings.tokenizer,
             vllm_options=settings.vllm_options,
             notify=self.notify,
             loaded=self._loaded,
@@ -216,6 +218,7 @@ class Engine:
         return replace(
             config,
             model=named.model or named.name,
+            tokenizer=named.tokenizer,
             api_key=named.api_key if own_place else named.api_key or config.api_key,
             provider=named.provider if own_place else config.provider,
         ).at(named.base_url if own_place else settings.base_url)

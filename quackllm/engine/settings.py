@@ -186,6 +186,12 @@ class Settings:
         _text,
         "name of an installed provider, when it does not follow from the other settings",
     )
+    tokenizer: str | None = _setting(
+        None,
+        _text,
+        "path of the tokenizer.json of llm_model, or of a directory that has it, for servers that "
+        "do not tell how many tokens a prompt has",
+    )
     vllm_options: str | None = _setting(
         None,
         options_text,

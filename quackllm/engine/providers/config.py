@@ -143,6 +143,7 @@ class ProviderConfig:
         known to be better.
     session_header: name of a header that says which requests share a prefix, for routers.
     cache_marks: mark in the prompts where a prefix that is worth caching ends.
+    tokenizer: path of the model's `tokenizer.json`, or of a directory with it, for a server.
     vllm_options: what vLLM in this process is started with, as `vllm_options` writes it.
     also: what else serves the same model, besides `base_url`.
     follow_redirects: go where a response points to. No setting sets it: texts would go to
@@ -165,6 +166,7 @@ class ProviderConfig:
     calibrate: bool | None = None
     session_header: str | None = None
     cache_marks: bool = False
+    tokenizer: str | None = None
     vllm_options: str | None = None
     follow_redirects: bool = False
     also: tuple[ProviderConfig, ...] = ()

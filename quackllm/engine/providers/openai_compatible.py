@@ -25,6 +25,7 @@ from quackllm.engine.providers.constraints import (
     constraint,
     constraint_names,
 )
+from quackllm.engine.providers.local_tokenizer import LocalTokenizer, open_local_tokenizer
 from quackllm.engine.providers.openai_batches import OpenAIBatches
 from quackllm.engine.providers.openai_errors import (
     Place,
@@ -75,8 +76,11 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
 
     Without a model in the config the one that the server serves is taken. Raises
     `ServerUnreachable`, `AuthenticationFailed` and, when there is not exactly one
-    model to take, `ModelNotFound`.
+    model to take, `ModelNotFound`; `ProviderError` for a tokenizer that cannot be read.
     """
+    tokenizer = None
+    if config.tokenizer is not None:
+        tokenizer = await asyncio.to_thread(open_local_tokenizer, config.tokenizer)
     url = config.base_url or OPENAI_URL
     place = Place(url, config.model or "", (), config.secrets(), config.timeout)
     client = open_client(url, config)
@@ -87,7 +91,7 @@ async def open_openai_compatible(config: ProviderConfig) -> OpenAICompatible:
         await client.close()
         raise
     place = replace(place, model=model, served=served.models)
-    return OpenAICompatible(client, place, served, config)
+    return OpenAICompatible(client, place, served, config, tokenizer)
 
 
 class OpenAICompatible:
@@ -99,12 +103,17 @@ class OpenAICompatible:
     """
 
     def __init__(
-        self, client: openai.AsyncOpenAI, place: Place, served: Served, config: ProviderConfig
+        self,
+        client: openai.AsyncOpenAI,
+        place: Place,
+        served: Served,
+        config: ProviderConfig,
+        tokenizer: LocalTokenizer | None = None,
     ) -> None:
         self._client = client
         self._place = place
         self._kind = served.kind
-        self._tokenizer = served.tokenizer
+        self._tokenizer = tokenizer or served.tokenizer
         self._notify = config.notify
         self._session_header = config.session_header
         self._cache_marks = config.cache_marks
@@ -233,13 +242,15 @@ class OpenAICompatible:
         return True
 
     async def tokenize(self, request: Request) -> Sequence[int] | None:
-        """Return the tokens of a prompt, as the server tells them; None from one that does not.
+        """Return the tokens of a prompt, as the server or the file of the model tells them.
 
-        One that has no such request is not asked again.
+        None from a server that does not; one that has no such request is not asked again.
         """
         if self._tokenizer is None:
             return None
         messages, model = chat_messages(request), self._place.model
+        if isinstance(self._tokenizer, LocalTokenizer):
+            return await asyncio.to_thread(self._tokenizer.tokens, messages)
         try:
             return await tokens_of_chat(self._tokenizer, self._post_to_root, model, messages)
         except openai.APIStatusError as error:

@@ -45,7 +45,7 @@ def capabilities_of(served: Served, model: str, config: ProviderConfig) -> Capab
         constrained=frozenset({"choice", "json_schema"}),
         logprobs=calibrated,
         calibrated=calibrated,
-        tokenizes=served.tokenizer is not None,
+        tokenizes=served.tokenizer is not None or config.tokenizer is not None,
         reports_cached_tokens=kind in _COUNTS_CACHED_TOKENS,
         prefix_granularity=(cache.block_size if cache else None) or _GRANULARITY.get(kind),
         prefix_minimum=_SHORTEST_PREFIX.get(kind, 0),
