@@ -52,7 +52,14 @@ class QuackLLMError(duckdb.Error):
 
 
 class BindError(QuackLLMError, duckdb.BinderException):
-    """A statement that cannot be right: unknown option, argument of a wrong shape."""
+    """A statement that cannot be right: unknown option, argument of a wrong shape.
+
+    call: the function that it is about as the statement names it, '' where it is about none.
+    """
+
+    def __init__(self, message: str = "", *, call: str = "") -> None:
+        super().__init__(message)
+        self.call = call
 
 
 class SettingError(QuackLLMError, duckdb.InvalidInputException):

@@ -193,7 +193,9 @@ class Bench:
             join_at_select(root)
             fold_long_lists(root)
             name_items(root, lambda name: self._functions.get(name) is not None)
-            binder = Binder(self._functions, catalog.fold, catalog.columns, self._dimensions)
+            binder = Binder(
+                self._functions, catalog.fold, catalog.columns, self._dimensions, self._sql
+            )
             root = binder.bind_tree(root, calls)
         with clock.of("describe the statement"):
             schema = catalog.describe(naive_text(root, calls, BINDING))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlglot import exp
 
 from quackllm.engine.formulas import extent, written_out
+from quackllm.engine.places import placed
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import FUNCTION, of_all_rows, window_of
 from quackllm.optimizer.scope import in_scope, rows_of
@@ -18,13 +19,16 @@ from quackllm.optimizer.sql import ModelCall, column, find_all, held, parse, quo
 from quackllm.udfs.base import Call, Embedding, Function, Kind, Parameter
 from quackllm.udfs.nested_types import Json, ListType, MapType, StructType
 from quackllm.udfs.registry import Functions
-from quackllm.udfs.type_parser import result_type
+from quackllm.udfs.type_parser import is_type, result_type
 from quackllm.udfs.types import SqlType
 
 LAMBDAS = (exp.Lambda, exp.Comprehension)
 
 NAMED = (exp.PropertyEQ, exp.Kwarg)
 """Options of a call, written `name := value`."""
+
+WRITTEN = "quackllm_written"
+"""Key in a call's `meta`: the function in whose formula it stands, which is what was written."""
 
 KEYS = (exp.Order, exp.Group, exp.Distinct)
 """Where DuckDB reads a constant in a way of its own, or refuses it."""
@@ -65,20 +69,22 @@ class Binder:
     """Binds the calls of one statement."""
 
     def __init__(
-        self, functions: Functions, fold: Fold, columns: Columns, dimensions: Dimensions
+        self, functions: Functions, fold: Fold, columns: Columns, dimensions: Dimensions, sql: str
     ) -> None:
+        """Make one; `sql` is the text in which errors show the place of a call."""
         self._functions = functions
         self._fold = fold
         self._columns = columns
         self._dimensions = dimensions
+        self._sql = sql
 
     def bind_tree(self, root: exp.Expr, calls: dict[str, Call]) -> exp.Expr:
         """Replace every call in a tree by a `ModelCall`; add the bound calls to `calls`."""
         holder = held(root)
         for node in reversed(self._nodes(holder)):  # a formula may be an argument of another
-            formula = written_out(node, self._functions)
+            formula = self.formula(node)
             if formula is not None:
-                extent(node).replace(parse(f"SELECT {formula}").expressions[0])
+                extent(node).replace(_written_out(node, formula, self._functions))
         nodes = self._nodes(holder)
         for node in reversed(nodes):  # breadth first: calls among arguments come last
             bound = self.bind(node)
@@ -115,38 +121,48 @@ class Binder:
             _without_casts(node, casts).replace(whole)
         return released(holder)
 
+    def formula(self, node: exp.Anonymous) -> str | None:
+        """Return the SQL that a call of a formula stands for, None for another call.
+
+        Raises `BindError` as `bind` does.
+        """
+        try:
+            return written_out(node, self._functions)
+        except BindError as error:
+            raise self._shown(error, node) from None
+
     def bind(self, node: exp.Anonymous) -> BoundCall:
-        """Bind one call. Raises `BindError` with what was wrong and what would be right."""
+        """Bind one call.
+
+        Raises `BindError` with what was wrong, in which call, and what would be right.
+        """
+        try:
+            return self._bound(node)
+        except BindError as error:
+            raise self._shown(error, node) from None
+
+    def _shown(self, error: BindError, node: exp.Anonymous) -> BindError:
+        """Return an error about a call with its name as written, and its place in the text."""
+        written = node.meta.get(WRITTEN, node.name)
+        return placed(as_written(error, node.name, written), self._sql, node.meta.get("start"))
+
+    def _bound(self, node: exp.Anonymous) -> BoundCall:
         function = self._functions.get(node.name)
         assert function is not None
-        written = node.name
         if function.joint:
             _refuse_around(node)
-        options: dict[str, Any] = {}
+        written = node.name
+        shown = self._functions.get(node.meta.get(WRITTEN, written)) or function
+        usage = shown.signature()
+        options, arguments = self._options(node, function)
         constants: dict[str, Any] = {}
         fields: list[Field] = []
-        position = 0
-        for index, argument in enumerate(node.expressions):
-            if isinstance(argument, NAMED):
-                name = argument.this.name
-                value = self._constant(argument.expression, written, f"option {name}")
-                if name.lower() in (known.lower() for known in options):
-                    raise BindError(
-                        f"Binder Error: {written.upper()}: option {name} is given twice"
-                    )
-                options[name] = value
-                continue
-            if isinstance(argument, exp.Distinct | exp.Order):
-                raise BindError(
-                    f"Binder Error: {written.upper()}: DISTINCT and ORDER BY are for aggregate "
-                    "functions; this one is called for each row"
-                )
+        for position, (index, argument) in enumerate(arguments):
             parameter = _parameter(function, position, written)
-            position += 1
             if parameter.kind is Kind.CONSTANT or (
                 parameter.kind is Kind.PROMPT and is_constant(argument)
             ):
-                constants[parameter.name] = self._constant(argument, written, parameter.name)
+                constants[parameter.name] = self._constant(argument, written, parameter.name, usage)
             elif parameter.kind is Kind.PROMPT:
                 fields.append(Field(parameter.name, argument, index))
             else:
@@ -159,12 +175,38 @@ class Binder:
             call = self._functions.bind(written, constants, known, names)
         return BoundCall(call, tuple(fields))
 
-    def _constant(self, node: exp.Expr, function: str, what: str) -> Any:
+    def _options(
+        self, node: exp.Anonymous, function: Function
+    ) -> tuple[dict[str, Any], list[tuple[int, exp.Expr]]]:
+        """Read the options of a call; return them, and its other arguments with their positions."""
+        options: dict[str, Any] = {}
+        others: list[tuple[int, exp.Expr]] = []
+        parameters = {parameter.name for parameter in function.parameters}
+        for index, argument in enumerate(node.expressions):
+            if isinstance(argument, exp.Distinct | exp.Order):
+                raise _wrong(
+                    node.name,
+                    "DISTINCT and ORDER BY are for aggregate functions; this one is called for "
+                    "each row",
+                )
+            if not isinstance(argument, NAMED):
+                others.append((index, argument))
+                continue
+            name = argument.this.name
+            if name.lower() in parameters:
+                raise _wrong(
+                    node.name,
+                    f"{name} is an argument, not an option: write its value without a name, at "
+                    f"its place in {function.signature()}",
+                )
+            if name.lower() in (known.lower() for known in options):
+                raise _wrong(node.name, f"option {name} is given twice")
+            options[name] = self._constant(argument.expression, node.name, f"option {name}")
+        return options, others
+
+    def _constant(self, node: exp.Expr, function: str, what: str, usage: str = "") -> Any:
         if not is_constant(node):
-            raise BindError(
-                f"Binder Error: {function.upper()}: {what} must be a constant, "
-                f"not {text(node.copy())}, which can differ from row to row"
-            )
+            raise _wrong(function, f"{what} must be a constant, {_why_not_constant(node, usage)}")
         if isinstance(node, exp.Literal) and node.is_string:
             return node.this
         return self._fold(node)
@@ -190,12 +232,46 @@ class Binder:
         if not columns and table:
             columns = self._columns(exp.Select(expressions=[exp.Star()]).from_(quote(table)))
         if not columns:
-            raise BindError(
-                f"Binder Error: {call.name.upper()}: the columns of {text(node.copy())} "
-                "cannot be listed here; name the columns instead"
+            raise _wrong(
+                call.name,
+                f"the columns of {text(node.copy())} cannot be listed here; name the columns "
+                "instead",
             )
         for name, _ in columns:
             yield Field(name, column(name, table), index)
+
+
+def as_written(error: BindError, name: str, written: str) -> BindError:
+    """Return an error about the call of one function as one about that which a person wrote.
+
+    name: the function that is called, in the formula of the one that is written, or that one.
+    """
+    opening = f"Binder Error: {name.upper()}:"
+    said = str(error)
+    if said.startswith(opening):
+        said = f"Binder Error: {written.upper()}:{said.removeprefix(opening)}"
+    return BindError(said, call=written)
+
+
+def calls_of_formula(node: exp.Anonymous, functions: Functions) -> frozenset[str]:
+    """Names of the functions that a formula calls, and that its arguments do not."""
+    function = functions.get(node.name)
+    formula = "" if function is None or function.formula is None else function.formula
+    given = {
+        call.name.lower() for part in node.expressions for call in part.find_all(exp.Anonymous)
+    }
+    return frozenset(name for name in functions.names - given if f"{name}(" in formula.lower())
+
+
+def _written_out(node: exp.Anonymous, formula: str, functions: Functions) -> exp.Expr:
+    """Read what a call stands for; its calls are known as those of the function as written."""
+    made: exp.Expr = parse(f"SELECT {formula}").expressions[0]
+    inner = calls_of_formula(node, functions)
+    for call in made.find_all(exp.Anonymous):
+        call.meta.pop("start", None)  # a place in the formula
+        if call.name.lower() in inner:
+            call.meta.update({WRITTEN: node.name, "start": node.meta.get("start")})
+    return made
 
 
 def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:
@@ -257,18 +333,53 @@ def name_items_as(root: exp.Expr, names: Sequence[str]) -> None:
             item.replace(exp.Alias(this=item.copy(), alias=alias))
 
 
+def _wrong(function: str, what: str) -> BindError:
+    """Return an error that opens as DuckDB's do, and with the function that it is about."""
+    return BindError(f"Binder Error: {function.upper()}: {what}")
+
+
+def _why_not_constant(node: exp.Expr, usage: str) -> str:
+    """Say what stands where a constant has to, and how it may have been meant.
+
+    usage: the signature of the function, where it is an argument.
+    """
+    written = text(node.copy())
+    if isinstance(node.unnest(), exp.Query):
+        return (
+            f"not a query: SET VARIABLE found = {written} computes it before, and "
+            "getvariable('found') is a constant"
+        )
+    columns = [each for each in node.find_all(exp.Column) if not each.table]
+    as_texts = _with_texts(node, {each.name for each in columns})
+    if columns and all(each.this.args.get("quoted") for each in columns):
+        return f"not {written}: double quotes are around names, texts have single ones: {as_texts}"
+    if columns and all(is_type(each.name) for each in columns):
+        return f"not {written}: a type is written as a text: {as_texts}"
+    return f"not {written}, which can differ from row to row{f': {usage}' if usage else ''}"
+
+
+def _with_texts(node: exp.Expr, names: Collection[str]) -> str:
+    """Write an expression with texts in the place of the columns of some names."""
+
+    def as_text(part: exp.Expr) -> exp.Expr:
+        is_one = isinstance(part, exp.Column) and part.name in names
+        return exp.Literal.string(part.name) if is_one else part
+
+    return text(node.transform(as_text))
+
+
 def _refuse_around(node: exp.Anonymous) -> None:
     """Raise `BindError` for a joint call where DuckDB would not say of it what is wrong."""
-    name = node.name.upper()
     if isinstance(node.parent, exp.Filter):
-        raise BindError(
-            f"Binder Error: {name}: FILTER is for aggregate functions; "
-            "leave rows out with WHERE, in a subquery where others are to stay"
+        raise _wrong(
+            node.name,
+            "FILTER is for aggregate functions; leave rows out with WHERE, in a subquery where "
+            "others are to stay",
         )
     if isinstance(node.find_ancestor(exp.Lambda, exp.Comprehension, exp.Query), LAMBDAS):
         raise BindError(
-            f"Binder Error: {name} is about all rows of a SELECT together and cannot stand inside "
-            "a lambda; unnest the list in a subquery and call it there"
+            f"Binder Error: {node.name.upper()} is about all rows of a SELECT together and cannot "
+            "stand inside a lambda; unnest the list in a subquery and call it there"
         )
 
 
@@ -349,7 +460,7 @@ def _parameter(function: Function, position: int, written: str) -> Parameter:
         return parameters[position]
     if parameters and parameters[-1].kind is Kind.VALUES:
         return parameters[-1]
-    raise BindError(f"Binder Error: {written.upper()}: too many arguments: {function.signature()}")
+    raise _wrong(written, f"too many arguments: {function.signature()}")
 
 
 def _name_of(node: exp.Expr, functions: Functions) -> str:

@@ -22,6 +22,7 @@ from quackllm.engine.introspection import NAMED, provide_tables
 from quackllm.engine.leftovers import Leftovers
 from quackllm.engine.lifetime import Household
 from quackllm.engine.parameters import named_parameters
+from quackllm.engine.places import relocated
 from quackllm.engine.relation import Relation
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.secrets import change_secrets, is_secret_command
@@ -408,7 +409,11 @@ class Connection:
         shown = ", ".join(f'{quote(name)} AS (FROM "{source}")' for name, source in sources.items())
         finish(self._raw)
         text = f"WITH {shown} SELECT * FROM ({naive}\n)" if sources else naive
-        return Relation(self, self._raw.sql(text, **given), sources=(*provided, *sources.values()))
+        try:
+            made = self._raw.sql(text, **given)
+        except duckdb.Error as error:
+            raise relocated(error, query.sql, self._engine.functions) from None
+        return Relation(self, made, sources=(*provided, *sources.values()))
 
     def _wrap(self, value: Any) -> Any:
         if isinstance(value, duckdb.DuckDBPyRelation):

@@ -58,7 +58,9 @@ def written_out(node: exp.Anonymous, functions: Functions) -> str | None:
     options = "".join(f", {text(part.copy())}" for part in call.arguments if _is_named(part))
     given = [part for part in call.arguments if not _is_named(part)]
     if len(given) != len(function.parameters):
-        raise BindError(f"Binder Error: wrong number of arguments: {function.signature()}")
+        raise BindError(
+            f"Binder Error: {node.name.upper()}: wrong number of arguments: {function.signature()}"
+        )
     names = [parameter.name for parameter in function.parameters]
     parts = {name: text(part.copy()) for name, part in zip(names, given, strict=True)}
     if function.over_set is OverSet.LIST:

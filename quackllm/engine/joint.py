@@ -58,7 +58,8 @@ def said_of_place(message: str, sql: str, functions: Iterable[Function]) -> str:
     return (
         f"{message}\n{named} is about all rows of its SELECT together, like a window function: it "
         "can stand in the SELECT list, in ORDER BY and in QUALIFY. Elsewhere, compute it in a "
-        f"subquery: SELECT ... FROM (SELECT *, {named}(...) AS place FROM ...) WHERE place <= 10"
+        f"subquery, as in FROM (SELECT *, {named}(...) AS answer FROM ...): around it, the answer "
+        "is a column like any other"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, pairwise
@@ -19,8 +19,8 @@ from quackllm.engine.binder import Binder, Dimensions, name_arguments, name_item
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
 from quackllm.engine.expansion import Expansion
-from quackllm.engine.joint import said_of_place
 from quackllm.engine.merge_actions import with_guarded_actions
+from quackllm.engine.places import relocated
 from quackllm.engine.reading import same_reading
 from quackllm.engine.rows import has_called_rows, select_rows
 from quackllm.engine.splice import splice
@@ -56,7 +56,7 @@ from quackllm.optimizer.sql import (
     require_extensible_sqlglot,
     text,
 )
-from quackllm.udfs.base import Call, Function
+from quackllm.udfs.base import Call
 from quackllm.udfs.registry import Functions
 
 LOGGER = logging.getLogger("quackllm")
@@ -135,7 +135,7 @@ class Planner:
         )
         if FUNCTION not in sql and not self.calls_model(sql):  # its table functions did
             return PlannedQuery(Program((), sql), _described(catalog, sql, sql, self._functions))
-        binder = self._binder(catalog)
+        binder = self._binder(catalog, sql)
         reason = DIFFERENT_READING
         try:
             root = self._read(sql)
@@ -331,7 +331,7 @@ class Planner:
         """Write a SELECT with its calls in naive form, its columns named as in the plan."""
         calls: dict[str, Call] = {}
         catalog = DuckCatalog(self._connection, self._facts, calls, parameters)
-        binder = self._binder(catalog)
+        binder = self._binder(catalog, sql)
         root = self._bound(sql, binder, calls)
         if root is None:
             return splice(sql, self._functions, binder, run)
@@ -347,7 +347,7 @@ class Planner:
             items = self.naive_query(f"SELECT {sql[at:]}", run).removeprefix("SELECT ")
             return self.other(sql[:at], parameters, run) + items
         catalog = DuckCatalog(self._connection, self._facts, {}, parameters)
-        binder = self._binder(catalog)
+        binder = self._binder(catalog, sql)
         if sql.lstrip()[:5].upper() == "MERGE":
             [merge, *_] = split(sql)
             guarded = with_guarded_actions(merge, self._functions, partial(self._free, catalog))
@@ -411,8 +411,8 @@ class Planner:
             return statement.sql[: span[0]] + query
         return self.other(statement.sql, parameters, "")
 
-    def _binder(self, catalog: DuckCatalog) -> Binder:
-        return Binder(self._functions, catalog.fold, catalog.columns, self._dimensions)
+    def _binder(self, catalog: DuckCatalog, sql: str) -> Binder:
+        return Binder(self._functions, catalog.fold, catalog.columns, self._dimensions, sql)
 
     def _bound(self, sql: str, binder: Binder, calls: dict[str, Call]) -> exp.Expr | None:
         """Read a SELECT and bind its calls; None when its reading cannot be trusted."""
@@ -473,36 +473,3 @@ def _described(catalog: DuckCatalog, naive: str, sql: str, functions: Functions)
         return catalog.describe(naive)
     except duckdb.Error as error:
         raise relocated(error, sql, functions) from None
-
-
-def relocated(error: duckdb.Error, sql: str, functions: Iterable[Function] = ()) -> duckdb.Error:
-    """Return DuckDB's error with its position shown in the text that the person wrote.
-
-    functions: those of which is said where they can stand.
-    """
-    said, line, excerpt = str(error).partition("\n\nLINE ")
-    head = said_of_place(said, sql, functions)
-    if not line and head == said:
-        return error
-    wrong = _pointed_at(excerpt.split("\n"))
-    found = re.search(rf"(?<!\w){re.escape(wrong)}(?!\w)", sql, re.IGNORECASE) if wrong else None
-    place = found.start() if found else -1
-    if place >= 0:
-        number = sql.count("\n", 0, place) + 1
-        start = sql.rfind("\n", 0, place) + 1
-        end = sql.find("\n", place)
-        shown = f"LINE {number}: "
-        source = sql[start : end if end >= 0 else len(sql)]
-        pointer = " " * (len(shown) + place - start) + "^"
-        head = f"{head}\n\n{shown}{source}\n{pointer}"
-    kind = type(error) if type(error) is not duckdb.Error else BindError
-    return kind(head)
-
-
-def _pointed_at(lines: list[str]) -> str:
-    """The word above the caret of DuckDB's excerpt."""
-    if len(lines) < 2 or "^" not in lines[1]:
-        return ""
-    shown, start = "LINE " + lines[0], lines[1].index("^")
-    found = re.match(r"[\w.\"]+", shown[start:])
-    return found[0] if found else ""

@@ -26,7 +26,8 @@ from quackllm.engine.history import StatementStats
 from quackllm.engine.inserts import read_insert
 from quackllm.engine.keyboard import ended_by_keyboard
 from quackllm.engine.merges import read_merge
-from quackllm.engine.planner import PlannedQuery, Planner, relocated
+from quackllm.engine.places import relocated, shown_in
+from quackllm.engine.planner import PlannedQuery, Planner
 from quackllm.engine.returning import cut_returning
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
@@ -561,7 +562,11 @@ class Session:
         run.reads_stored = reads_stored
         started = time.monotonic()
         try:
-            with ended_by_keyboard(run.interrupt), in_our_words(self._engine.functions):
+            with (
+                ended_by_keyboard(run.interrupt),
+                in_our_words(self._engine.functions),
+                shown_in(sql),
+            ):
                 yield run
         except BaseException as error:
             self._run = None

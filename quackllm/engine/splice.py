@@ -7,8 +7,7 @@ from collections.abc import Callable
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from quackllm.engine.binder import Binder, BoundCall
-from quackllm.engine.formulas import written_out
+from quackllm.engine.binder import Binder, BoundCall, as_written, calls_of_formula
 from quackllm.engine.statement import CallText, Statement, calls_in, split
 from quackllm.errors import BindError
 from quackllm.optimizer.naive import naive_call, window_of
@@ -47,9 +46,14 @@ def _spliced(
     seen: Callable[[Call], None],
 ) -> str:
     node = _read(statement, found)
-    formula = written_out(node, functions)
+    formula = binder.formula(node)
     if formula is not None:
-        return splice(formula, functions, binder, run, seen)
+        try:
+            return splice(formula, functions, binder, run, seen)
+        except BindError as error:
+            if error.call.lower() not in calls_of_formula(node, functions):
+                raise
+            raise as_written(error, error.call, node.name) from None
     bound = binder.bind(node)
     seen(bound.call)
     fragments = [
@@ -113,4 +117,6 @@ def _parsed(call: str) -> exp.Anonymous:
         node = node.this
     if not isinstance(node, exp.Anonymous):
         raise BindError(f"Parser Error: {call} is not a call")
+    for each in tree.find_all(exp.Anonymous):
+        each.meta.pop("start", None)  # a place in the call, and not in the statement
     return node

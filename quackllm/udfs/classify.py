@@ -50,7 +50,7 @@ def read_label_set(value: Any) -> Labels:
     else:
         raise BindError(
             f"labels must be a list of texts, or a MAP or STRUCT of label to description, "
-            f"not {shown(value)}"
+            f"not {shown(value)}{_as_list(value)}"
         )
     if not pairs:
         raise BindError("labels are empty: give at least one")
@@ -75,6 +75,14 @@ def read_label_set(value: Any) -> Labels:
         folded[key] = label
         found[label] = " ".join((description or "").split())
     return found
+
+
+def _as_list(value: Any) -> str:
+    """Say how a text that stands in the place of a list of labels is written as one."""
+    labels = [part.strip() for part in value.split(",")] if isinstance(value, str) else []
+    if not all(labels) or not labels:
+        return ""
+    return f"; write [{', '.join(map(shown, labels))}]"
 
 
 def _instruction(labels: Labels, several: bool, options: Mapping[str, Any]) -> str:

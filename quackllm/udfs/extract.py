@@ -11,7 +11,7 @@ from quackllm.udfs.base import Binding, Declaration, Function, Kind, Parameter
 from quackllm.udfs.nested_types import ListType, StructField, StructType
 from quackllm.udfs.options import shown
 from quackllm.udfs.prompt import DATA_NOTE
-from quackllm.udfs.type_parser import parse_described_type
+from quackllm.udfs.type_parser import is_type, parse_described_type
 from quackllm.udfs.types import SqlType, Varchar
 
 
@@ -61,7 +61,7 @@ def _typed(value: Any, path: str) -> tuple[SqlType, str]:
         try:
             return parse_described_type(value)
         except BindError as error:
-            raise BindError(f"{path}: {error}") from None
+            raise BindError(f"{path}: {error}{_described_text(value)}") from None
     if isinstance(value, dict):
         return read_fields(value, path), ""
     if isinstance(value, list) and len(value) == 1:
@@ -71,6 +71,14 @@ def _typed(value: Any, path: str) -> tuple[SqlType, str]:
         f"{path} must be a type such as 'DOUBLE' or 'DOUBLE: description', a struct of these, "
         f"or a list of one of these, not {shown(value)}"
     )
+
+
+def _described_text(value: str) -> str:
+    """Say how a description is written, where several words begin with no type."""
+    first, *others = value.split()[:2] or [""]
+    if not others or is_type(first) or not first.isalpha():
+        return ""
+    return f". For a text with a description, write 'VARCHAR: {value}'"
 
 
 def _tokens(type_: SqlType) -> int:

@@ -96,6 +96,8 @@ def shown(value: Any) -> str:
         return "NULL"
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and value.isprintable():
+        return "'" + value.replace("'", "''") + "'"
     return repr(value) if isinstance(value, str) else str(value)
 
 

@@ -270,19 +270,27 @@ def _check_arguments(
     if needed and not data:
         raise BindError(
             f"data arguments are missing ({needed[0].name}: {needed[0].doc}): "
-            f"{function.signature()}{_named_in_prompt(constants.get('prompt'))}"
+            f"{function.signature()}{_how_to_give_data(function, constants, fields)}"
         )
     if data and not takes:
         raise BindError(f"too many arguments: {function.signature()}")
 
 
-def _named_in_prompt(prompt: object) -> str:
-    """Say which columns a prompt names in braces, where no argument brings them."""
+def _how_to_give_data(
+    function: Function, constants: Mapping[str, Any], fields: tuple[str, ...]
+) -> str:
+    """Say how a call without data would have some."""
+    prompt = constants.get("prompt")
     names = references(prompt) if isinstance(prompt, str) else []
-    if not names:
-        return ""
-    named = ", ".join(f"{{{name}}}" for name in names)
-    return f". The prompt names {named}, but brings no data: add {', '.join(names)} behind it"
+    if names:
+        named = ", ".join(f"{{{name}}}" for name in names)
+        return f". The prompt names {named}, but brings no data: add {', '.join(names)} behind it"
+    if fields:
+        return (
+            ". The prompt differs from row to row: write the question as one text, and the "
+            "columns that it is about behind it"
+        )
+    return f". Example: {function.example}"
 
 
 def _check_constant(
@@ -292,7 +300,8 @@ def _check_constant(
     name, kind = parameter.name, parameter.kind
     if name in constants:
         if kind is Kind.PROMPT and not _is_text(constants[name]):
-            raise BindError(f"{name} must be a text, not {shown(constants[name])}")
+            empty = " that is not empty" if isinstance(constants[name], str) else ""
+            raise BindError(f"{name} must be a text{empty}, not {shown(constants[name])}")
     elif kind is Kind.PROMPT and parameter.required and name not in fields:
         raise BindError(f"{name} is missing: {signature}")
     elif kind is Kind.CONSTANT and parameter.required:

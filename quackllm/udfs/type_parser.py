@@ -22,6 +22,7 @@ from typing import NoReturn
 from quackllm.errors import BindError
 from quackllm.udfs.base import Declaration, Embedding
 from quackllm.udfs.nested_types import Json, ListType, MapType, StructField, StructType
+from quackllm.udfs.prompt import did_you_mean
 from quackllm.udfs.types import (
     Boolean,
     Date,
@@ -107,10 +108,10 @@ class _Parser:
         self.token, self.start, self.at = found[self.kind], found.start(self.kind), found.end()
         return passed
 
-    def fail(self, problem: str) -> NoReturn:
+    def fail(self, problem: str, hint: str = ".") -> NoReturn:
         raise BindError(
             f"the type {self.text!r} cannot be read: {problem} at character "
-            f"{self.start + 1}. Supported types: {SUPPORTED}"
+            f"{self.start + 1}{hint} Supported types: {SUPPORTED}"
         )
 
     def accept(self, token: str) -> bool:
@@ -151,7 +152,8 @@ class _Parser:
             self.advance()
             return readers[word]()
         if word not in _NAMED:
-            self.fail(f"unknown or unsupported type {self.token!r}")
+            hint = did_you_mean(word, (*_NAMED, *readers))
+            self.fail(f"unknown or unsupported type {self.token!r}", hint)
         self.advance()
         if word == "DOUBLE":
             self.accept("PRECISION")
@@ -237,6 +239,11 @@ def parse_type(text: str) -> SqlType:
     if parser.token:
         parser.fail(f"unexpected {parser.token!r}")
     return found
+
+
+def is_type(word: str) -> bool:
+    """Whether a word is the name of a type that takes no parameters."""
+    return word.upper() in _NAMED
 
 
 def result_type(declaration: Declaration) -> SqlType:

@@ -26,7 +26,17 @@ WRONG = [
     ("LLM('is {titel} ok?', title)", "{titel}, which is not an argument of the call"),
     ("LLM('x', title, return_type := 'NOPE')", "the type 'NOPE' cannot be read"),
     ("LLM(NULL, title)", "prompt must be a text, not NULL"),
-    ("LLM('', title)", "prompt must be a text"),
+    ("LLM('', title)", "prompt must be a text that is not empty"),
+    ("LLM_FILTER('Is it good? ' || title)", "write the question as one text, and the columns"),
+    ("LLM_CLASSIFY(title, 'a, b')", "not 'a, b'; write ['a', 'b']"),
+    ('LLM_CLASSIFY(title, ["a", "b"])', "texts have single ones: ['a', 'b']"),
+    ("LLM_CLASSIFY(title, (SELECT ['a']))", "SET VARIABLE found = (SELECT ['a']) computes it"),
+    ("LLM_CLASSIFY(title, labels := ['a'])", "labels is an argument, not an option"),
+    ("LLM_CLASSIFY(['a'], title)", "row to row: LLM_CLASSIFY(input, labels)"),
+    ("LLM_EXTRACT(title, {'p': DOUBLE})", "a type is written as a text: {'p': 'DOUBLE'}"),
+    ("LLM('x', title, return_type := DATE)", "a type is written as a text: 'DATE'"),
+    ("LLM_REDUCE(title, id)", "which can differ from row to row: LLM_REDUCE(values, task)"),
+    ("LLM_SIMILARITY(title)", "LLM_SIMILARITY: wrong number of arguments"),
     ("LLM(5, title)", "prompt must be a text, not 5"),
     ("LLM()", "prompt is missing: LLM(prompt"),
     ("LLM_FILTER()", "prompt is missing: LLM_FILTER(prompt"),
@@ -59,7 +69,44 @@ def test_a_wrong_call_is_a_binder_error_that_says_what_would_be_right(
     assert str(found.value).startswith("Binder Error: LLM")
     assert words in str(found.value)
     assert "\x1b" not in str(found.value)
+    assert _pointed_at(str(found.value)).startswith(call.partition("(")[0])
     assert fake.calls == 0
+
+
+def _pointed_at(message: str) -> str:
+    """What stands above the caret of an error's excerpt, to the end of the line."""
+    line, pointer = message.partition("\n\nLINE ")[2].split("\n")
+    return f"LINE {line}"[pointer.index("^") :]
+
+
+@pytest.mark.parametrize(
+    ("sql", "line"),
+    [
+        ("SELECT LLM('x', id),\n  LLM(id, return_type := 'X')\nFROM movies", "2: LLM(id, return"),
+        ("SELECT LLM('x', id), llm(id, k := 1) FROM movies", "1: llm(id, k"),
+        ("SELECT 'LLM(' || LLM('x', id, k := 1) FROM movies -- LLM()", "1: LLM('x', id, k"),
+        ("SELECT LLM_AGG(LLM_SENTIMENT(id, 1), 'x') FROM movies", "1: LLM_SENTIMENT(id, 1)"),
+        ("SELECT LLM_AGG(id, id) FROM movies", "1: LLM_AGG(id, id)"),
+        ("SELECT LLM_AGG(id, 'x', k := 1) FROM movies", "1: LLM_AGG(id, 'x'"),
+        ("SELECT LLM_SIMILARITY(id, 'x', k := 1) FROM movies", "1: LLM_SIMILARITY(id, 'x'"),
+        (f"SELECT {'id + ' * 50} LLM_SENTIMENT() FROM movies", "1: LLM_SENTIMENT()"),
+        ("UPDATE movies SET title = LLM_AGG(id, id)", None),
+        ("UPDATE movies SET title = LLM('x', id, k := 1), genre = LLM('y', id, k := 1)", None),
+    ],
+)
+def test_the_place_of_a_wrong_call_is_shown_where_it_is_certain(
+    con: Connection, sql: str, line: str | None
+) -> None:
+    with pytest.raises(BindError) as found:
+        con.execute(sql)
+    if line is None:
+        assert "LINE" not in str(found.value)
+        return
+    number, _, text = line.partition(": ")
+    assert f"\n\nLINE {number}: " in str(found.value)
+    assert _pointed_at(str(found.value)).startswith(text)
+    shown = str(found.value).partition("\n\n")[2].partition("\n")[0]
+    assert len(shown) < 140
 
 
 @pytest.mark.parametrize(
@@ -71,6 +118,18 @@ def test_a_wrong_call_is_a_binder_error_that_says_what_would_be_right(
         ("SELECT LLM('x', 1) FROM nope", duckdb.CatalogException, "nope does not exist"),
         ("SELECT LLM('x', title) FROM movies WHERE", duckdb.ParserException, "syntax error"),
         ("SELECT LLM('x', upper(id, 1)) FROM movies", duckdb.BinderException, "upper"),
+        (
+            "SELECT LLM('x', title, model = 'fast') FROM movies",
+            duckdb.BinderException,
+            "Options of LLM functions are written model := ...",
+        ),
+        ("SELECT AI_GEN('x', id) FROM movies", duckdb.CatalogException, "FROM llm_functions()"),
+        ("SELECT LLM_SENTIMEN(title) FROM movies", duckdb.CatalogException, '"LLM_SENTIMENT"?'),
+        ("SELECT LLM('x', sql) FROM llm_querys()", duckdb.CatalogException, '"llm_queries"?'),
+        ("SELECT LLM('x', sql) FROM llm_queries", duckdb.CatalogException, "llm_queries(), with"),
+        ("SELECT LLM('x', 1) FROM LLM_FILTER('x', 'y')", BindError, "was used as a table: SELECT"),
+        ("SELECT 1 FROM movies, llm('x') AS t", BindError, "LLM gives one value for each row"),
+        ("CALL LLM_FILTER('x', 'y')", BindError, "was used as a table"),
     ],
 )
 def test_duckdbs_own_errors_point_into_the_text_as_written(
@@ -82,6 +141,21 @@ def test_duckdbs_own_errors_point_into_the_text_as_written(
         assert words in str(found.value)
         assert "to_json" not in str(found.value) and "llm_call" not in str(found.value)
     assert fake.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    [
+        ("SELECT id FROM movies WHERE LLM('Is it good?', title)", "text is no condition: use LLM_"),
+        ("SELECT id FROM movies WHERE LLM('x', title)::DATE > '2026-01-01'", "return_type := "),
+    ],
+)
+def test_an_answer_of_another_type_is_explained_without_the_text_that_runs(
+    con: Connection, sql: str, words: str
+) -> None:
+    with pytest.raises(duckdb.ConversionException, match=words) as found:
+        con.execute(sql)
+    assert "__llm" not in str(found.value) and "LINE" not in str(found.value)
 
 
 # Providers that cannot answer

@@ -181,7 +181,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ("llm_fliter", {}, {}, [], "unknown function LLM_FLITER, did you mean LLM_FILTER?"),
     ("ai_filter", {"prompt": "p"}, {}, [],
      "AI_FILTER: data arguments are missing (arguments: the data of the row): "
-     "LLM_FILTER(prompt, arguments, ...)"),
+     "LLM_FILTER(prompt, arguments, ...). Example: SELECT title FROM films WHERE "
+     "LLM_FILTER('Is it suitable for children?', synopsis)"),
     ("llm_filter", {"prompt": "Is {review} kind? {{not}} {a: 1} {review}"}, {}, [],
      "LLM_FILTER: data arguments are missing (arguments: the data of the row): "
      "LLM_FILTER(prompt, arguments, ...). The prompt names {review}, but brings no data: add "
@@ -192,12 +193,14 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
      "add a, b c behind it"),
     ("llm_filter", {}, {}, ["prompt"],
      "LLM_FILTER: data arguments are missing (arguments: the data of the row): "
-     "LLM_FILTER(prompt, arguments, ...)"),
+     "LLM_FILTER(prompt, arguments, ...). The prompt differs from row to row: write the question "
+     "as one text, and the columns that it is about behind it"),
     ("llm_filter", {}, {}, ["a"],
      "LLM_FILTER: prompt is missing: LLM_FILTER(prompt, arguments, ...)"),
     ("llm_filter", {"prompt": None}, {}, ["a"],
      "LLM_FILTER: prompt must be a text, not NULL"),
-    ("llm_filter", {"prompt": " "}, {}, ["a"], "LLM_FILTER: prompt must be a text, not ' '"),
+    ("llm_filter", {"prompt": " "}, {}, ["a"],
+     "LLM_FILTER: prompt must be a text that is not empty, not ' '"),
     ("llm_filter", {"prompt": 5}, {}, ["a"], "LLM_FILTER: prompt must be a text, not 5"),
     ("llm_filter", {"prompt": "p", "x": 1}, {}, ["a"],
      "LLM_FILTER: no parameter x: LLM_FILTER(prompt, arguments, ...)"),
@@ -206,7 +209,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any], list[str], str]] = [
     ("llm_classify", {}, {}, ["a", "b"],
      "LLM_CLASSIFY: labels is missing or not a constant: LLM_CLASSIFY(input, labels)"),
     ("llm_sentiment", {}, {}, [],
-     "LLM_SENTIMENT: data arguments are missing (input: the text to judge): LLM_SENTIMENT(input)"),
+     "LLM_SENTIMENT: data arguments are missing (input: the text to judge): LLM_SENTIMENT(input). "
+     "Example: SELECT LLM_SENTIMENT(review), count(*) FROM reviews GROUP BY 1"),
     ("llm_filter", {"prompt": "p"}, {"temprature": 1}, ["a"],
      "LLM_FILTER: unknown option temprature, did you mean temperature? "
      "Options: cache, candidates, default_value, max_tokens, model, on_budget, on_error, pin, "

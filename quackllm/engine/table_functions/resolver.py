@@ -21,7 +21,8 @@ from quackllm.engine.catalog import DuckCatalog, Schema, used_parameters
 from quackllm.engine.embedding import Embedded, dimensions, embed
 from quackllm.engine.estimates import Estimates
 from quackllm.engine.executor import drop_temporary
-from quackllm.engine.planner import PlannedQuery, Planner, relocated, wants_no_rows
+from quackllm.engine.places import relocated
+from quackllm.engine.planner import PlannedQuery, Planner, wants_no_rows
 from quackllm.engine.run import Run
 from quackllm.engine.table_functions.base import ASKED, ROW_NUMBER, Request, Source
 from quackllm.engine.table_functions.entries import (
