@@ -194,7 +194,8 @@ class StatementStats:
     """One statement, as llm_queries() shows it.
 
     started is a Unix time in seconds; stages are by the spec of their call. budget: the
-    budget that was reached, as a person would write it.
+    budget that was reached, as a person would write it. doubts: what in it is legal and hardly
+    meant, a line each.
     """
 
     number: int
@@ -204,6 +205,7 @@ class StatementStats:
     error: str | None = None
     budget: str | None = None
     stages: dict[str, StageStats] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def calls(self) -> int:

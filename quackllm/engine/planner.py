@@ -18,6 +18,7 @@ from sqlglot.errors import SqlglotError
 from quackllm.engine.binder import Binder, Dimensions, name_arguments, name_items, name_items_as
 from quackllm.engine.catalog import DuckCatalog, DuckDBFacts, Schema
 from quackllm.engine.definitions import defined_query
+from quackllm.engine.doubts import doubts
 from quackllm.engine.expansion import Expansion
 from quackllm.engine.merge_actions import with_guarded_actions
 from quackllm.engine.places import relocated
@@ -74,10 +75,14 @@ READING = frozenset(
 
 @dataclass(frozen=True)
 class PlannedQuery:
-    """A query ready to run, and the names and types of its output."""
+    """A query ready to run, and the names and types of its output.
+
+    doubts: what in it is legal and hardly meant, a line for the person each.
+    """
 
     program: Program
     schema: Schema
+    doubts: tuple[str, ...] = ()
 
     @property
     def plan(self) -> Plan | None:
@@ -141,7 +146,9 @@ class Planner:
             root = self._read(sql)
             if root is not None:
                 plan, schema = self._plan(root, sql, binder, calls, catalog)
-                return self._optimized(plan, schema, catalog, run, disabled, ask)
+                planned = self._optimized(plan, schema, catalog, run, disabled, ask)
+                doubted = doubts(plan, self._functions, catalog.columns)
+                return replace(planned, doubts=tuple(dict.fromkeys(doubted)))
         except RecursionError:
             reason = NESTED_TOO_DEEPLY
         naive = splice(sql, self._functions, binder, run)

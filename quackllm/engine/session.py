@@ -336,6 +336,7 @@ class Session:
         if not analyze:
             with self._with_tables(sql, parameters, settings, None, announce=True) as made:
                 planned = self._planned(made.sql, parameters, settings, None)
+                self._tell_doubts(planned)
                 estimates, others = self._estimated(
                     planned, made.sql, parameters, settings, None, verbose
                 )
@@ -369,6 +370,10 @@ class Session:
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
         described = explained(planned.program, estimates, run.stats, others, made=made)
         return described, as_text(described)
+
+    def _tell_doubts(self, planned: PlannedQuery) -> None:
+        for doubt in planned.doubts:
+            self._engine.notify(doubt)
 
     def _estimated(
         self,
@@ -442,6 +447,8 @@ class Session:
         part: str = "",
     ) -> str:
         """Run a plan; return the table of its rows. part: tells those of one statement apart."""
+        self._tell_doubts(planned)
+        run.stats.doubts.extend(planned.doubts)
         with Accounts(self._raw, self._engine, settings, parameters).telling(planned):
             return self._executor.execute(planned.program, planned.schema, parameters, run, part)
 

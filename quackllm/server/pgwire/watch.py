@@ -1,4 +1,4 @@
-"""What the model calls of a session's statements cost, for its notices."""
+"""What was odd about a session's statements and what their model calls cost, for its notices."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Watch:
 
     def _note(self, begun: set[int]) -> None:
         for stats in [one for one in self._engine.history if one.number in begun]:
+            self._notices.extend((doubt, "WARNING") for doubt in stats.doubts)
             if stats.tuples:
                 severity = "WARNING" if stats.failures else "NOTICE"
                 self._notices.append((stats.summary(), severity))

@@ -60,6 +60,17 @@ def test_a_parameter_is_a_prompt_as_if_it_had_been_typed(pg: psycopg.Connection)
     assert sent.fetchall() == typed
 
 
+def test_a_warning_says_what_is_hardly_meant(served: Running) -> None:
+    told: list[tuple[str, str]] = []
+    with served.connect() as connection:
+        connection.add_notice_handler(
+            lambda notice: told.append((notice.severity or "", notice.message_primary or ""))
+        )
+        connection.execute("SELECT 1 FROM movies WHERE LLM_SENTIMENT(title) = 'Positive'")
+    assert [severity for severity, _ in told] == ["WARNING", "NOTICE"]
+    assert "is compared with 'Positive', which it never is" in told[0][1]
+
+
 def test_a_notice_says_what_it_cost(served: Running) -> None:
     with psycopg.connect(served.dsn, autocommit=True) as connection:
         told: list[str] = []
