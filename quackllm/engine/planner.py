@@ -169,7 +169,7 @@ class Planner:
         root = self._read(sql)
         if root is None:
             return None
-        plan, schema = self._plan(root, sql, self._binder(catalog), calls, catalog)
+        plan, schema = self._plan(root, sql, self._binder(catalog, sql), calls, catalog)
         if not fails_behind_a_call(plan.root):
             return None
         plan = replace(plan, unstaged=(*plan.unstaged, FAILS_BEHIND_A_CALL))

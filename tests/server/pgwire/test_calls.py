@@ -62,7 +62,7 @@ def test_a_parameter_is_a_prompt_as_if_it_had_been_typed(pg: psycopg.Connection)
 
 def test_a_warning_says_what_is_hardly_meant(served: Running) -> None:
     told: list[tuple[str, str]] = []
-    with served.connect() as connection:
+    with psycopg.connect(served.dsn, autocommit=True) as connection:
         connection.add_notice_handler(
             lambda notice: told.append((notice.severity or "", notice.message_primary or ""))
         )
