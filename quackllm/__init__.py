@@ -62,7 +62,16 @@ def wrap(
     redact: Redact | None = None,
     **settings: Any,
 ) -> Connection:
-    """Give an open DuckDB connection LLM functions. The connection stays usable itself."""
+    """Give an open DuckDB connection LLM functions. The connection stays usable itself.
+
+    provider, redact, settings: as for `connect`. Raises `SettingError`, and `TypeError` for what
+    is no connection.
+    """
+    if not callable(getattr(connection, "extract_statements", None)):
+        raise TypeError(
+            f"wrap takes an open DuckDB connection, not a {type(connection).__name__}; "
+            "quackllm.connect(database) opens one"
+        )
     named = provider if isinstance(provider, str) else None
     given = None if isinstance(provider, str) else provider
     chosen = settings_from({**settings, "provider": named})

@@ -14,9 +14,9 @@ from typing import Any
 from sqlglot.tokenizer_core import TokenType
 
 from quackllm.engine.engine import NamedModel
-from quackllm.engine.providers.config import Address, Secret
+from quackllm.engine.providers.config import Secret
 from quackllm.engine.secrets import TEXT, constant
-from quackllm.engine.settings import PREFIX, Settings, price
+from quackllm.engine.settings import PREFIX, Settings, addresses, price
 from quackllm.engine.statement import Statement
 from quackllm.errors import BindError
 from quackllm.optimizer.sql import literal
@@ -118,7 +118,10 @@ def change_models(statement: Statement, models: dict[str, NamedModel], evaluate:
         if name.lower() in models and not replace_it:
             if if_missing:
                 return
-            raise BindError(f'Catalog Error: Model with name "{name}" already exists!')
+            raise BindError(
+                f'Catalog Error: Model with name "{name}" already exists!\n'
+                f"CREATE OR REPLACE MODEL {written} (...) gives it another meaning."
+            )
         models[name.lower()] = _model(name, body, evaluate)
     elif dropped:
         name = _unquoted(dropped[2])
@@ -147,11 +150,12 @@ def _model(name: str, body: str, evaluate: Evaluate) -> NamedModel:
     while at < len(body.rstrip()):
         found = MEMBER.match(body, at)
         if found is None:
-            word = re.match(r"\s*(\w*)", body[at:])
+            word = re.match(r"\s*(\w*)\s*(=?)", body[at:])
             place = f" at {word[1]}" if word and word[1] else ""
+            hint = f": {word[1]} '...', without =" if word and word[2] else ""
             raise BindError(
                 f"Parser Error: in CREATE MODEL {name}: expected key 'value' pairs, "
-                f"separated by commas{place}"
+                f"separated by commas{place}{hint}"
             )
         key, value = found[1].lower(), constant(found[2], evaluate)
         if key not in known:
@@ -172,7 +176,7 @@ def _member(name: str, key: str, value: Any) -> Any:
     if key != "base_url" and not key.endswith("_price"):
         return value
     try:
-        return Address.parse_all(str(value)) if key == "base_url" else price(value)
+        return addresses(value) if key == "base_url" else price(value)
     except ValueError as error:
         raise BindError(f"Binder Error: CREATE MODEL {name}: {key} {error}") from None
 

@@ -1,4 +1,4 @@
-"""Statements that store an expression: what of theirs may call a model, and how it is stored.
+"""Statements that store or describe an expression: what may call a model, and how it is stored.
 
 A view or a macro is evaluated when a statement reads it, which is planned like any other.
 A CHECK, a DEFAULT, a generated column or an index is evaluated by DuckDB on its own, row by
@@ -11,24 +11,38 @@ from collections.abc import Sequence
 
 from sqlglot.tokenizer_core import Token, TokenType
 
-from quackllm.engine.statement import CLOSING, OPENING, Statement, calls_in, inner_query
+from quackllm.engine.statement import (
+    CLOSING,
+    OPENING,
+    QUERY_WORDS,
+    Statement,
+    calls_in,
+    inner_query,
+)
 from quackllm.engine.stored import StoredNames
 from quackllm.errors import BindError
 from quackllm.udfs.registry import Functions
 
 STORED = frozenset({"VIEW", "MACRO", "FUNCTION"})
+DESCRIBING = frozenset({"DESCRIBE", "DESC"})
 
 
 def is_definition(statement: Statement) -> bool:
-    """Whether a statement stores its text, to be run by later statements."""
+    """Whether a statement stores or describes its text, and asks nothing itself."""
     words = [token.text.upper() for token in statement.tokens[:5]]
-    return words[:1] == ["PREPARE"] or (words[:1] == ["CREATE"] and bool(STORED & set(words)))
+    stores = words[:1] == ["CREATE"] and bool(STORED & set(words))
+    return stores or statement.first_word in DESCRIBING | {"PREPARE"}
 
 
 def defined_query(statement: Statement) -> tuple[int, int] | None:
-    """Find the query that CREATE VIEW or a table macro stores; its span in the text."""
+    """Find the query that CREATE VIEW or a table macro stores, or that DESCRIBE is about.
+
+    Returns its span in the text; None where there is none.
+    """
     tokens = statement.tokens
     words = [token.text.upper() for token in tokens]
+    if statement.first_word in DESCRIBING and set(words[1:2]) <= QUERY_WORDS:
+        return tokens[1].start - statement.offset, len(statement.sql)
     if words[:1] != ["CREATE"]:
         return None
     at = next((i for i, token in enumerate(tokens) if token.token_type == TokenType.ALIAS), None)

@@ -40,15 +40,19 @@ def _secret(value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(_text(value))
 
 
-def _addresses(value: Any) -> Address:
+def addresses(value: Any) -> Address:
+    """Read the address of a server, or several. Raises `ValueError` with what would be right."""
     if isinstance(value, Address):
         return value
     several = isinstance(value, list | tuple)
     written = ", ".join(map(_text, value)) if several else _text(value)
     try:
-        return Address.parse_all(written)
+        found = Address.parse_all(written)
     except ValueError as error:
         raise ValueError(f"must be an address: {error}") from None
+    if not all(each.url.startswith(("http://", "https://")) for each in (found, *found.also)):
+        raise ValueError("must begin with http:// or https://, such as 'http://localhost:8000/v1'")
+    return found
 
 
 def _header(value: Any) -> str:
@@ -172,7 +176,7 @@ class Settings:
     base_url: Address | None = field(
         default=None,
         metadata={
-            "check": _addresses,
+            "check": addresses,
             "doc": "address of an OpenAI-compatible server, such as 'http://localhost:8000/v1'; "
             "several that serve the same model, separated by commas or as a list",
         },

@@ -68,6 +68,8 @@ def test_set_and_reset(con: Connection, statement: str, setting: str, value: Any
         ("SET llm_on_error = stop", "must be 'null' or 'error'"),
         ("SET llm_model = ''", "must be a text"),
         ("SET llm_model = 5", "must be a text"),
+        ("SET llm_base_url = 'localhost:8000/v1'", "begin with http:// or https://"),
+        ("SET llm_base_url = 'ftp://a/v1'", "begin with http:// or https://"),
         ("SET llm_disabled_rules = 'nope'", "no rule nope; the rules are"),
         ("SET llm_modle = 'x'", 'Did you mean: "llm_model"'),
         ("RESET llm_modle", 'Did you mean: "llm_model"'),
@@ -129,12 +131,14 @@ def test_models_are_created_replaced_and_dropped(con: Connection) -> None:
     ("statement", "words"),
     [
         ("CREATE MODEL fast (model 'm2')", 'Model with name "fast" already exists'),
+        ("CREATE MODEL fast (model 'm2')", "CREATE OR REPLACE MODEL fast (...) gives it another"),
         ("DROP MODEL none", 'Model with name "none" does not exist'),
         ("CREATE MODEL m (modle 'x')", "unknown key modle, did you mean model?"),
         ("CREATE MODEL m", "expected CREATE MODEL name (model"),
         ("DROP MODEL", "expected CREATE MODEL name (model"),
         ("CREATE MODEL m (model 'x',)", "key 'value' pairs"),
-        ("CREATE MODEL m (model = 'x')", "key 'value' pairs"),
+        ("CREATE MODEL m (model = 'x')", "separated by commas at model: model '...', without ="),
+        ("CREATE MODEL m (base_url 'localhost:8000')", "base_url must begin with http:// or"),
     ],
 )
 def test_wrong_model_statements_say_what_would_be_right(

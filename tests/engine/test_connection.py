@@ -360,6 +360,11 @@ def test_wrapping_a_connection_again_replaces_the_wrapper() -> None:
         again.close()
 
 
+def test_what_is_no_connection_cannot_be_wrapped() -> None:
+    with pytest.raises(TypeError, match=r"not a str; quackllm\.connect\(database\) opens one"):
+        quackllm.wrap("shop.duckdb")  # type: ignore[arg-type]
+
+
 def test_another_connection_of_the_process_cannot_take_the_functions_over(tmp_path: Path) -> None:
     """Its calls would be answered by the model of the first: an error says what to do."""
     path = str(tmp_path / "one.duckdb")

@@ -171,6 +171,20 @@ def test_a_views_own_column_names_are_those_of_its_query(con: Connection) -> Non
     assert [row[0] for row in con.execute("DESCRIBE v").fetchall()] == expected
 
 
+@pytest.mark.parametrize("words", ["DESCRIBE", "DESC", "describe /* of */"])
+@pytest.mark.parametrize("form", ["{}", "({})", "FROM ({})", "WITH w AS ({}) SELECT * FROM w"])
+def test_describe_names_columns_as_the_query_does_and_asks_nothing(
+    con: Connection, fake: FakeProvider, words: str, form: str
+) -> None:
+    query = form.format("SELECT id, LLM_FILTER('x', title), LLM('y', title) AS y FROM movies")
+    described = con.execute(f"{words} {query}").fetchall()
+    assert fake.calls == 0 and not con.llm_engine.history
+    con.execute(f"{query} LIMIT 1" if form != "({})" else query).fetchall()
+    assert [row[:2] for row in described] == [
+        (name, str(type_)) for name, type_, *_ in con.description
+    ]
+
+
 def test_names_in_a_view_mean_what_they_mean_to_duckdb(con: Connection) -> None:
     con.execute(
         "CREATE SCHEMA other; CREATE TABLE other.t AS SELECT 'other' AS s;"
