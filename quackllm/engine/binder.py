@@ -282,10 +282,17 @@ def name_items(root: exp.Expr, is_rewritten: Callable[[str], bool]) -> None:
     is_rewritten: whether a function of that name is.
     """
     for select in find_all(root, exp.Select):
+        windows = [
+            node
+            for window in select.args.get("windows") or []
+            for node in find_all(window, exp.Anonymous)
+        ]
+        over_calls = any(is_rewritten(node.name) for node in windows)
         for item in select.expressions:
             if isinstance(item, exp.Alias) or is_star(item):
                 continue
-            if any(is_rewritten(node.name) for node in find_all(item, exp.Anonymous)):
+            over = over_calls and any(window.alias for window in find_all(item, exp.Window))
+            if over or any(is_rewritten(node.name) for node in find_all(item, exp.Anonymous)):
                 shown = item.copy()
                 for node in find_all(shown, exp.Anonymous):
                     node.set("this", node.name.lower())

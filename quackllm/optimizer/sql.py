@@ -79,6 +79,14 @@ class Verbatim(DuckDB):
                 return f", {self.sql(expression, 'this')}"
             return super().join_sql(expression, join_op)
 
+        def ignorenulls_sql(self, expression: exp.IgnoreNulls) -> str:
+            """Write IGNORE NULLS where it stood; sqlglot drops it of functions unknown to it."""
+            return f"{self.sql(expression, 'this')} IGNORE NULLS"
+
+        def respectnulls_sql(self, expression: exp.RespectNulls) -> str:
+            """Write RESPECT NULLS where it stood."""
+            return f"{self.sql(expression, 'this')} RESPECT NULLS"
+
     class Tokenizer(DuckDB.Tokenizer):
         """DuckDB's tokens; no word turns the rest of the statement into one string."""
 

@@ -30,6 +30,14 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    _case("SELECT t1.a, r FROM t1, LATERAL (SELECT LLM('p', a, b) AS r, LLM('q', c) AS s)"),
+    _case(
+        "SELECT sum(b) OVER w FROM t1 WINDOW v AS (PARTITION BY LLM('p', a)), w AS (v ORDER BY b)"
+    ),
+    _case(
+        "SELECT LLM('p', a) AS r, last_value(LLM_CLASSIFY(a, ['x', 'y']) IGNORE NULLS) OVER (ORDER "
+        "BY b DESC) AS f FROM t1"
+    ),
     _case(
         "SELECT (SELECT max(v) FROM (SELECT CASE a WHEN 1 THEN b ELSE b END AS v FROM t1 WHERE "
         "b > 0 AND LLM_FILTER('q', a))) AS r FROM t2"

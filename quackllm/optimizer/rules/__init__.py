@@ -19,6 +19,7 @@ from quackllm.optimizer.rules.empty_sides import empty_sides
 from quackllm.optimizer.rules.exists_for_in import exists_for_in
 from quackllm.optimizer.rules.expand_columns import expand_columns
 from quackllm.optimizer.rules.expand_stars import expand_stars
+from quackllm.optimizer.rules.filter_before_grouping import filter_before_grouping
 from quackllm.optimizer.rules.filter_below_join import filter_below_join
 from quackllm.optimizer.rules.filter_join_in_where import filter_join_in_where
 from quackllm.optimizer.rules.first_match import first_match
@@ -64,6 +65,7 @@ RULES: tuple[Rule, ...] = (
     merge_lateral,
     merge_derived,
     prune_columns,
+    filter_before_grouping,
     outer_to_inner,
     push_filters,
     filter_join_in_where,

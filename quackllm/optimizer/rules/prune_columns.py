@@ -137,7 +137,8 @@ def _readers(select: exp.Select, root: exp.Expr) -> list[exp.Expr] | None:
         uses = [parent]
     elif isinstance(parent, exp.Subquery) and isinstance(parent.parent, exp.Lateral):
         uses = [parent.parent]
-        if parent.parent.args["alias"].columns:
+        alias = parent.parent.args.get("alias")
+        if alias is not None and alias.columns:
             return None
     elif isinstance(parent, exp.Exists):  # it asks whether there is a row
         uses = []
