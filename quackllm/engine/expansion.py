@@ -21,6 +21,7 @@ from quackllm.engine.namespace import Entry, Namespace, Place
 from quackllm.engine.stored import StoredNames
 from quackllm.optimizer.naive import FUNCTION
 from quackllm.optimizer.scope import names_cte
+from quackllm.optimizer.sql import own_nodes
 
 Read = Callable[[str], exp.Expr | None]
 """Reads a SELECT; None when sqlglot cannot, or reads something else than DuckDB."""
@@ -240,6 +241,8 @@ class Expansion:
                 f"sqlglot and DuckDB's parser read the macro {macro.name} differently"
             )
         body = read if is_table else read.expressions[0].unalias()
+        if not is_table and body.find(exp.Query) is not None:
+            values = {name: _of_its_source(value, node) for name, value in values.items()}
         holder = exp.Paren(this=body.copy())
         substituted(holder, values)
         self._expand(holder, within, hidden, depth + 1)
@@ -274,6 +277,24 @@ def _replace(
     for key in KEPT:
         derived.set(key, table.args.get(key))
     table.replace(derived)
+
+
+def _of_its_source(value: exp.Expr, call: exp.Anonymous) -> exp.Expr:
+    """Name the table of the columns of an argument of a macro, as DuckDB does before it puts
+    it into the macro's body: the sources of a query there may have a column of that name."""
+    copy = value.copy()
+    columns = [node for node in own_nodes(copy) if isinstance(node, exp.Column) and not node.table]
+    if not columns:
+        return copy
+    select = call.find_ancestor(exp.Select)
+    from_ = None if select is None else select.args.get("from_")
+    source = "" if from_ is None else from_.this.alias_or_name
+    joined = select is not None and (select.args.get("joins") or select.args.get("laterals"))
+    if not source or joined or copy.find(exp.Lambda) is not None:
+        raise _Unreadable(f"the macro {call.name} holds a query, which may have columns of its own")
+    for node in columns:
+        node.set("table", exp.to_identifier(source, quoted=True))
+    return copy
 
 
 def _named_inside(body: exp.Expr, columns: list[exp.Expr]) -> list[exp.Expr]:

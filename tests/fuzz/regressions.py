@@ -30,6 +30,13 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    *(
+        _case(
+            f"SELECT most({argument}) AS r, count(*) AS n FROM t1 GROUP BY ALL",
+            setup="CREATE OR REPLACE MACRO most(x) AS (SELECT max(LLM('p', a, x)) FROM t2)",
+        )
+        for argument in ("b", "b + 1", "t1.b", "t1")
+    ),
     _case("SELECT t1.a, r FROM t1, LATERAL (SELECT LLM('p', a, b) AS r, LLM('q', c) AS s)"),
     _case(
         "SELECT sum(b) OVER w FROM t1 WINDOW v AS (PARTITION BY LLM('p', a)), w AS (v ORDER BY b)"
