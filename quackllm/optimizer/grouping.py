@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.scope import clause_parts, enclosing, in_scope, is_aggregate, rows_of
 from quackllm.optimizer.split import is_star
-from quackllm.optimizer.sql import ModelCall, bare, find_all, own_nodes
+from quackllm.optimizer.sql import ModelCall, bare, children, find_all, own_nodes
 
 
 def is_grouped(select: exp.Select, catalog: Catalog) -> bool:
@@ -73,6 +75,51 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
             key = aliases.get(key.name.lower(), key)
         keys.append(key)
     return keys
+
+
+def partition_keys(select: exp.Select) -> list[exp.Expr]:
+    """List the expressions by which all windows of a block are partitioned, if it has any.
+
+    None of a block that is grouped, whose windows are over groups, or that names its windows.
+    """
+    if any(select.args.get(name) for name in ("group", "having", "windows")):
+        return []
+    windows = [
+        node
+        for name in ("expressions", "qualify", "distinct", "order")
+        for part in _listed(select.args.get(name))
+        for node in own_nodes(part)
+        if isinstance(node, exp.Window)
+    ]
+    keys = [[bare(key) for key in window.args.get("partition_by") or []] for window in windows]
+    shared = [key for key in keys[0] if all(key in others for others in keys)] if keys else []
+    return [key for key in shared if key.find(exp.Query) is None]
+
+
+def _listed(value: exp.Expr | list[exp.Expr] | None) -> list[exp.Expr]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def computed_of(part: exp.Expr, keys: Collection[exp.Expr], catalog: Catalog) -> bool:
+    """Whether an expression is computed of keys and constants: the same where they are."""
+    names = {key.name.lower() for key in keys if _is_bare_name(key)}
+    waiting = [part]
+    while waiting:
+        node = waiting.pop()
+        if bare(node) in keys or (_is_bare_name(node) and node.name.lower() in names):
+            continue
+        if isinstance(node, exp.Column | exp.Query | exp.Star | exp.Window):
+            return False
+        if isinstance(node, exp.Anonymous) and catalog.is_volatile(node.name):
+            return False
+        if is_aggregate(node, catalog):
+            return False
+        waiting.extend(children(node))
+    return True
+
+
+def _is_bare_name(node: exp.Expr) -> bool:
+    return isinstance(node, exp.Column) and not node.table
 
 
 def _constants(select: exp.Select, catalog: Catalog) -> list[bool]:

@@ -30,6 +30,14 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    _case(
+        "SELECT a, r FROM (SELECT *, rank() OVER (PARTITION BY a ORDER BY LLM_SCORE('p', b)) AS r "
+        "FROM t1) WHERE r = 1 AND a = 'x'"
+    ),
+    _case(
+        "SELECT a, b FROM t1 QUALIFY rank() OVER (PARTITION BY a ORDER BY LLM_SCORE('p', b)) = 1 "
+        "AND count(*) OVER (PARTITION BY b > 1, a) > 0 AND LLM_FILTER('q', a) AND b > 0"
+    ),
     *(
         _case(
             f"SELECT most({argument}) AS r, count(*) AS n FROM t1 GROUP BY ALL",

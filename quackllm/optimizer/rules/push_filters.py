@@ -3,9 +3,9 @@
 Of derived tables and of CTEs that are read once, where `merge_derived` could not write them
 into their reader. DuckDB does the same below our calls when it evaluates them; here it has to
 be done before they are staged. Where the query ranks its rows, the condition becomes one of
-QUALIFY, which takes no row from what is ranked: it says which ranks are read. Selection before
-anything dearer: Smith and Chang, "Optimizing the Performance of a Relational Algebra Database
-Interface" (CACM 1975).
+QUALIFY, which takes no row from what is ranked: it says which ranks are read. Below windows go
+those on keys by which all of them are partitioned. Selection before anything dearer: Smith and
+Chang, "Optimizing the Performance of a Relational Algebra Database Interface" (CACM 1975).
 
 Before: FROM (SELECT film, stars, LLM('...', body) AS why FROM r) d JOIN m ON d.film = m.id
         WHERE d.stars > 3
@@ -16,12 +16,13 @@ After:  FROM (SELECT film, stars, LLM('...', body) AS why FROM r WHERE stars > 3
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from sqlglot import exp
 
 from quackllm.optimizer.catalog import Catalog
+from quackllm.optimizer.grouping import computed_of, partition_keys
 from quackllm.optimizer.naive import is_joint
 from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import (
@@ -59,9 +60,12 @@ def push_filters(plan: Plan, catalog: Catalog) -> Plan:
     for select in reversed(selects(root)):  # outer queries first: conditions move on
         where = select.args.get("where")
         for source, inner in _sources(select, read_once):
-            clause = _clause(inner, catalog) if where is not None else None
-            if where is not None and clause is not None:
-                pushed |= _push(conjuncts(where.this), clause, select, source, inner, catalog)
+            parts = conjuncts(where.this) if where is not None else []
+            clause = _clause(inner, catalog) if parts else None
+            if clause is not None:
+                pushed |= _push(parts, clause, select, source, inner, catalog)
+            elif keys := _partitions(inner, catalog) if parts else []:
+                pushed |= _push(parts, exp.Where, select, source, inner, catalog, keys)
     return replace(plan, root=root) if pushed else plan
 
 
@@ -136,6 +140,13 @@ def _clause(inner: exp.Select, catalog: Catalog) -> type[exp.Where | exp.Qualify
     return exp.Qualify if ranks and not any(inner.args.get(name) for name in CUT) else None
 
 
+def _partitions(inner: exp.Select, catalog: Catalog) -> list[exp.Expr]:
+    """What all windows of a query are partitioned by, where its other rows are not needed."""
+    if any(inner.args.get(name) for name in CUT) or not inner.find(exp.Window):
+        return []
+    return partition_keys(inner)
+
+
 def _push(
     parts: list[exp.Expr],
     clause: type[exp.Where | exp.Qualify],
@@ -143,7 +154,9 @@ def _push(
     source: exp.Expr,
     inner: exp.Select,
     catalog: Catalog,
+    keys: Collection[exp.Expr] = (),
 ) -> bool:
+    """Push conditions into a query; with keys only those that are computed of them."""
     alias = source.args.get("alias")
     if alias is not None and alias.columns:
         return False
@@ -154,6 +167,8 @@ def _push(
             continue
         inside = over_items(part, source.alias_or_name, inner, alone)
         if inside is None or _volatile(inside, catalog):
+            continue
+        if keys and not computed_of(inside, keys, catalog):
             continue
         if _names_inner(part, select, inner, catalog):
             moved.append(inside)
