@@ -83,6 +83,8 @@ def _by_place(
         yield "the call is in the condition of a join beside an ASOF or positional join"
     if in_recursive_cte(select):
         yield "the call is inside a recursive CTE"
+    if select.find_ancestor(exp.Describe) is not None:
+        yield "the query is only described"
     if any(map(window_of, calls)) and not reads_kept_rows(select):
         yield "the call is about rows together that are not kept"
     if select.args.get("sample") or any(map(_is_sampled, source_parts(select))):

@@ -30,6 +30,7 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    _case("SELECT * FROM (DESCRIBE SELECT LLM('p', a) AS r FROM t1)"),
     _case(
         "SELECT a, r FROM (SELECT *, rank() OVER (PARTITION BY a ORDER BY LLM_SCORE('p', b)) AS r "
         "FROM t1) WHERE r = 1 AND a = 'x'"

@@ -8,6 +8,9 @@ Before: SELECT film, LLM('...', body) FROM reviews
         QUALIFY row_number() OVER (PARTITION BY film ORDER BY day DESC) = 1, all rows asked
 After:  kept := SELECT film, body FROM reviews QUALIFY row_number() OVER (...) = 1;
         SELECT film, LLM('...', body) FROM kept
+
+A call about a window function, such as LLM('...', body, lag(body) OVER (...)), is cut off likewise,
+with QUALIFY or without it.
 """
 
 from __future__ import annotations
@@ -49,10 +52,11 @@ def project_after_qualify(plan: Plan, catalog: Catalog) -> Plan:
 
 def _calls_after(select: exp.Select) -> bool:
     """Whether a block with QUALIFY calls a model in its select list, or in a condition of
-    QUALIFY, and not in what a window sees."""
+    QUALIFY, and not in what a window sees; or one without it about a window."""
+    parts = [*_cut_items(select), *_conditions(select)]
     if not select.args.get("qualify"):
-        return False
-    return any(map(_calls_outside_windows, [*_cut_items(select), *_conditions(select)]))
+        return any(call.find(exp.Window) for part in parts for call in own_calls(part))
+    return any(map(_calls_outside_windows, parts))
 
 
 def _cut_items(select: exp.Select) -> list[exp.Expr]:
@@ -61,7 +65,8 @@ def _cut_items(select: exp.Select) -> list[exp.Expr]:
 
 
 def _conditions(select: exp.Select) -> list[exp.Expr]:
-    return conjuncts(select.args["qualify"].this)
+    qualify = select.args.get("qualify")
+    return [] if qualify is None else conjuncts(qualify.this)
 
 
 def _calls_outside_windows(part: exp.Expr) -> bool:
