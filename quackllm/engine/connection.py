@@ -24,9 +24,10 @@ from quackllm.engine.lifetime import Household
 from quackllm.engine.parameters import named_parameters
 from quackllm.engine.places import relocated
 from quackllm.engine.relation import Relation
+from quackllm.engine.results import StoredResult
 from quackllm.engine.scalar import register_scalar_function
 from quackllm.engine.secrets import change_secrets, is_secret_command
-from quackllm.engine.session import Session, StoredResult
+from quackllm.engine.session import Session
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import (
     OURS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from quackllm.engine.session import StoredResult
+from quackllm.engine.results import StoredResult
 from quackllm.engine.statement import OURS, holds_calls
 from quackllm.engine.transactions import finish
 from quackllm.engine.variables import native

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -15,19 +14,20 @@ import duckdb
 
 from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
-from quackllm.engine.catalog import DuckDBFacts, Schema, used_parameters
+from quackllm.engine.catalog import DuckDBFacts, used_parameters
 from quackllm.engine.changes import Change, Uncut, read_change, whole_change
 from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.executor import Executor, drop_temporary
 from quackllm.engine.explain import Parts, as_text, explained
-from quackllm.engine.history import StatementStats
 from quackllm.engine.inserts import read_insert
 from quackllm.engine.keyboard import ended_by_keyboard
 from quackllm.engine.merges import read_merge
+from quackllm.engine.notices import log_missing_answers
 from quackllm.engine.places import relocated, shown_in
 from quackllm.engine.planner import PlannedQuery, Planner
+from quackllm.engine.results import StoredResult
 from quackllm.engine.returning import cut_returning
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
@@ -40,31 +40,16 @@ from quackllm.engine.statement import (
     split,
 )
 from quackllm.engine.table_functions.resolver import Host, Made, Resolver, Use, UseEstimate
-from quackllm.engine.transactions import aborted_by_errors, finish, transaction
+from quackllm.engine.transactions import aborted_by_errors, finish, is_aborted, transaction
 from quackllm.engine.wording import in_our_words
 from quackllm.engine.written_order import EVALUATION, in_written_order
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.sql import quote
 
-LOGGER = logging.getLogger("quackllm")
 DOES_NOT_BIND = "DuckDB binds no query that finds its rows and what they take"
 IN_RETURNING = "the call is in RETURNING, beside what only DuckDB computes there"
 BESIDE = "the call is beside the query of the statement"
 SUMMARIZE = re.compile(r"SUMMARIZE\b", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """Rows of a finished query: a temporary table, and the SQL that reads it."""
-
-    table: str
-    schema: Schema
-
-    @property
-    def sql(self) -> str:
-        """SELECT of the rows under their names, in their order."""
-        columns = (f"c{i} AS {quote(name)}" for i, (name, _) in enumerate(self.schema))
-        return f"SELECT {', '.join(columns)} FROM temp.{quote(self.table)}"
 
 
 class Session:
@@ -213,10 +198,26 @@ class Session:
         Returns the rows of RETURNING or the number of rows changed. Raises what stops a
         statement, and then nothing has changed.
         """
+        with self._running(sql, settings) as run:
+            try:
+                return self._changed(change, parameters, settings, run)
+            except EVALUATION as error:
+                if change.source is None or is_aborted(self._raw):
+                    raise
+                return self._changed(change, parameters, settings, run, error)
+
+    def _changed(
+        self,
+        change: Change,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run,
+        error: duckdb.Error | None = None,
+    ) -> StoredResult | int:
+        """Do as `change` does; error: that of a first try, of which nothing has changed."""
         with (
-            self._running(sql, settings) as run,
             transaction(self._raw),
-            self._rows_of(change, parameters, settings, run) as rows,
+            self._rows_of(change, parameters, settings, run, error) as rows,
         ):
             text = self._planner.other(change.applied(rows), parameters, run.id)
             given = used_parameters(self._raw, text, parameters)
@@ -235,14 +236,22 @@ class Session:
 
     @contextmanager
     def _rows_of(
-        self, change: Change, parameters: Mapping[str, Any], settings: Settings, run: Run
+        self,
+        change: Change,
+        parameters: Mapping[str, Any],
+        settings: Settings,
+        run: Run,
+        error: duckdb.Error | None,
     ) -> Iterator[str]:
         """Ask what a change needs to know; give what holds the rows, '' where it needs none."""
         if change.source is None:
             yield ""
             return
         with self._with_tables(change.source, parameters, settings, run) as made:
-            planned = self._affordable(made.sql, parameters, settings, run)
+            if error is None:
+                planned = self._affordable(made.sql, parameters, settings, run)
+            else:
+                planned = self._in_written_order(error, made.sql, parameters, run)
             stored = StoredResult(
                 self._executed(planned, parameters, settings, run), planned.schema
             )
@@ -366,7 +375,8 @@ class Session:
             try:
                 table = self._executed(planned, parameters, settings, run)
             except EVALUATION as error:
-                planned, table = self._in_written_order(error, made.sql, parameters, settings, run)
+                planned = self._in_written_order(error, made.sql, parameters, run)
+                table = self._executed(planned, parameters, settings, run)
             self._raw.execute(f"DROP TABLE temp.{quote(table)}")
         described = explained(planned.program, estimates, run.stats, others, made=made)
         return described, as_text(described)
@@ -424,19 +434,13 @@ class Session:
             planned = self._affordable(sql, parameters, settings, run)
             return planned, self._executed(planned, parameters, settings, run)
         except EVALUATION as error:
-            return self._in_written_order(error, sql, parameters, settings, run)
+            planned = self._in_written_order(error, sql, parameters, run)
+            return planned, self._executed(planned, parameters, settings, run)
 
     def _in_written_order(
-        self,
-        error: duckdb.Error,
-        sql: str,
-        parameters: Mapping[str, Any],
-        settings: Settings,
-        run: Run,
-    ) -> tuple[PlannedQuery, str]:
-        """Do as `_answered` does for a SELECT whose plan has failed; see `in_written_order`."""
-        planned = in_written_order(error, sql, parameters, run.id, self._planner, self._raw)
-        return planned, self._executed(planned, parameters, settings, run)
+        self, error: duckdb.Error, sql: str, parameters: Mapping[str, Any], run: Run
+    ) -> PlannedQuery:
+        return in_written_order(error, sql, parameters, run.id, self._planner, self._raw)
 
     def _executed(
         self,
@@ -581,24 +585,4 @@ class Session:
             raise
         self._run = None
         self._engine.end(run, time.monotonic() - started)
-        _warn(run.stats)
-
-
-def _warn(stats: StatementStats) -> None:
-    """Log how many answers of a finished statement are missing, and why."""
-    failures = stats.failures
-    if failures:
-        causes = ", ".join(f"{count:,} {cause}" for cause, count in failures.most_common())
-        LOGGER.warning(
-            "%d of %d calls failed and are NULL (%s); SELECT * FROM llm_errors() lists them",
-            failures.total(),
-            stats.calls,
-            causes,
-        )
-    if stats.undecided:
-        LOGGER.warning(
-            "%s is reached: %d questions are undecided and NULL, rows that a filter has not "
-            "decided are left out; SELECT * FROM llm_errors() lists them",
-            stats.budget,
-            stats.undecided,
-        )
+        log_missing_answers(run.stats)

@@ -65,6 +65,22 @@ def test_what_fails_behind_a_call_fails_for_no_row_that_the_call_leaves_out(
     assert fake.calls == 5  # each text once, although the statement began twice
 
 
+@pytest.mark.parametrize(
+    ("sql", "left"),
+    [
+        (f"DELETE FROM t WHERE {NUMBER} AND x::INTEGER > 5", "3 n/a twelve"),
+        (f"UPDATE t SET x = x::INTEGER + 1 WHERE {NUMBER} AND x::INTEGER > 5", "13 3 8 n/a twelve"),
+    ],
+)
+def test_a_change_fails_for_no_row_that_a_call_leaves_out(
+    con: Connection, fake: FakeProvider, sql: str, left: str
+) -> None:
+    con.execute(sql)
+    rows = con.execute("SELECT x FROM t ORDER BY x").fetchall()
+    assert [row[0] for row in rows] == left.split()
+    assert fake.calls == 5
+
+
 IN_ROUNDS = (
     (f"SELECT x FROM t WHERE {NUMBER} ORDER BY x::INTEGER LIMIT 1", "3"),
     (f"SELECT max(x::INTEGER) FROM t WHERE {NUMBER}", 12),
