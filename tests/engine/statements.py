@@ -156,6 +156,9 @@ STAGED = [
 """Staged whole, and equal to the naive plan as they stand."""
 
 FORMS = [
+    "SELECT LLM('x', sum(stars) OVER (PARTITION BY movie_id)) FROM reviews",
+    "SELECT id, LLM('x', lag(body) OVER (PARTITION BY movie_id ORDER BY id), body) AS r FROM reviews "
+    "WHERE LLM_FILTER('p', stars) ORDER BY r, id LIMIT 4",
     # calls after QUALIFY
     "SELECT title, LLM('w', synopsis) AS why FROM movies "
     "QUALIFY row_number() OVER (PARTITION BY genre ORDER BY id) <= 3 AND LLM_FILTER('a', title) "
@@ -285,6 +288,5 @@ SCALAR = [
     "SELECT list_transform([title, genre], x -> LLM('x', x)) FROM movies",
     "WITH RECURSIVE c AS (SELECT 'a' AS t, 1 AS n UNION ALL SELECT LLM('more', t), n + 1 "
     "FROM c WHERE n < 3) SELECT * FROM c",
-    "SELECT LLM('x', sum(stars) OVER (PARTITION BY movie_id)) FROM reviews",
 ]
 """Calls that run wholly or in part by the scalar function."""
