@@ -11,6 +11,7 @@ those that have a counterpart in DuckDB are of that class too::
         │   ├── ServerUnreachable     nothing answers at the address
         │   ├── AuthenticationFailed  the server refuses the key
         │   ├── ModelNotFound         the server or the disk has no such model
+        │   ├── ModelReplaced         another model answers under the name now
         │   ├── RequestRefused        the server refuses every request of this kind
         │   ├── RateLimited           the server wants a pause of many minutes
         │   ├── NotOnThisMachine      llm_offline is on, and the server is elsewhere
@@ -80,6 +81,10 @@ class AuthenticationFailed(ProviderError):
 
 class ModelNotFound(ProviderError):
     """The server does not serve the model, or the model file does not exist."""
+
+
+class ModelReplaced(ProviderError):
+    """The server serves another model under the name than when it was first asked."""
 
 
 class RequestRefused(ProviderError):

@@ -8,6 +8,9 @@ from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from quackllm.engine.providers.base import Replaceable
+from quackllm.engine.providers.replicas import members_of
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
 
@@ -25,6 +28,7 @@ class OpenedProviders:
         """Have none yet; `open_` opens one, and raises what `Engine.provider` does."""
         self._open = open_
         self._opened: dict[ProviderConfig, Provider] = {}
+        self._replaced: list[Provider] = []
         self._opening: dict[ProviderConfig, asyncio.Task[Provider]] = {}
         self._waiting: Counter[ProviderConfig] = Counter()
         self._users: dict[ProviderConfig, set[str]] = {}
@@ -45,7 +49,12 @@ class OpenedProviders:
             if user is not None:
                 self._users.setdefault(config, set()).add(user)
                 self._last_use[config] = next(self._uses)
-            return self._opened.get(config)
+            found = self._opened.get(config)
+            if found is None or not _is_replaced(found):
+                return found
+            # Other statements may still have calls on their way there.
+            self._replaced.append(self._opened.pop(config))
+            return None
 
     def leave(self, user: str) -> None:
         """Take note that a user needs nothing any more."""
@@ -88,8 +97,14 @@ class OpenedProviders:
     def take_all(self) -> list[Provider]:
         """Forget all of them; return them, to be closed."""
         opened, self._opened = list(self._opened.values()), {}
-        return opened
+        replaced, self._replaced = self._replaced, []
+        return opened + replaced
 
     async def _open_one(self, config: ProviderConfig) -> Provider:
         provider = self._opened[config] = await self._open(config)
         return provider
+
+
+def _is_replaced(provider: Provider) -> bool:
+    """Whether a server behind a provider serves another model than when it was opened."""
+    return any(isinstance(one, Replaceable) and one.replaced for one in members_of(provider))

@@ -81,6 +81,9 @@ class FakeServer:
     rate_limit: (requests, seconds): completions answered in any window of so many seconds;
         more get 429. What is left is told in x-ratelimit headers.
 
+    `version` and `root`, which names the weights, are what the flavor 'vllm' says of itself; its
+    replies have a fingerprint of both. They may be changed, as `models` may.
+
     `calls` counts completions and requests for embeddings, `abandoned` connections that a
     client closed while it was owed a response, `connections` those that are open.
     """
@@ -105,6 +108,7 @@ class FakeServer:
     ) -> None:
         self.flavor = flavor
         self.models = tuple(models)
+        self.version, self.root = "0.32.0", "fake-weights"
         self.context_window = context_window
         self.calls = 0
         self.abandoned = 0
@@ -198,7 +202,7 @@ class FakeServer:
         if request.method == "POST" and (said := _tokenizer(self.flavor, route[1], body)):
             return HttpResponse(200, json.dumps(said).encode())
         if route == ("GET", "/version") and self.flavor == "vllm":
-            return HttpResponse(200, json.dumps({"version": "0.32.0"}).encode())
+            return HttpResponse(200, json.dumps({"version": self.version}).encode())
         if route == ("GET", "/metrics") and self._metrics is not None:
             return HttpResponse(200, self._metrics.encode(), {"content-type": "text/plain"})
         return _refuse(404, f"no route {request.path}", "not_found_error", 404)
@@ -209,7 +213,7 @@ class FakeServer:
         for name in self.models:
             card = {"id": name, "object": "model", "created": 0, "owned_by": owner}
             if self.flavor == "vllm":
-                card["max_model_len"] = self.context_window
+                card |= {"max_model_len": self.context_window, "root": self.root}
             cards.append(card)
         return {"object": "list", "data": cards}
 
@@ -242,6 +246,9 @@ class FakeServer:
             text = context_exceeded_body(self.flavor, tokens, self.context_window)
             return HttpResponse(400, text.encode())
         completion = _completion(name, reply)
+        if self.flavor == "vllm":
+            digest = crc32(self.root.encode())
+            completion["system_fingerprint"] = f"vllm-{self.version}-{digest:08x}"
         if not self._counts_cached:
             completion["usage"]["prompt_tokens_details"] = None
         if body.get("logprobs"):

@@ -13,7 +13,7 @@ import pytest
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.engine.providers.base import Reply, Request, Usage
-from quackllm.errors import ModelNotFound
+from quackllm.errors import ModelNotFound, ModelReplaced
 from quackllm.testing import FakeServer
 from quackllm.udfs.base import Choice
 
@@ -27,10 +27,11 @@ def connect(server: FakeServer, **settings: Any) -> Connection:
     return quackllm.connect(base_url=server.base_url, **told)
 
 
-def test_an_address_without_the_api_says_how_an_address_ends() -> None:
+@pytest.mark.parametrize("model", ["m", None])
+def test_an_address_without_the_api_says_how_an_address_ends(model: str | None) -> None:
     with FakeServer() as server:
         con = quackllm.connect(
-            base_url=server.base_url.removesuffix("/v1"), model="m", progress=False
+            base_url=server.base_url.removesuffix("/v1"), model=model, progress=False
         )
         with con, pytest.raises(ModelNotFound, match="usually ends in /v1"):
             con.execute("SELECT LLM('x', 'y')")
@@ -200,10 +201,56 @@ def test_a_server_that_comes_back_without_the_model_stops_the_statement_and_keep
             server.models = ("another-model",)
 
         forgetting = when_called(server, 40, forget)
-        with pytest.raises(ModelNotFound, match="fake-model"):
+        with pytest.raises(ModelNotFound, match="no longer serves 'fake-model'"):
             con.execute(QUESTION).fetchall()
         forgetting.join()
         server.models = ("fake-model",)
         before = server.calls
         assert len(con.execute(QUESTION).fetchall()) == 120
         assert server.calls - before < 100, "what was answered is not asked again"
+
+
+def test_other_weights_under_the_same_name_stop_the_statement_and_are_asked_by_the_next() -> None:
+    with FakeServer(flavor="vllm", latency=0.02) as server, connect(server, concurrency=4) as con:
+
+        def swap() -> None:
+            server.root = "other-weights"
+
+        swapping = when_called(server, 40, swap)
+        with pytest.raises(ModelReplaced, match=r"'fake-model' at http.* is another"):
+            con.execute(QUESTION).fetchall()
+        swapping.join()
+        before = server.calls
+        assert len(con.execute(QUESTION).fetchall()) == 120
+        assert server.calls - before == 120, "no answer is taken for one of the new model"
+        server.root = "fake-weights"
+        with pytest.raises(ModelReplaced):
+            con.execute("SELECT LLM_FILTER('bad?', n) FROM range(3) r(n)").fetchall()
+        before = server.calls
+        assert len(con.execute(QUESTION).fetchall()) == 120
+        assert server.calls - before < 100, "those of the first one are its own again"
+
+
+def test_a_server_that_says_its_model_in_other_words_only_after_a_restart_goes_on() -> None:
+    """Another version or other flags have another fingerprint, and the same weights."""
+    with FakeServer(flavor="vllm", latency=0.02) as server, connect(server, concurrency=4) as con:
+
+        def update() -> None:
+            server.version = "0.33.0"
+
+        updating = when_called(server, 40, update)
+        assert len(con.execute(QUESTION).fetchall()) == 120
+        updating.join()
+        asked = [one.path for one in server.received if one.method == "GET"]
+        assert asked.count("/v1/models") == 2, "at the beginning and at the new fingerprint"
+
+
+def test_a_name_that_is_gone_is_not_held_on_to_where_nobody_chose_it() -> None:
+    with FakeServer(flavor="vllm") as server, connect(server) as con:
+        con.execute(QUESTION).fetchall()
+        server.models = ("another-model",)
+        with pytest.raises(ModelNotFound, match="Run the statement again"):
+            con.execute("SELECT LLM_FILTER('bad?', 1)").fetchall()
+        assert con.execute("SELECT LLM_FILTER('bad?', 1)").fetchall() != [(None,)]
+        [(model,)] = con.execute("SELECT model FROM llm_models()").fetchall()
+    assert model == "another-model"

@@ -154,6 +154,15 @@ class Tokenizes(Protocol):
 
 
 @runtime_checkable
+class Replaceable(Protocol):
+    """A provider that notices when its model is no longer there."""
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the server serves another model now: it has to be opened anew."""
+
+
+@runtime_checkable
 class Provider(Protocol):
     """A source of answers. One instance serves every call to one model at one place.
 

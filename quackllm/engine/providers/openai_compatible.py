@@ -36,9 +36,10 @@ from quackllm.engine.providers.openai_errors import (
     translate,
 )
 from quackllm.engine.providers.openai_limits import allowance
-from quackllm.engine.providers.openai_probe import Served, fetch_metrics, probe
-from quackllm.engine.providers.openai_reply import read_first_tokens, read_reply
+from quackllm.engine.providers.openai_probe import Served, ask_revision, fetch_metrics, probe
+from quackllm.engine.providers.openai_reply import fingerprint, read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
+from quackllm.engine.providers.same_model import SameModel
 from quackllm.engine.providers.server_capabilities import MOST_CONCURRENCY, capabilities_of
 from quackllm.engine.providers.server_tokenizer import tokens_of_chat
 from quackllm.engine.providers.short_labels import ShortLabels
@@ -132,6 +133,14 @@ class OpenAICompatible:
         self._sends_temperature = True
         self._has_answered = False
         self._refused_in_a_row = 0
+        self._no_longer_served = False
+        self._same_model: SameModel | None = None
+        if (revision := served.revision(place.model)) is not None:
+            self._same_model = SameModel(
+                f"'{place.model}' at {place.url}",
+                revision,
+                partial(ask_revision, client, place, served.kind),
+            )
         self._hints: VLLMHints | None = None
         if served.kind is ServerKind.VLLM:
             self._hints = VLLMHints(
@@ -154,6 +163,12 @@ class OpenAICompatible:
     def capabilities(self) -> Capabilities:
         """What this kind of server can do."""
         return self._capabilities
+
+    @property
+    def replaced(self) -> bool:
+        """Whether the server has given the model up; see `Replaceable`."""
+        swapped = self._same_model is not None and self._same_model.replaced
+        return swapped or self._no_longer_served
 
     @property
     def batches(self) -> OpenAIBatches:
@@ -228,6 +243,8 @@ class OpenAICompatible:
             failure = ServerFailed(said, trouble=Trouble.FAILED)
         else:
             self._has_answered = True
+            if self._same_model is not None:
+                await self._same_model.confirm(fingerprint(completion))
             return completion, allowance(response.headers)
         # Raised outside the handler: the client's error may quote the key.
         raise failure
@@ -346,6 +363,8 @@ class OpenAICompatible:
         failure = translate(error, self._place)
         if isinstance(failure, ContextWindowExceeded) and self._hints is not None:
             self._hints.overflowed(self._capabilities.context_window)
+        if isinstance(failure, ModelNotFound) and self._place.model in self._place.served:
+            self._no_longer_served = True
         if isinstance(failure, ServerFailed) and is_unexplained_refusal(error):
             self._refused_in_a_row += 1
             if not self._has_answered and self._refused_in_a_row >= _STREAK_THAT_STOPS:
@@ -392,7 +411,9 @@ def only_model(served: Served, place: Place, setting: str = "llm_model") -> str:
         return served.models[0]
     if not served.models:
         raise ModelNotFound(
-            f"{place.url} does not say which models it serves: SET {setting} = '...'"
+            f"{place.url} does not say which models it serves. Is it the address of an "
+            "OpenAI-compatible API, which usually ends in /v1? If it is, name the model: "
+            f"SET {setting} = '...'"
         )
     shown = ", ".join(f"'{name}'" for name in served.models[:10])
     more = ", ..." if len(served.models) > 10 else ""

@@ -188,7 +188,13 @@ def _trouble(status: int) -> Trouble | None:
 
 
 def model_not_found(place: Place, said: str) -> ModelNotFound:
-    """Return the error that lists what there is."""
+    """Return the error that lists what there is, or was when the server was first asked."""
+    if place.model in place.served:
+        return ModelNotFound(
+            f"{place.url} no longer serves '{place.model}': was it started anew with another "
+            "model or name? Run the statement again to ask what it serves now, or choose with "
+            f"SET llm_model = '...'. The server says: {said}"
+        )
     if place.served:
         shown = ", ".join(f"'{name}'" for name in place.served[:10])
         return ModelNotFound(f"{place.url} has no model '{place.model}'; it serves: {shown}")

@@ -134,6 +134,20 @@ async def _describe(
     return found
 
 
+async def ask_revision(client: openai.AsyncOpenAI, place: Place, kind: ServerKind) -> str | None:
+    """Ask a server that is known what it says now of the model; None when nothing."""
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS / 4):
+            # Connections that were idle may be closed the moment they are used.
+            again = client.with_options(max_retries=1)
+            cards = _cards(await again.get("/models", cast_to=object))
+    except (openai.APIError, ValueError, TimeoutError):
+        return None
+    models = tuple(str(card["id"]) for card in cards)
+    revisions = tuple(_revision(card, kind) for card in cards)
+    return Served(kind, models, (None,) * len(models), revisions=revisions).revision(place.model)
+
+
 async def fetch_metrics(client: openai.AsyncOpenAI, place: Place) -> object:
     """Fetch what vLLM's `/metrics` says now, None where it is closed."""
     return await _optional(client, place, "/metrics")

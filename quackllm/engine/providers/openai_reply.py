@@ -80,6 +80,12 @@ def read_first_tokens(completion: object) -> tuple[Distribution, Usage]:
     return first_distribution(choice), read_usage(_member(completion, "usage"))
 
 
+def fingerprint(completion: object) -> str | None:
+    """Return what the server writes of itself into a completion, None where it does not."""
+    said = _member(completion, "system_fingerprint")
+    return said if isinstance(said, str) else None
+
+
 def read_usage(usage: object) -> Usage:
     """Return the tokens that a server reports; what it does not report is 0, or None.
 
