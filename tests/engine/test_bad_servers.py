@@ -13,7 +13,7 @@ import pytest
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.engine.providers.base import Reply, Request, Usage
-from quackllm.errors import ModelNotFound, ModelReplaced
+from quackllm.errors import ModelNotFound, ModelReplaced, ServerUnreachable
 from quackllm.testing import FakeServer
 from quackllm.udfs.base import Choice
 
@@ -35,6 +35,13 @@ def test_an_address_without_the_api_says_how_an_address_ends(model: str | None) 
         )
         with con, pytest.raises(ModelNotFound, match="usually ends in /v1"):
             con.execute("SELECT LLM('x', 'y')")
+
+
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "127.0.0.1:8000/v1", "ftp://host/v1"])
+def test_an_address_without_http_says_how_an_address_begins(address: str) -> None:
+    con = quackllm.connect(base_url=address, model="m", progress=False)
+    with con, pytest.raises(ServerUnreachable, match="begins with http://"):
+        con.execute("SELECT LLM('x', 'y')")
 
 
 @pytest.mark.parametrize("flavor", ["openai", "vllm", "llama.cpp", "ollama"])

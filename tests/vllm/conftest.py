@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
+from tools.vllm_server import Launch, Running, free_port, start
 
 FILMS = """
 CREATE TABLE films AS
@@ -29,6 +32,60 @@ def vllm_url() -> str:
     if not url:
         pytest.skip("no vLLM server: make test-vllm starts one")
     return url
+
+
+class SecondServer:
+    """A server of the same model that tests may stop, started with every setting that wastes
+    time."""
+
+    def __init__(self, python: str, model: Path, log: Path) -> None:
+        self._launch = Launch(
+            python,
+            model,
+            "badly-started",
+            free_port(),
+            block_size=128,
+            max_model_len=512,
+            cache_gib=1,
+            prefix_caching=False,
+            more=("--max-num-seqs", "2", "--enforce-eager"),
+        )
+        self._log = log
+        self._running: Running | None = None
+
+    @property
+    def base_url(self) -> str:
+        """Where it answers, the same after every start."""
+        return f"http://127.0.0.1:{self._launch.port}/v1"
+
+    def start(self) -> None:
+        """Start it unless it runs; returns when it answers."""
+        if self._running is None:
+            self._running = start(self._launch, self._log)
+
+    def stop(self) -> None:
+        """End it as a supervisor would; returns when it is gone."""
+        if self._running is not None:
+            self._running.stop()
+            self._running = None
+
+
+@pytest.fixture(scope="session")
+def second_server(
+    vllm_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SecondServer]:
+    """A second server, running."""
+    python = os.environ.get("QUACKLLM_VLLM_PYTHON")
+    if not python:
+        pytest.skip("no vLLM to start: make test-vllm names its Python")
+    [card] = httpx.get(f"{vllm_url}/models").json()["data"]
+    log = tmp_path_factory.mktemp("second") / "vllm.log"
+    server = SecondServer(python, Path(card["root"]), log)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def last(con: Connection) -> dict[str, Any]:

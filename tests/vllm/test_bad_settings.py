@@ -3,51 +3,21 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
-import httpx
 import pytest
 
 import quackllm
-from tests.vllm.conftest import FILMS
-from tools.vllm_server import Launch, Running, free_port, start
+from tests.vllm.conftest import FILMS, SecondServer
 
 pytestmark = pytest.mark.vllm
 
 
-@pytest.fixture
-def bad_server(vllm_url: str, tmp_path: Path) -> Iterator[Running]:
-    """A second server of the same model, with every setting that wastes time."""
-    python = os.environ.get("QUACKLLM_VLLM_PYTHON")
-    if not python:
-        pytest.skip("no vLLM to start: make test-vllm names its Python")
-    [card] = httpx.get(f"{vllm_url}/models").json()["data"]
-    launch = Launch(
-        python,
-        Path(card["root"]),
-        "badly-started",
-        free_port(),
-        block_size=128,
-        max_model_len=512,
-        cache_gib=1,
-        prefix_caching=False,
-        more=("--max-num-seqs", "2", "--enforce-eager"),
-    )
-    server = start(launch, tmp_path / "vllm.log")
-    try:
-        yield server
-    finally:
-        server.stop()
-
-
 def test_each_flag_that_would_help_is_told_once(
-    bad_server: Running, caplog: pytest.LogCaptureFixture
+    second_server: SecondServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with (
         caplog.at_level(logging.INFO, "quackllm"),
-        quackllm.connect(base_url=bad_server.base_url, progress=False, cache=False) as con,
+        quackllm.connect(base_url=second_server.base_url, progress=False, cache=False) as con,
     ):
         con.execute(FILMS)
         con.execute("INSERT INTO films SELECT 99, 'Long', repeat('word ', 2000)")

@@ -6,19 +6,15 @@ vLLM shares no computed prefix between salts.
 
 from __future__ import annotations
 
-import json
-import threading
 import uuid
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
-import httpx
 import pytest
 
 import quackllm
 from tests.vllm.conftest import last
+from tests.vllm.forwarding import COMPLETIONS, Body, Forwarding, forwarding
 
 pytestmark = pytest.mark.vllm
 
@@ -33,59 +29,13 @@ FROM range({ROWS}) r(i)
 STATEMENT = "SELECT i, LLM_FILTER('good?', synopsis, review) FROM reviews ORDER BY i"
 
 
-class Forwarding(ThreadingHTTPServer):
-    """Sends what it gets to a server, with a salt for its prefix cache. `calls` counts them."""
+def salting(root: str, salt: str) -> AbstractContextManager[Forwarding]:
+    """Stand before a server and give the prefixes that come this way a cache of their own."""
 
-    daemon_threads = True
-    request_queue_size = 128
+    def salted(path: str, body: Body) -> Body:
+        return {**body, "cache_salt": salt} if path == COMPLETIONS else body
 
-    def __init__(self, root: str, salt: str) -> None:
-        super().__init__(("127.0.0.1", 0), Forwarder)
-        self.salt, self.calls = salt, 0
-        self.client = httpx.Client(base_url=root, timeout=120, trust_env=False)
-
-    @property
-    def base_url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/v1"
-
-
-class Forwarder(BaseHTTPRequestHandler):
-    """One connection of a client."""
-
-    protocol_version = "HTTP/1.1"
-    server: Forwarding
-
-    def do_GET(self) -> None:
-        self._give(self.server.client.get(self.path))
-
-    def do_POST(self) -> None:
-        body: dict[str, Any] = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        if self.path == "/v1/chat/completions":
-            self.server.calls += 1
-            body["cache_salt"] = self.server.salt
-        self._give(self.server.client.post(self.path, json=body))
-
-    def _give(self, said: httpx.Response) -> None:
-        self.send_response(said.status_code)
-        self.send_header("content-type", said.headers["content-type"])
-        self.send_header("content-length", str(len(said.content)))
-        self.end_headers()
-        self.wfile.write(said.content)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def forwarding(root: str, salt: str) -> Iterator[Forwarding]:
-    with Forwarding(root, salt) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    return forwarding(root, asked=salted)
 
 
 def run(url: str, count: int) -> tuple[list[Any], dict[str, Any], list[int]]:
@@ -93,7 +43,7 @@ def run(url: str, count: int) -> tuple[list[Any], dict[str, Any], list[int]]:
     with ExitStack() as stack:
         root = url.removesuffix("/v1")
         fresh = uuid.uuid4().hex
-        servers = [stack.enter_context(forwarding(root, f"{fresh}-{n}")) for n in range(count)]
+        servers = [stack.enter_context(salting(root, f"{fresh}-{n}")) for n in range(count)]
         addresses = ", ".join(server.base_url for server in servers)
         con = stack.enter_context(
             quackllm.connect(
@@ -119,7 +69,7 @@ def test_two_servers_reuse_what_one_does(vllm_url: str) -> None:
 def test_rows_sent_by_turns_would_be_computed_twice(vllm_url: str) -> None:
     """What the other test would see if groups did not stay together."""
     root, fresh = vllm_url.removesuffix("/v1"), uuid.uuid4().hex
-    with forwarding(root, f"{fresh}-0") as a, forwarding(root, f"{fresh}-1") as b:
+    with salting(root, f"{fresh}-0") as a, salting(root, f"{fresh}-1") as b:
         cached = 0
         for part, server in enumerate((a, b)):
             with quackllm.connect(
