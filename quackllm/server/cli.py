@@ -20,6 +20,16 @@ import quackllm
 from quackllm.engine.commands import without_keys
 from quackllm.engine.statement import Statement, split
 from quackllm.server import serve
+from quackllm.server.command_line import (
+    BAD_USAGE,
+    FAILURE,
+    SUCCESS,
+    UsageError,
+    add_settings,
+    parser_of,
+    set_all,
+    settings_of,
+)
 from quackllm.server.duckdb_shell.server import main as shell_engine
 from quackllm.server.output import DEFAULT_FORMAT, FORMATS
 from quackllm.server.running import run_statement, say
@@ -27,9 +37,6 @@ from quackllm.server.running import run_statement, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SUCCESS = 0
-FAILURE = 1
-BAD_USAGE = 2
 INTERRUPTED = 130
 """128 + SIGINT, what shells report for a program that Ctrl-C ended."""
 BROKEN_PIPE = 141
@@ -44,10 +51,6 @@ examples:
 
 exit status: 0 done, 1 a statement failed, 2 wrong usage, 130 interrupted
 """
-
-
-class UsageError(Exception):
-    """The command line cannot be carried out as it was written."""
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,7 @@ class Script:
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="quackllm",
-        description="Run SQL with LLM functions in DuckDB.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = parser_of("quackllm", "Run SQL with LLM functions in DuckDB.", EPILOG)
     parser.add_argument(
         "database", nargs="?", default=":memory:", help="database file (default: in memory)"
     )
@@ -83,16 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=list(FORMATS), default=DEFAULT_FORMAT, help="how rows are written"
     )
-    parser.add_argument("--model", metavar="NAME", help="model name or path of a .gguf file")
-    parser.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
-    parser.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="set a setting of DuckDB or quackllm (repeatable)",
-    )
+    add_settings(parser)
     parser.add_argument("--echo", action="store_true", help="print statements before their results")
     parser.add_argument("--no-progress", action="store_true", help="show no progress bar")
     parser.add_argument("--read-only", action="store_true", help="open the database read-only")
@@ -199,26 +187,11 @@ def _script(options: argparse.Namespace) -> Script:
 
 def _configure(connection: Any, options: argparse.Namespace, folder: Path | None) -> None:
     """Carry out the options that are settings. Raises `UsageError`."""
-    settings: list[tuple[str, str]] = []
     if folder is not None:
-        settings.append(("file_search_path", str(folder)))
-    if options.model is not None:
-        settings.append(("llm_model", options.model))
-    if options.base_url is not None:
-        settings.append(("llm_base_url", options.base_url))
+        set_all(connection, [("file_search_path", str(folder))])
     if options.no_progress:
-        settings.append(("llm_progress", "false"))
-    for text in options.settings:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise UsageError(f"--set takes NAME=VALUE, got {text!r}")
-        settings.append((name.strip(), value))
-    for name, value in settings:
-        quoted = value.replace("'", "''")
-        try:
-            connection.execute(f"SET {name} = '{quoted}'")
-        except duckdb.Error as error:
-            raise UsageError(f"cannot set {name}: {error}") from None
+        set_all(connection, [("llm_progress", "false")])
+    set_all(connection, settings_of(options))
 
 
 def _place(script: Script, statements: Sequence[Statement], failed: Statement) -> str:

@@ -18,6 +18,16 @@ import duckdb
 import pyarrow as pa
 
 import quackllm
+from quackllm.server.command_line import (
+    BAD_USAGE,
+    FAILURE,
+    SUCCESS,
+    UsageError,
+    add_settings,
+    parser_of,
+    set_all,
+    settings_of,
+)
 from quackllm.server.pgwire.roles import UsersFileError, read_users
 from quackllm.server.pgwire.scram import verifier_of
 from quackllm.server.pgwire.server import Configuration, Server
@@ -34,21 +44,13 @@ examples:
   quackllm serve shop.duckdb --host 0.0.0.0 --users users.toml --tls-cert c.pem --tls-key k.pem
 """
 
-SUCCESS, FAILURE, BAD_USAGE = 0, 1, 2
-
-
-class UsageError(Exception):
-    """The command line cannot be carried out as it was written."""
-
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="quackllm serve",
-        description="Serve DuckDB databases with LLM functions to PostgreSQL clients.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = parser_of(
+        "quackllm serve",
+        "Serve DuckDB databases with LLM functions to PostgreSQL clients.",
+        EPILOG,
     )
     parser.add_argument(
         "databases",
@@ -57,6 +59,26 @@ def build_parser() -> argparse.ArgumentParser:
         help="database file, known to clients by its name without the ending, or NAME=FILE "
         "(default: one in memory, called memory)",
     )
+    _add_network(parser)
+    parser.add_argument("--read-only", action="store_true", help="open the databases read-only")
+    parser.add_argument(
+        "--max-connections",
+        type=int,
+        default=100,
+        metavar="N",
+        help="sessions at once (default: %(default)s)",
+    )
+    add_settings(parser, " for all sessions")
+    parser.add_argument(
+        "--hash-password",
+        action="store_true",
+        help="make the entry of a password for --users, and exit",
+    )
+    return parser
+
+
+def _add_network(parser: argparse.ArgumentParser) -> None:
+    """Add what says where the server listens, and who may reach it."""
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
     )
@@ -75,30 +97,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-cert", metavar="FILE", help="certificate for encrypted connections")
     parser.add_argument("--tls-key", metavar="FILE", help="its key")
     parser.add_argument("--require-tls", action="store_true", help="refuse unencrypted connections")
-    parser.add_argument("--read-only", action="store_true", help="open the databases read-only")
-    parser.add_argument(
-        "--max-connections",
-        type=int,
-        default=100,
-        metavar="N",
-        help="sessions at once (default: %(default)s)",
-    )
-    parser.add_argument("--model", metavar="NAME", help="model name or path of a .gguf file")
-    parser.add_argument("--base-url", metavar="URL", help="address of an OpenAI-compatible server")
-    parser.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        dest="settings",
-        help="set a setting of DuckDB or quackllm for all sessions (repeatable)",
-    )
-    parser.add_argument(
-        "--hash-password",
-        action="store_true",
-        help="make the entry of a password for --users, and exit",
-    )
-    return parser
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -187,25 +185,8 @@ def _databases(options: argparse.Namespace, stack: ExitStack) -> dict[str, Any]:
             progress=False,
         )
         databases[name] = stack.enter_context(connection)
-        _set_up(connection, options)
+        set_all(connection, settings_of(options))
     return databases
-
-
-def _set_up(connection: Any, options: argparse.Namespace) -> None:
-    settings = [("llm_model", options.model), ("llm_base_url", options.base_url)]
-    for text in options.settings:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip().isidentifier():
-            raise UsageError(f"--set takes NAME=VALUE, got {text!r}")
-        settings.append((name.strip(), value))
-    for name, value in settings:
-        if value is None:
-            continue
-        quoted = value.replace("'", "''")
-        try:
-            connection.execute(f"SET {name} = '{quoted}'")
-        except duckdb.Error as error:
-            raise UsageError(f"cannot set {name}: {error}") from None
 
 
 def _flight(
