@@ -37,10 +37,15 @@ def test_an_address_without_the_api_says_how_an_address_ends(model: str | None) 
             con.execute("SELECT LLM('x', 'y')")
 
 
-@pytest.mark.parametrize("address", ["localhost:8000/v1", "127.0.0.1:8000/v1", "ftp://host/v1"])
-def test_an_address_without_http_says_how_an_address_begins(address: str) -> None:
-    con = quackllm.connect(base_url=address, model="m", progress=False)
-    with con, pytest.raises(ServerUnreachable, match="begins with http://"):
+@pytest.mark.parametrize("address", ["localhost:8000/v1", "127.0.0.1:8000/v1"])
+def test_an_address_in_the_environment_without_http_says_how_an_address_begins(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    with (
+        quackllm.connect(model="m", progress=False) as con,
+        pytest.raises(ServerUnreachable, match=r"OPENAI_BASE_URL is .* begins with http://"),
+    ):
         con.execute("SELECT LLM('x', 'y')")
 
 

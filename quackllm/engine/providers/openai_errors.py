@@ -120,7 +120,7 @@ def error_text(error: openai.APIStatusError) -> str:
 def connection_trouble(error: openai.APIConnectionError, place: Place) -> str:
     """Say what is wrong between here and the server, and what to look at."""
     if not place.url.lower().startswith(("http://", "https://")):
-        return f"llm_base_url is '{place.url}'; an address begins with http:// or https://"
+        return f"OPENAI_BASE_URL is '{place.url}'; an address begins with http:// or https://"
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
             return place.clean(f"the host of {place.url} does not resolve to an address: {cause}")
