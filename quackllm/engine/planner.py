@@ -49,6 +49,7 @@ from quackllm.optimizer.rules.order_predicates import cheapest_order
 from quackllm.optimizer.sampling import SMALLEST_TABLE, UNKNOWN_SHARE, Rivals, rivals
 from quackllm.optimizer.sql import (
     balance_chains,
+    bare_keys,
     conjunction,
     conjuncts,
     join_at_select,
@@ -432,6 +433,7 @@ class Planner:
         nest_behind_commas(root)
         fold_long_lists(root)
         balance_chains(root)
+        bare_keys(root)
         name_items(root, lambda name: self._functions.get(name) is not None)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 

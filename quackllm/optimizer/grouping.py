@@ -54,8 +54,9 @@ def is_row_call(call: ModelCall, select: exp.Select, catalog: Catalog) -> bool:
 def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     """List the expressions that a block groups by; positions and aliases resolved.
 
-    GROUP BY ALL means the items that read columns. Without any it does not group at all.
-    A key is the same with parentheses around it, and has none here.
+    A name is that of a column before it is that of an item. GROUP BY ALL means the items that
+    read columns. Without any it does not group at all. A key is the same with parentheses around
+    it, and has none here.
     """
     group = select.args["group"]
     items = [bare(item.unalias()) for item in select.expressions]
@@ -71,7 +72,7 @@ def group_keys(select: exp.Select, catalog: Catalog) -> list[exp.Expr]:
     for key in map(bare, group.expressions):
         if isinstance(key, exp.Literal) and key.is_int and 0 < int(key.this) <= len(items):
             key = items[int(key.this) - 1]
-        elif isinstance(key, exp.Column) and not key.table:
+        elif _is_bare_name(key) and not _is_column(key, select, catalog, aliases):
             key = aliases.get(key.name.lower(), key)
         keys.append(key)
     return keys
@@ -116,6 +117,15 @@ def computed_of(part: exp.Expr, keys: Collection[exp.Expr], catalog: Catalog) ->
             return False
         waiting.extend(children(node))
     return True
+
+
+def _is_column(
+    key: exp.Expr, select: exp.Select, catalog: Catalog, aliases: Collection[str]
+) -> bool:
+    """Whether a name that is an item's is that of a column of FROM, too."""
+    if key.name.lower() not in aliases:
+        return True
+    return catalog.columns(in_scope(select, rows_of(select, [key.copy()]))) is not None
 
 
 def _is_bare_name(node: exp.Expr) -> bool:

@@ -289,6 +289,20 @@ LONG_CHAIN = 50
 """Operands of AND or OR above which a chain is made a tree that is as wide as it is deep."""
 
 
+def bare_keys(root: exp.Expr) -> None:
+    """Take the parentheses from keys of ORDER BY and GROUP BY, in place.
+
+    `(1)` is a position and `(k)` an alias there, as they are without.
+    """
+    for query in list(find_all(root, exp.Query)):
+        group, order = query.args.get("group"), query.args.get("order")
+        if group is not None:
+            group.set("expressions", [bare(key) for key in group.expressions])
+        for key in order.expressions if isinstance(order, exp.Order) else []:
+            if isinstance(key, exp.Ordered):
+                key.set("this", bare(key.this))
+
+
 def balance_chains(root: exp.Expr) -> None:
     """Make balanced trees of long chains of AND or OR, in place: rules walk them recursively.
 

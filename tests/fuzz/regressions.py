@@ -30,6 +30,35 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    _case("SELECT -b AS b, a, LLM('q', c) AS r FROM t1 ORDER BY (1), 2, c LIMIT 1", ordered=(0, 1)),
+    _case(
+        "SELECT -b AS b, a FROM t1 WHERE LLM_FILTER('q', c) IS NULL ORDER BY (b), a LIMIT 1",
+        ordered=(0, 1),
+    ),
+    _case("SELECT b > 1 AS b FROM t1 WHERE LLM_FILTER('p', a) IS NOT NULL GROUP BY b"),
+    _case("SELECT LLM('p', a) AS a, b FROM t1 GROUP BY a, b"),
+    _case(
+        "SELECT LLM('p', a) AS r, rank() OVER (ORDER BY b) AS n FROM t1 ORDER BY n, r LIMIT 2",
+        ordered=(0, 1),
+    ),
+    *(
+        _case(
+            "SELECT n FROM (SELECT LLM_CLASSIFY(a, ['x', 'y']) AS k, b, count(*) AS n FROM t1 "
+            f"GROUP BY {keys})"
+        )
+        for keys in ("ROLLUP (1, 2)", "GROUPING SETS ((1, b), ())", "(1), (b)", "b, CUBE (1)")
+    ),
+    _case("SELECT a, LLM('p', b) AS r FROM (FROM t1 ORDER BY c DESC LIMIT 3)", ordered=(0, 1)),
+    _case(
+        "SELECT n, LLM('p', a) AS r FROM (SELECT a, count(*) AS n FROM t1 GROUP BY a ORDER BY n, a "
+        "DESC)",
+        ordered=(0, 1),
+    ),
+    _case("SELECT s.r, t2.a FROM (SELECT LLM('q', a) AS r FROM t1) s POSITIONAL JOIN t2"),
+    _case(
+        "WITH w AS (SELECT b FROM t1 WHERE LLM_FILTER('q', a)) SELECT w.b, s.r FROM w POSITIONAL "
+        "JOIN (SELECT * FROM (SELECT LLM('p', b) AS r FROM t1)) s"
+    ),
     _case("SELECT * FROM (DESCRIBE SELECT LLM('p', a) AS r FROM t1)"),
     _case(
         "SELECT a, r FROM (SELECT *, rank() OVER (PARTITION BY a ORDER BY LLM_SCORE('p', b)) AS r "

@@ -67,7 +67,7 @@ def _case(source: Source) -> Case:
     )
 
 
-CONSTANT = re.compile(r"(?<=[( ])'(?:[pqrxy]|German)'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
+CONSTANT = re.compile(r"(?<=[( ])'(?:[pqr]|German)'(?=[,)])|(?<= LIMIT )\d+|(?<= OFFSET )\d+")
 """Prompts and languages of calls, and numbers of LIMIT and OFFSET, in a statement's text."""
 
 

@@ -27,7 +27,7 @@ from quackllm.optimizer.scope import (
     source_parts,
 )
 from quackllm.optimizer.split import is_columns, is_star, nested_aliases, open_aliases
-from quackllm.optimizer.sql import find_all, has_calls, own_nodes, raw
+from quackllm.optimizer.sql import bare, find_all, has_calls, own_nodes, raw
 
 DECIDING = ("distinct", "qualify")
 """Clauses through which a select item decides which rows there are."""
@@ -111,7 +111,12 @@ def _keys(select: exp.Select) -> list[exp.Expr]:
     named = [part.this if isinstance(part, exp.Ordered) else part for part in parts]
     if any(isinstance(part, exp.Var) and part.name.lower() == "all" for part in named):
         return values
-    positions = [int(part.this) for part in named if isinstance(part, exp.Literal) and part.is_int]
+    numbers = [bare(part) for part in named]
+    if group is not None:  # positions stand inside of grouping sets, too
+        numbers += group.find_all(exp.Literal)
+    positions = [
+        int(part.this) for part in numbers if isinstance(part, exp.Literal) and part.is_int
+    ]
     chosen = [values[at - 1] for at in positions if 0 < at <= len(values)]
     return [*chosen, *(part for part in named if not isinstance(part, exp.Literal))]
 

@@ -82,6 +82,6 @@ def _split(select: exp.Select, kept: str, catalog: Catalog) -> exp.Select | None
 
 
 def _is_unfit(key: exp.Ordered, catalog: Catalog) -> bool:
-    """Whether a key may be another each time, or reads a query."""
+    """Whether a key may be another each time, reads a query, or is made by a window."""
     functions = [node.name for node in key.find_all(exp.Anonymous)]
-    return key.find(exp.Query) is not None or any(map(catalog.is_volatile, functions))
+    return key.find(exp.Query, exp.Window) is not None or any(map(catalog.is_volatile, functions))
