@@ -245,6 +245,12 @@ def has_grouping_sets(node: exp.Expr) -> bool:
     return group is not None and any(isinstance(key, sets) for key in group.expressions)
 
 
+def groups_by_items(select: exp.Expr) -> bool:
+    """Whether a query has GROUP BY ALL, under which an item is no key when it is a constant."""
+    group = select.args.get("group")
+    return group is not None and bool(group.args.get("all"))
+
+
 def after_grouping(tree: exp.Expr, catalog: Catalog) -> bool:
     """Whether a tree has a value only after grouping: it holds an aggregate or a window."""
     return any(

@@ -156,7 +156,8 @@ class Queries:
         keys = [f"{first + 1}{direction}"]
         if kind >= 6 and not query.sql.startswith(("VALUES", "FROM")) and self._single(query):
             keys = [self._order_key(query) + direction]
-        keys += [str(position + 1) for position in positions]
+        around = "({})" if source.chance(8) else "{}"
+        keys += [around.format(position + 1) for position in positions]
         source.use("ORDER BY, total")
         return Ordered(f" ORDER BY {', '.join(keys)}", limit, positions)
 

@@ -30,6 +30,13 @@ def _case(sql: str, tables: tuple[Table, ...] = (T1, T2), **judged_by: object) -
 
 
 REGRESSIONS: tuple[Case, ...] = (
+    *(
+        _case(f"SELECT r + 1 AS g, count(*) AS n FROM {rows} WHERE b > 9 AND z > '' GROUP BY ALL")
+        for rows in (
+            "(SELECT 0 AS r, b, LLM('p', a) AS z FROM t1) s",
+            "t1, LATERAL (SELECT 0 AS r, LLM('p', t1.a) AS z) s",
+        )
+    ),
     _case("SELECT -b AS b, a, LLM('q', c) AS r FROM t1 ORDER BY (1), 2, c LIMIT 1", ordered=(0, 1)),
     _case(
         "SELECT -b AS b, a FROM t1 WHERE LLM_FILTER('q', c) IS NULL ORDER BY (b), a LIMIT 1",

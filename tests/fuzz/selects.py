@@ -72,6 +72,9 @@ class Selects:
                 source.use("lateral column alias")
                 reachable = Scope((*columns, *scope.local), scope.outer)
             name = source.name("r")
+            if scope.local and source.chance(16):
+                source.use("alias that is a column's name")
+                name = source.pick(scope.local).name
             items.append(f"{self._expressions.value(type_, reachable)} AS {name}")
             columns.append(Column(name, type_))
         return items, columns
@@ -166,6 +169,9 @@ class Selects:
             f"ROLLUP ({', '.join(keys)})",
             self._grouping_sets(keys, aliases),
         ]
+        if self._source.chance(8):
+            self._source.use("GROUP BY a key in parentheses")
+            forms[:2] = [", ".join(f"({key})" for key in form.split(", ")) for form in forms[:2]]
         form = self._source.below(len(forms))
         names = ("aliases", "positions", "ALL", "text", "ROLLUP", "sets")
         self._source.use(f"GROUP BY {names[form]}")

@@ -23,6 +23,7 @@ from quackllm.optimizer.rules.separate_sample import is_qualified, sampled
 from quackllm.optimizer.scope import (
     after_grouping,
     clause_parts,
+    groups_by_items,
     has_grouping_sets,
     in_scope,
     rows_of,
@@ -290,6 +291,8 @@ def _items(select: exp.Select, name: str, values: Mapping[str, exp.Expr]) -> Ite
 
 def _can_be_rewritten(select: exp.Select, name: str, values: Mapping[str, exp.Expr]) -> bool:
     """Whether every column that a query names is surely one of the derived table's."""
+    if groups_by_items(select) and not all(value.find(exp.Column) for value in values.values()):
+        return False
     aliases = {item.alias.lower(): item.this for item in select.expressions if item.alias}
     later = any(select.args.get(clause) for clause in NAMED_LATER)
     for alias, value in aliases.items():

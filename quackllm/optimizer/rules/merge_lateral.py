@@ -21,6 +21,7 @@ from quackllm.optimizer.plan import Plan
 from quackllm.optimizer.scope import (
     after_grouping,
     clause_parts,
+    groups_by_items,
     has_grouping_sets,
     in_scope,
     rows_of,
@@ -208,6 +209,10 @@ class _Lateral:
         parent = holder.parent
         if isinstance(parent, exp.Anonymous) and parent.name.lower() == "count":
             return True
+        if groups_by_items(self.select) and not all(
+            v.find(exp.Column) for v in self.values.values()
+        ):
+            return False
         return self._is_star_item(holder) and not star.args.get("rename")
 
     def may_hold_value(self, reader: exp.Column) -> bool:
@@ -218,8 +223,9 @@ class _Lateral:
         if reader.find_ancestor(exp.Lambda, exp.Comprehension) is not None:
             return False
         constant = self.values[reader.name.lower()].find(exp.Column) is None
+        keys = (*BY_POSITION, "expressions") if groups_by_items(self.select) else BY_POSITION
         return any(
-            node is reader and not (constant and clause in BY_POSITION)
+            node is reader and not (constant and clause in keys)
             for clause, part in clause_parts(self.select)
             for node in own_nodes(part)
         )  # else in a nested query, or in another join
