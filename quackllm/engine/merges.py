@@ -26,7 +26,7 @@ subquery, and such a MERGE is not cut. `merge_actions` guards its values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from quackllm.engine.changes import (
@@ -108,8 +108,7 @@ def _cut(
     """Write the query of the rows and the MERGE that reads them."""
     assert parts.target is not None
     row = f"{parts.target.reference}.rowid"
-    kinds = {action.rows for action in actions}
-    side = "FULL" if BY_SOURCE in kinds else "LEFT" if BY_TARGET in kinds else "INNER"
+    side = _side(actions)
     decided: list[str] = []
     computed: list[tuple[str, int | None, str]] = []
     whens: list[str] = []
@@ -131,20 +130,31 @@ def _cut(
         matched = "NOT MATCHED" if action.rows == BY_TARGET else "MATCHED"
         whens.append(f"WHEN {matched} AND {NEW}.c1 = {number} THEN {_done(action, new)}")
     action_of_row = f"CASE {' '.join(decided)} END"
-
-    def query(action: str) -> str:
-        items = [f"{row} AS __llm_rid", f"{action_of_row} AS {ACTION}"]
-        for at, (holds, number, value) in enumerate(computed):
-            taken = holds if number is None else f"{action} = {number}"
-            items.append(f"CASE WHEN {taken} THEN {value} END AS __llm_value_{at}")
-        return parts.query(items, side)
-
+    items = [f"{row} AS __llm_rid", f"{action_of_row} AS {ACTION}"]
     return Change(
-        source=query(f"({action_of_row})"),
-        binds=query(ACTION),
+        source=parts.query([*items, *_values(computed, f"({action_of_row})")], side),
+        binds=parts.query([*items, *_values(computed, ACTION)], side),
         before=f"MERGE INTO {parts.target.written} USING ",
         after=f" AS {NEW} ON {row} = {NEW}.c0 {' '.join(whens)}",
     )
+
+
+def _side(actions: Sequence[Action]) -> str:
+    """Return the kind of join that has the rows which some actions are about."""
+    kinds = {action.rows for action in actions}
+    return "FULL" if BY_SOURCE in kinds else "LEFT" if BY_TARGET in kinds else "INNER"
+
+
+def _values(computed: Sequence[tuple[str, int | None, str]], action: str) -> Iterator[str]:
+    """Write the items that compute values, each for the rows of its action alone.
+
+    computed: when a row is one that the action is about, the number of the action where that
+        has to be decided first, since the value calls a model, and the value.
+    action: the number of the action that a row takes.
+    """
+    for at, (holds, number, value) in enumerate(computed):
+        taken = holds if number is None else f"{action} = {number}"
+        yield f"CASE WHEN {taken} THEN {value} END AS __llm_value_{at}"
 
 
 def _is_row(rows: str, row: str, source: str, *, full: bool) -> str:

@@ -23,6 +23,7 @@ from quackllm.engine.settings import Settings
 from quackllm.errors import BudgetExceeded, CallError
 from quackllm.udfs.base import (
     ALL,
+    NOTHING,
     Answered,
     Ask,
     Call,
@@ -49,6 +50,11 @@ def answer_keys(call: Call, fields: Sequence[pa.Array], rows: int) -> list[str]:
     joined = pc.binary_join_element_wise(*(fields[i] for i in ordered), SEPARATOR)
     keys: list[str] = joined.to_pylist()
     return keys
+
+
+def _key_of_nulls(call: Call) -> str | None:
+    """Return the key of a row whose fields are all NULL; None where a call has no fields."""
+    return SEPARATOR.join([NOTHING] * len(call.fields)) if call.fields else None
 
 
 def _of_rows(
@@ -253,7 +259,7 @@ class Run:
         known = self._known.setdefault(question, Known())
         keys = answer_keys(call, fields, rows)
         self._ask_missing(call, provider, question, known, keys, fields)
-        empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
+        empty = _key_of_nulls(call)
         answers: list[Answered] = [None if key == empty else known.answers.get(key) for key in keys]
         if not known.failed:
             return answers
@@ -301,7 +307,8 @@ class Run:
         keys: list[str],
         fields: Sequence[pa.Array],
     ) -> None:
-        empty = SEPARATOR.join(["null"] * len(call.fields)) if call.fields else None
+        """Ask once for each key that has no answer yet, unless all fields of its rows are NULL."""
+        empty = _key_of_nulls(call)
         first_row: dict[str, int] = {}
         for row, key in enumerate(keys):
             if key not in known.answers and key != empty:
@@ -325,9 +332,7 @@ class Run:
             )
         )
         started = time.monotonic()
-        wanted: list[tuple[str, int]] = []
-        if len(remembered) < len(first_row):
-            wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
+        wanted = [(key, row) for key, row in first_row.items() if key not in remembered]
         try:
             if wanted:
                 batch = Batch(self.asker, stats, call, question, known, cache)

@@ -342,28 +342,34 @@ class Session:
         `verbose`, the ways that were not taken are planned and costed too. after, unstaged: of
         the statement that the SELECT is a part of, as in `Parts`.
         """
-        if not analyze:
-            with self._with_tables(sql, parameters, settings, None, announce=True) as made:
-                planned = self._planned(made.sql, parameters, settings, None)
-                self._tell_doubts(planned)
-                estimates, others = self._estimated(
-                    planned, made.sql, parameters, settings, None, verbose
-                )
-                open_ = undecided(planned, estimates, settings)
-                accounts = Accounts(self._raw, self._engine, settings, parameters)
-                refusal = accounts.refusal(planned, estimates)
-            described = explained(
-                planned.program,
-                estimates,
-                None,
-                others,
-                undecided=open_,
-                refusal=refusal,
-                made=made,
-                after=after,
-                unstaged=unstaged,
+        if analyze:
+            return self._analyzed(sql, parameters, settings, verbose=verbose)
+        with self._with_tables(sql, parameters, settings, None, announce=True) as made:
+            planned = self._planned(made.sql, parameters, settings, None)
+            self._tell_doubts(planned)
+            estimates, others = self._estimated(
+                planned, made.sql, parameters, settings, None, verbose
             )
-            return described, as_text(described)
+            open_ = undecided(planned, estimates, settings)
+            accounts = Accounts(self._raw, self._engine, settings, parameters)
+            refusal = accounts.refusal(planned, estimates)
+        described = explained(
+            planned.program,
+            estimates,
+            None,
+            others,
+            undecided=open_,
+            refusal=refusal,
+            made=made,
+            after=after,
+            unstaged=unstaged,
+        )
+        return described, as_text(described)
+
+    def _analyzed(
+        self, sql: str, parameters: Mapping[str, Any], settings: Settings, *, verbose: bool
+    ) -> tuple[dict[str, Any], str]:
+        """Run a SELECT, and describe how it ran, as data and as text."""
         with (
             self._running(sql, settings) as run,
             self._with_tables(sql, parameters, settings, run, announce=True) as made,

@@ -9,7 +9,7 @@ known before. Trees inside these nodes are values: a rule that changes one copie
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlglot import exp
@@ -198,8 +198,3 @@ class Plan:
     def select_of(self, block: Block) -> exp.Select:
         """Return the SELECT node of a block. Read it; copy before changing."""
         return next(each for each in self.selects if each.meta_get(BLOCK) == block.number)
-
-    def with_block(self, block: Block) -> Plan:
-        """Return the plan with the block of the same number replaced."""
-        blocks = tuple(block if old.number == block.number else old for old in self.blocks)
-        return replace(self, blocks=blocks)

@@ -112,11 +112,6 @@ class Rows:
                 self._rest = batch.slice(wanted)
         return passed
 
-    def is_at_end(self) -> bool:
-        """Whether no row is left."""
-        self._rest = self._next()
-        return self._rest is None
-
     def hold(self) -> None:
         """Read what is left into memory. Raises DuckDB's error about these rows, once."""
         if not self._held:
