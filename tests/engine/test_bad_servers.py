@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from quackllm.engine.providers.base import Reply, Request, Usage
 from quackllm.errors import ModelNotFound, ModelReplaced, ServerUnreachable
 from quackllm.testing import FakeServer
 from quackllm.udfs.base import Choice
+from tests.engine.when_called import when_called
 
 LONG = [" ".join([f"reason number {n}"] * 40) for n in range(3)]
 SHARED = ["New", "New York", "New Jersey", "Newark"]
@@ -170,19 +170,6 @@ def test_odd_labels_of_a_small_model_are_answered_with_one_of_them(labels: list[
 
 
 QUESTION = "SELECT n, LLM_FILTER('good?', n) FROM range(120) r(n) ORDER BY n"
-
-
-def when_called(server: FakeServer, times: int, act: Callable[[], None]) -> threading.Thread:
-    """Act, in a thread, once a server has been asked so many times."""
-
-    def run() -> None:
-        while server.calls < times:
-            time.sleep(0.005)
-        act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 @pytest.mark.parametrize("flavor", ["vllm", "llama.cpp"])

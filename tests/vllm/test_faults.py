@@ -13,8 +13,9 @@ import pytest
 import quackllm
 from quackllm.engine.connection import Connection
 from quackllm.errors import ModelNotFound, ServerUnreachable
+from tests.engine.when_called import when_called
 from tests.vllm.conftest import FILMS, SecondServer, last
-from tests.vllm.forwarding import COMPLETIONS, Body, Forwarding, forwarding
+from tests.vllm.forwarding import COMPLETIONS, Body, forwarding
 
 pytestmark = pytest.mark.vllm
 
@@ -51,19 +52,6 @@ def nearly(rows: list[Any], expected: list[Any]) -> bool:
     assert all(answer in (True, False) for _, answer in rows)
     agreed = sum(bool(a == b) for a, b in zip(rows, expected, strict=True))
     return agreed >= 0.9 * len(expected)
-
-
-def when_called(server: Forwarding, times: int, act: Callable[[], None]) -> threading.Thread:
-    """Act, in a thread, once so many chat completions have been asked for."""
-
-    def run() -> None:
-        while server.calls < times:
-            time.sleep(0.005)
-        act()
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 def test_closed_metrics_leave_the_cache_unknown_and_reuse_as_it_was(
