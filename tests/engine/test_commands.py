@@ -68,6 +68,7 @@ def test_set_and_reset(con: Connection, statement: str, setting: str, value: Any
         ("SET llm_on_error = stop", "must be 'null' or 'error'"),
         ("SET llm_model = ''", "must be a text"),
         ("SET llm_model = 5", "must be a text"),
+        ("SET llm_base_url = 'http://a/v1, b/v1'", "of several, each begins with http://"),
         ("SET llm_base_url = 'localhost:8000/v1'", "begin with http:// or https://"),
         ("SET llm_base_url = 'ftp://a/v1'", "begin with http:// or https://"),
         ("SET llm_disabled_rules = 'nope'", "no rule nope; the rules are"),

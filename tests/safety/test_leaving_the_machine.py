@@ -31,8 +31,8 @@ ELSEWHERE = [
     "http://localhost.example.invalid/v1",
     "http://127.0.0.1@example.invalid/v1",
     "http://2130706433/v1",
-    "localhost:8000/v1",
 ]
+WITHOUT_SCHEME = "localhost:8000/v1"
 
 
 @pytest.fixture
@@ -44,9 +44,15 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
+# Settings and CREATE MODEL refuse an address without a scheme; the environment is read late.
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("url", ELSEWHERE)
-@pytest.mark.parametrize("how", ["setting", "model", "environment"])
+@pytest.mark.parametrize(
+    ("how", "url"),
+    [
+        *((how, url) for how in ("setting", "model", "environment") for url in ELSEWHERE),
+        ("environment", WITHOUT_SCHEME),
+    ],
+)
 def test_offline_asks_no_server_elsewhere_and_looks_no_name_up(url: str, how: str) -> None:
     with quackllm.connect(offline=True, progress=False) as con:
         environ = {"OPENAI_BASE_URL": url} if how == "environment" else {}
@@ -93,7 +99,7 @@ def test_loopback_is_told_by_the_text() -> None:
     for url in ("http://127.0.0.1/v1", "http://127.9.9.9:1", "http://[::1]:8000/v1",
                 "http://LOCALHOST:8000", "http://vllm.localhost/v1"):  # fmt: skip
         assert Address.parse(url).is_loopback, url
-    assert not any(Address.parse(url).is_loopback for url in ELSEWHERE)
+    assert not any(Address.parse(url).is_loopback for url in (*ELSEWHERE, WITHOUT_SCHEME))
 
 
 @pytest.fixture

@@ -76,7 +76,10 @@ class Address:
     @classmethod
     def parse(cls, text: str) -> Address:
         """Take a URL apart. Raises `ValueError` for one that cannot be read."""
-        parts = urlsplit(text.strip())
+        text = text.strip()
+        if any(map(str.isspace, text)):
+            raise ValueError("there is a blank in it; of several, each begins with http://")
+        parts = urlsplit(text)
         if parts.port == 0:  # reading it also finds ports that are none
             raise ValueError("Port out of range 0-65535")
         user, at, host = parts.netloc.rpartition("@")
