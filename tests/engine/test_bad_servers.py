@@ -11,6 +11,7 @@ import pytest
 
 import quackllm
 from quackllm.engine.connection import Connection
+from quackllm.engine.providers import same_model
 from quackllm.engine.providers.base import Reply, Request, Usage
 from quackllm.errors import ModelNotFound, ModelReplaced, ServerUnreachable
 from quackllm.testing import FakeServer
@@ -253,3 +254,29 @@ def test_a_name_that_is_gone_is_not_held_on_to_where_nobody_chose_it() -> None:
         assert con.execute("SELECT LLM_FILTER('bad?', 1)").fetchall() != [(None,)]
         [(model,)] = con.execute("SELECT model FROM llm_models()").fetchall()
     assert model == "another-model"
+
+
+def test_vectors_of_another_model_are_not_mixed_with_those_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with FakeServer(flavor="vllm") as server, connect(server) as con:
+        con.execute("SET llm_embedding_model = 'fake-model'")
+        con.execute("SELECT LLM_EMBED('text ' || n) FROM range(5) r(n)").fetchall()
+        server.root = "other-weights"
+        # As if it had been silent for so long: embeddings have no fingerprint.
+        monkeypatch.setattr(same_model, "LONGEST_PAUSE", 0.0)
+        with pytest.raises(ModelReplaced):
+            con.execute("SELECT LLM_EMBED('word ' || n) FROM range(5) r(n)").fetchall()
+        before = server.calls
+        con.execute("SELECT LLM_EMBED('text ' || n) FROM range(5) r(n)").fetchall()
+        assert server.calls > before, "no vector is taken for one of the new model"
+
+
+def test_an_embedding_model_that_is_gone_is_asked_for_again_by_the_next_statement() -> None:
+    with FakeServer(flavor="vllm") as server, connect(server, embedding_model="fake-model") as con:
+        con.execute("SELECT LLM_EMBED('text ' || n) FROM range(5) r(n)").fetchall()
+        server.models = ("another-model",)
+        with pytest.raises(ModelNotFound, match="no longer serves 'fake-model'"):
+            con.execute("SELECT LLM_EMBED('word')").fetchall()
+        with pytest.raises(ModelNotFound, match="it serves: 'another-model'"):
+            con.execute("SELECT LLM_EMBED('word')").fetchall()

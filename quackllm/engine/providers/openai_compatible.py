@@ -36,10 +36,9 @@ from quackllm.engine.providers.openai_errors import (
     translate,
 )
 from quackllm.engine.providers.openai_limits import allowance
-from quackllm.engine.providers.openai_probe import Served, ask_revision, fetch_metrics, probe
+from quackllm.engine.providers.openai_probe import Served, fetch_metrics, probe, watched
 from quackllm.engine.providers.openai_reply import fingerprint, read_first_tokens, read_reply
 from quackllm.engine.providers.prompts import chat_messages
-from quackllm.engine.providers.same_model import SameModel
 from quackllm.engine.providers.server_capabilities import MOST_CONCURRENCY, capabilities_of
 from quackllm.engine.providers.server_tokenizer import tokens_of_chat
 from quackllm.engine.providers.short_labels import ShortLabels
@@ -134,13 +133,7 @@ class OpenAICompatible:
         self._has_answered = False
         self._refused_in_a_row = 0
         self._no_longer_served = False
-        self._same_model: SameModel | None = None
-        if (revision := served.revision(place.model)) is not None:
-            self._same_model = SameModel(
-                f"'{place.model}' at {place.url}",
-                revision,
-                partial(ask_revision, client, place, served.kind),
-            )
+        self._same_model = watched(client, place, served)
         self._hints: VLLMHints | None = None
         if served.kind is ServerKind.VLLM:
             self._hints = VLLMHints(

@@ -13,7 +13,7 @@ import openai
 from quackllm.engine.providers.base import Capabilities, Reply
 from quackllm.engine.providers.openai_compatible import OPENAI_URL, only_model, open_client
 from quackllm.engine.providers.openai_errors import Place, timed_out, translate
-from quackllm.engine.providers.openai_probe import probe
+from quackllm.engine.providers.openai_probe import probe, watched
 from quackllm.engine.providers.openai_reply import read_usage
 from quackllm.engine.providers.text_batches import TextBatches, shared_usage, wanted
 from quackllm.errors import (
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from quackllm.engine.providers.base import Request
     from quackllm.engine.providers.config import ProviderConfig
+    from quackllm.engine.providers.same_model import SameModel
 
 TEXTS_PER_REQUEST = 256
 """An eighth of what OpenAI takes, and enough to keep a GPU busy."""
@@ -62,6 +63,7 @@ async def open_openai_embeddings(config: ProviderConfig) -> OpenAIEmbeddings:
         await client.close()
         raise
     sender.native = dimensions
+    sender.same_model = watched(client, place, served)
     requests = config.concurrency or REQUESTS
     capabilities = Capabilities(
         dimensions=dimensions,
@@ -99,6 +101,13 @@ class OpenAIEmbeddings:
         """What was found out of the model."""
         return self._capabilities
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the server has another model in the place of this one; see `Replaceable`."""
+        same_model = self._sender.same_model
+        swapped = same_model is not None and same_model.replaced
+        return swapped or self._sender.no_longer_served
+
     async def complete(self, request: Request) -> Reply:
         """Embed the field of a request, together with those of other calls in flight."""
         return await self._batches.embed(*wanted(request))
@@ -115,11 +124,15 @@ class _Sender:
     """Sends lists of texts to one model of one server.
 
     native: the dimensions that the model gives by itself, None until that is known.
+    same_model: looks whether the replies are still that model's. no_longer_served: the server
+        had the model when it was first asked, and has it no more.
     """
 
     def __init__(self, client: openai.AsyncOpenAI, place: Place) -> None:
         self.client = client
         self.native: int | None = None
+        self.same_model: SameModel | None = None
+        self.no_longer_served = False
         self._place = place
 
     async def send(self, texts: Sequence[str], dimensions: int | None) -> list[Reply]:
@@ -139,10 +152,14 @@ class _Sender:
             failure = timed_out(self._place)
         except openai.OpenAIError as error:
             failure = translate(error, self._place)
+            if isinstance(failure, ModelNotFound) and self._place.model in self._place.served:
+                self.no_longer_served = True
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             broken = f"the reply of {self._place.url} is broken JSON: {error}"
             failure = ServerFailed(broken, trouble=Trouble.FAILED)
         else:
+            if self.same_model is not None:
+                await self.same_model.confirm(None)
             return _read(said, texts)
         # Raised outside the handler: the client's error may quote the key.
         raise failure

@@ -13,6 +13,7 @@ import asyncio
 import json
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ import openai
 
 from quackllm.engine.providers.constraints import ServerKind
 from quackllm.engine.providers.openai_errors import is_timeout, silent, translate, unreachable
+from quackllm.engine.providers.same_model import SameModel
 from quackllm.engine.providers.server_tokenizer import TokenizerApi
 from quackllm.engine.providers.vllm_metrics import PrefixCache, read_prefix_cache
 from quackllm.errors import AuthenticationFailed
@@ -134,7 +136,16 @@ async def _describe(
     return found
 
 
-async def ask_revision(client: openai.AsyncOpenAI, place: Place, kind: ServerKind) -> str | None:
+def watched(client: openai.AsyncOpenAI, place: Place, served: Served) -> SameModel | None:
+    """Return what looks at the replies of a model; None where the server says nothing of it."""
+    revision = served.revision(place.model)
+    if revision is None:
+        return None
+    ask = partial(_ask_revision, client, place, served.kind)
+    return SameModel(f"'{place.model}' at {place.url}", revision, ask)
+
+
+async def _ask_revision(client: openai.AsyncOpenAI, place: Place, kind: ServerKind) -> str | None:
     """Ask a server that is known what it says now of the model; None when nothing."""
     try:
         async with asyncio.timeout(_PROBE_SECONDS / 4):
