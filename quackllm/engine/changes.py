@@ -71,9 +71,9 @@ class Uncut:
     reason: str
 
 
-def read_change(statement: Statement, calls: Calls, types: Types) -> Change | Uncut | None:
+def read_change(clauses: Clauses, calls: Calls, types: Types) -> Change | Uncut | None:
     """Cut an UPDATE or DELETE without RETURNING in two; None for others."""
-    parts = _Parts(statement)
+    parts = _Parts(clauses)
     if parts.kind is None or parts.target is None:
         return None
     values = parts.values
@@ -165,8 +165,8 @@ class _Parts:
         tables of FROM or USING.
     """
 
-    def __init__(self, statement: Statement) -> None:
-        self._clauses = clauses = Clauses(statement)
+    def __init__(self, clauses: Clauses) -> None:
+        self._clauses = clauses
         changes = clauses.words[:1] in (["UPDATE"], ["DELETE"], ["WITH"])
         begin = clauses.find(("UPDATE", "DELETE"), 0) if changes else None
         self.kind = None if begin is None else clauses.words[begin]

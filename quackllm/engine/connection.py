@@ -251,7 +251,7 @@ class Connection:
         if explain is not None and inner.tokens:
             if is_query(inner):
                 return self._explain(explain, inner, values, frame, method)
-            parts = None if explain.analyze else self._session.parts_of(inner, values)
+            parts = None if explain.analyze else self._session.changes.parts_of(inner, values)
             if parts is not None:
                 return self._explain(explain, inner, values, frame, method, parts)
         if is_query(statement):
@@ -272,7 +272,7 @@ class Connection:
     ) -> Any:
         sql = statement.sql
         with registered(self._raw, self._variables(statement, frame)):
-            change = self._session.change_of(statement, values)
+            change = self._session.changes.change_of(statement, values)
             done = (
                 self._session.change(sql, change, values, self._settings)
                 if isinstance(change, Change)

@@ -14,15 +14,13 @@ from collections.abc import Iterator
 
 from quackllm.engine.changes import Calls, Change, Types, Uncut, is_default, unquoted
 from quackllm.engine.clauses import Clauses
-from quackllm.engine.statement import Statement
 from quackllm.optimizer.sql import quote
 
 HOLDS_DEFAULT = "a column is DEFAULT in some rows of VALUES and not in others"
 
 
-def read_insert(statement: Statement, calls: Calls, types: Types) -> Change | Uncut | None:
+def read_insert(clauses: Clauses, calls: Calls, types: Types) -> Change | Uncut | None:
     """Cut an INSERT ... VALUES, or WITH ... INSERT, without RETURNING in two; None for others."""
-    clauses = Clauses(statement)
     if clauses.words[:1] == ["WITH"]:
         return _behind_with(clauses, calls)
     start = clauses.find(("VALUES",), 0) if clauses.words[:1] == ["INSERT"] else None

@@ -43,7 +43,7 @@ from quackllm.engine.changes import (
     unquoted,
 )
 from quackllm.engine.clauses import Clauses
-from quackllm.engine.statement import QUERY_WORDS, Statement, closing
+from quackllm.engine.statement import QUERY_WORDS, closing
 from quackllm.optimizer.sql import quote
 
 NO_SINGLE_SOURCE = "USING of the MERGE is no single table or query"
@@ -77,14 +77,12 @@ class Action:
     sets: tuple[tuple[str, str], ...] = ()
 
 
-def read_merge(
-    statement: Statement, calls: Calls, types: Types, names: Names
-) -> Change | Uncut | None:
+def read_merge(clauses: Clauses, calls: Calls, types: Types, names: Names) -> Change | Uncut | None:
     """Cut a MERGE without RETURNING in two; None for others.
 
     names: asked of the source where an action takes all of its columns.
     """
-    parts = _Parts(statement)
+    parts = _Parts(clauses)
     if parts.target is None or not calls(parts.text):
         return None
     if not parts.source_name:
@@ -254,8 +252,8 @@ class _Parts:
         actions begin and end.
     """
 
-    def __init__(self, statement: Statement) -> None:
-        self.clauses = clauses = Clauses(statement)
+    def __init__(self, clauses: Clauses) -> None:
+        self.clauses = clauses
         merges = clauses.words[:1] in (["MERGE"], ["WITH"])
         begin = clauses.find(("MERGE",), 0) if merges else None
         using = clauses.find(("USING",), begin or 0)
@@ -278,7 +276,7 @@ class _Parts:
         self.joined = f"{clauses.words[on]} ({condition})"
         if clauses.words[on] == "USING":
             self.joined = f"USING {condition}"
-        self.text = statement.sql
+        self.text = clauses.statement.sql
 
     def _name_of(self, start: int, stop: int) -> str:
         """What the columns of one source are qualified by; '' for joined ones."""

@@ -15,28 +15,23 @@ import duckdb
 from quackllm.engine.accounts import Accounts
 from quackllm.engine.alternatives import Alternative, alternatives
 from quackllm.engine.catalog import DuckDBFacts, used_parameters
-from quackllm.engine.changes import Change, Uncut, read_change, whole_change
+from quackllm.engine.change_reader import ChangeReader
+from quackllm.engine.changes import Change
 from quackllm.engine.definitions import is_definition
 from quackllm.engine.engine import Engine
 from quackllm.engine.estimates import Estimates, Estimator, StageEstimate, undecided
 from quackllm.engine.executor import Executor, drop_temporary
 from quackllm.engine.explain import Parts, as_text, explained
-from quackllm.engine.inserts import read_insert
 from quackllm.engine.keyboard import ended_by_keyboard
-from quackllm.engine.merges import read_merge
 from quackllm.engine.notices import log_missing_answers
 from quackllm.engine.places import relocated, shown_in
 from quackllm.engine.planner import PlannedQuery, Planner
 from quackllm.engine.results import StoredResult
-from quackllm.engine.returning import cut_returning
 from quackllm.engine.run import Run
 from quackllm.engine.settings import Settings
 from quackllm.engine.statement import (
-    Statement,
     calls_in,
     holds_calls,
-    inner_query,
-    is_change,
     split,
 )
 from quackllm.engine.table_functions.resolver import Host, Made, Resolver, Use, UseEstimate
@@ -46,9 +41,6 @@ from quackllm.engine.written_order import EVALUATION, in_written_order
 from quackllm.optimizer.program import Program
 from quackllm.optimizer.sql import quote
 
-DOES_NOT_BIND = "DuckDB binds no query that finds its rows and what they take"
-IN_RETURNING = "the call is in RETURNING, beside what only DuckDB computes there"
-BESIDE = "the call is beside the query of the statement"
 SUMMARIZE = re.compile(r"SUMMARIZE\b", re.IGNORECASE)
 
 
@@ -72,6 +64,7 @@ class Session:
             lambda call: engine.dimensions(current_settings(), call),
             engine.table_functions,
         )
+        self.changes = ChangeReader(self._planner, self._may_call)
         self._executor = Executor(raw)
         self._run: Run | None = None
 
@@ -99,6 +92,12 @@ class Session:
             functions.mentioned_in(sql) and any(map(functions.used_in, split(sql)))
         ) or self.reads_stored(sql)
 
+    def _may_call(self, part: str) -> bool:
+        """Whether a part of a statement may call a model."""
+        uses_tables = self._engine.table_functions.mentioned_in(part)
+        calls_itself = holds_calls(part, self._engine.functions)
+        return calls_itself or uses_tables or self.mentions_stored(part)
+
     def query(self, sql: str, parameters: Mapping[str, Any], settings: Settings) -> StoredResult:
         """Run a query and keep its rows."""
         with self._running(sql, settings) as run:
@@ -125,70 +124,6 @@ class Session:
         with self._running(sql, settings) as run:
             text = self._planner.other(sql, parameters, run.id)
             return self._hand_over(text, parameters, sql, method)
-
-    def change_of(
-        self, statement: Statement, parameters: Mapping[str, Any]
-    ) -> Change | Uncut | None:
-        """Cut a change of a table whose calls can be planned; None where it calls nothing itself.
-
-        None also for what has its calls in a query that can be planned alone, such as INSERT ...
-        SELECT. `Uncut` also for what does not bind: DuckDB says best what is wrong with it.
-        """
-
-        def names(query: str) -> tuple[str, ...] | None:
-            return self._planner.names(query, parameters)
-
-        body, returning = cut_returning(statement)
-        types = self._planner.column_types
-        change = (
-            read_change(body, self._may_call, types)
-            or read_merge(body, self._may_call, types, names)
-            or read_insert(body, self._may_call, types)
-        )
-        asks_after = returning is not None and self._may_call(returning.items)
-        if change is None and asks_after:
-            change = whole_change(body, self._may_call)
-        if not isinstance(change, Change):
-            return change
-        if change.source is not None and names(change.binds or change.source) is None:
-            return Uncut(DOES_NOT_BIND)
-        if returning is not None and asks_after:
-            asks_after = (
-                self._planner.is_list_of_rows(returning.items)
-                and names(returning.over(returning.any_rows)) is not None
-            )
-            if change.source is None and not asks_after:
-                return Uncut(IN_RETURNING)
-        return replace(change, returning=returning, asks_after=asks_after)
-
-    def _may_call(self, part: str) -> bool:
-        """Whether a part of a statement may call a model."""
-        uses_tables = self._engine.table_functions.mentioned_in(part)
-        calls_itself = holds_calls(part, self._engine.functions)
-        return calls_itself or uses_tables or self.mentions_stored(part)
-
-    def parts_of(self, statement: Statement, parameters: Mapping[str, Any]) -> Parts | None:
-        """What of a statement that is no query is planned; None where nothing of it runs."""
-        change = self.change_of(statement, parameters)
-        if isinstance(change, Change):
-            after = change.returning if change.asks_after else None
-            left = change.returning if not change.asks_after else None
-            stays = left is not None and self._may_call(left.items)
-            return Parts(
-                change.source,
-                "" if after is None else after.over(after.any_rows),
-                (IN_RETURNING,) if stays else (),
-            )
-        span = inner_query(statement)
-        start, end = span or (0, 0)
-        query = statement.sql[start:end]
-        if not self._may_call(query):
-            query, start, end = "", 0, 0
-        beside = f"{statement.sql[:start]} {statement.sql[end:]}"
-        reason = BESIDE if change is None else change.reason
-        if is_change(statement) and self._may_call(beside):
-            return Parts(query or None, "", (reason,))
-        return Parts(query) if query else None
 
     def change(
         self, sql: str, change: Change, parameters: Mapping[str, Any], settings: Settings
