@@ -114,6 +114,10 @@ REGRESSIONS: tuple[Case, ...] = (
             "GROUPING SETS ((g), (k), (LLM('q', a), g))",
         )
     ),
+    *(
+        _case(f"SELECT b AS k, max(LLM('p', a)) AS r FROM t1 GROUP BY {keys} HAVING k > 1")
+        for keys in ("1, k", "k, k", "1, 1", "CUBE (1, k)", "CUBE (k, 1)")
+    ),
     _case("SELECT max(a::INTEGER) AS m FROM t1 WHERE LLM_FILTER('q', a)"),
     _case("SELECT a FROM t1 WHERE LLM_FILTER('q', a) AND a::INTEGER > 1"),
     _case(

@@ -4,7 +4,8 @@ DuckDB lets WHERE, HAVING, QUALIFY, expressions in ORDER BY and other select ite
 select alias. The planner needs to see the call behind the name, and conditions that guard
 a call are evaluated where the alias is not known. In every block that has calls or reads a
 block with calls: rules move expressions of both. DuckDB refuses to name what is volatile. A
-subquery that grouping sets group by it knows by the alias only, which stays.
+subquery that grouping sets group by it knows by the alias only, which stays; so does an alias
+that names a key once more, which to DuckDB is a key of its own there, a constant.
 
 Before: SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE c = 'a'
 After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a', 'b']) = 'a'
@@ -12,6 +13,7 @@ After:  SELECT LLM_CLASSIFY(t, ['a', 'b']) AS c FROM x WHERE LLM_CLASSIFY(t, ['a
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from sqlglot import exp
@@ -27,7 +29,7 @@ from quackllm.optimizer.split import (
     names_of,
     open_aliases,
 )
-from quackllm.optimizer.sql import bare, has_calls
+from quackllm.optimizer.sql import bare, has_calls, own_nodes
 
 
 def inline_aliases(plan: Plan, catalog: Catalog) -> Plan:
@@ -49,6 +51,8 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
         inlined = open_aliases(select, catalog)
         if has_grouping_sets(select):
             inlined = [use for use in inlined if not aliases[use.name.lower()].find(exp.Query)]
+        again = _keys_named_again(select)
+        inlined = [use for use in inlined if use.name.lower() not in again]
         if not inlined:
             break
         if not changed:
@@ -57,6 +61,22 @@ def _inline(select: exp.Select, catalog: Catalog) -> bool:
             use.replace(_operand(aliases[use.name.lower()], use, select))
         changed = True
     return changed
+
+
+def _keys_named_again(select: exp.Select) -> set[str]:
+    """Aliases, in lower case, of items that GROUP BY names more than once, by place or alias."""
+    group = select.args.get("group")
+    if group is None:
+        return set()
+    places = {
+        item.alias.lower(): str(at) for at, item in enumerate(select.expressions, 1) if item.alias
+    }
+    named = Counter(
+        places.get(key.name.lower(), "") if isinstance(key, exp.Column) else key.name
+        for key in own_nodes(group)
+        if isinstance(key, exp.Literal) or (isinstance(key, exp.Column) and not key.table)
+    )
+    return {alias for alias, place in places.items() if named[place] > 1}
 
 
 def _operand(value: exp.Expr, place: exp.Expr, select: exp.Select) -> exp.Expr:
