@@ -56,6 +56,7 @@ from quackllm.optimizer.sql import (
     nest_behind_commas,
     parse,
     require_extensible_sqlglot,
+    sort_by_all,
     text,
 )
 from quackllm.udfs.base import Call
@@ -434,6 +435,7 @@ class Planner:
         fold_long_lists(root)
         balance_chains(root)
         bare_keys(root)
+        sort_by_all(root)
         name_items(root, lambda name: self._functions.get(name) is not None)
         return binder.bind_tree(binder.restore_tree(root, calls), calls)
 

@@ -265,6 +265,27 @@ def nest_behind_commas(root: exp.Expr) -> None:
                     select.args["joins"].remove(join)
 
 
+def join_behind_commas(root: exp.Expr) -> None:
+    """Take the parentheses from joins behind a comma, in place: what `nest_behind_commas` undoes.
+
+    `FROM a, b CROSS JOIN f(b.x)` stands in the text of a view as `FROM a, (b CROSS JOIN f(b.x))`.
+    """
+    for select in list(find_all(root, exp.Select)):
+        joins: list[exp.Join] = []
+        for join in select.args.get("joins", []):
+            joins.append(join)
+            nested = join.this
+            if not is_comma(join) or not is_parenthesised_join(nested) or nested.alias:
+                continue
+            inner = nested.this.args.get("joins") or []
+            if not any(map(_differs_flat, inner)) and not nested.args.get("joins"):
+                nested.this.set("joins", None)
+                nested.replace(nested.this)
+                joins.extend(inner)
+        if joins:
+            select.set("joins", joins)
+
+
 def _differs_flat(join: exp.Join) -> bool:
     outer = (join.side or "").upper() in ("RIGHT", "FULL")
     return outer or bool(join.args.get("using")) or join.method in ("NATURAL", "POSITIONAL")
@@ -301,6 +322,16 @@ def bare_keys(root: exp.Expr) -> None:
         for key in order.expressions if isinstance(order, exp.Order) else []:
             if isinstance(key, exp.Ordered):
                 key.set("this", bare(key.this))
+
+
+def sort_by_all(root: exp.Expr) -> None:
+    """Write `ORDER BY COLUMNS(*)` as ALL, in place: in the text of a view DuckDB keeps ALL so."""
+    for query in list(find_all(root, exp.Query)):
+        order = query.args.get("order")
+        keys = order.expressions if isinstance(order, exp.Order) else []
+        key = keys[0].this if len(keys) == 1 else None
+        if isinstance(key, exp.Anonymous) and text(key).upper() == "COLUMNS(*)":
+            key.replace(exp.Var(this="ALL"))
 
 
 def balance_chains(root: exp.Expr) -> None:

@@ -38,6 +38,10 @@ REGRESSIONS: tuple[Case, ...] = (
         )
     ),
     _case("SELECT -b AS b, a, LLM('q', c) AS r FROM t1 ORDER BY (1), 2, c LIMIT 1", ordered=(0, 1)),
+    *(  # a view is stored with COLUMNS(*)
+        _case(f"SELECT LLM('q', t1.b) AS r FROM t1, t2 WHERE t1.b > 0 ORDER BY {all_} DESC LIMIT 1")
+        for all_ in ("ALL", "COLUMNS(*)")
+    ),
     _case(
         "SELECT -b AS b, a FROM t1 WHERE LLM_FILTER('q', c) IS NULL ORDER BY (b), a LIMIT 1",
         ordered=(0, 1),

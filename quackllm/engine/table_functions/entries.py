@@ -208,16 +208,17 @@ def put_table(entry: Entry, table: str, names: Sequence[str]) -> None:
     derived: exp.Expr = exp.Subquery(
         this=exp.Select(expressions=items).from_(rows.subquery("rows"))
     )
-    if condition is not None:
+    beside = {key: entry.node.args[key] for key in BESIDE if entry.node.args.get(key)}
+    # DuckDB joins either laterally; sqlglot writes nothing that stands beside a LATERAL.
+    if condition is not None and not beside:
         derived = exp.Lateral(this=derived)
     alias = entry.node.args.get("alias")
     alias = exp.TableAlias() if alias is None else alias.copy()
     if alias.this is None:
         alias.set("this", exp.to_identifier(entry.function.name))
     derived.set("alias", alias)
-    for key in BESIDE:
-        if entry.node.args.get(key):
-            derived.set(key, entry.node.args[key])
+    for key, value in beside.items():
+        derived.set(key, value)
     entry.node.replace(derived)
 
 

@@ -38,7 +38,7 @@ from quackllm.engine.table_functions.registry import TableFunctions
 from quackllm.engine.transactions import finish
 from quackllm.errors import BindError
 from quackllm.optimizer.scope import in_recursive_cte, in_scope, is_cte, visible_ctes
-from quackllm.optimizer.sql import held, join_at_select, quote, released, text
+from quackllm.optimizer.sql import held, join_at_select, join_behind_commas, quote, released, text
 from quackllm.udfs.base import Kind
 from quackllm.udfs.options import check_options
 
@@ -145,6 +145,7 @@ class Resolver:
             return sql
         holder = held(tree)
         join_at_select(holder)
+        join_behind_commas(holder)
         dry = self._host.run is None or wants_no_rows(holder.this)
         while entries := entries_of(holder, self._functions):
             in_cte = (entry for entry in entries if entry.node.find_ancestor(exp.CTE))

@@ -18,7 +18,7 @@ from sqlglot import exp
 from quackllm.optimizer.catalog import Catalog
 from quackllm.optimizer.plan import MATERIALIZE, Plan
 from quackllm.optimizer.scope import in_recursive_cte, in_scope
-from quackllm.optimizer.sql import find_all, has_calls
+from quackllm.optimizer.sql import find_all, has_calls, is_parenthesised_join
 
 
 def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
@@ -38,7 +38,7 @@ def materialize_unstable(plan: Plan, catalog: Catalog) -> Plan:
 
 def _derived(root: exp.Expr) -> Iterator[exp.Query]:
     for node in find_all(root, exp.Subquery, exp.CTE):
-        in_from = isinstance(node.parent, exp.From | exp.Join)
+        in_from = isinstance(node.parent, exp.From | exp.Join) and not is_parenthesised_join(node)
         if isinstance(node.this, exp.Query) and (isinstance(node, exp.CTE) or in_from):
             yield node.this
 

@@ -82,6 +82,44 @@ def test_it_stands_wherever_a_table_may_stand(con: Connection, sql: str) -> None
     assert [rank for _, rank in expected] == [1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    "joined",
+    [
+        "questions q, {} CROSS JOIN places s",
+        "questions q, {} JOIN places s ON s.n = p.rank",
+        "places s, questions q CROSS JOIN {}",
+        "questions q CROSS JOIN ({} CROSS JOIN places s)",
+        "questions q, ({} LEFT JOIN places s ON s.n = p.rank)",
+        "questions q JOIN ({} LEFT JOIN places s ON s.n = p.rank) ON true",
+    ],
+)
+@pytest.mark.parametrize("written", ["{}", "CREATE VIEW w AS {}", "CREATE MACRO w() AS TABLE {}"])
+def test_the_joins_beside_one_question_for_each_row_stay(
+    con: Connection, joined: str, written: str
+) -> None:
+    search = "llm_search('passages', 'body', q.question, k := 2, mode := 'lexical') p"
+    con.execute("CREATE TABLE places AS SELECT * FROM range(3) r(n)")
+    con.execute(f"CREATE TABLE found AS SELECT q.id AS asked, p.* FROM questions q, {search}")
+    naive = joined.format("(SELECT * EXCLUDE (asked) FROM found WHERE asked = q.id) p")
+    sql = "SELECT q.id, p.id, s.n FROM " + joined.format(search)
+    if written != "{}":
+        con.execute(written.format(sql))
+        sql = "FROM w" if "VIEW" in written else "FROM w()"
+    order = "ORDER BY ALL"
+    assert rows(con, f"{sql} {order}") == rows(con, f"SELECT q.id, p.id, s.n FROM {naive} {order}")
+
+
+def test_a_join_behind_a_lateral_query_beside_it_is_planned(con: Connection) -> None:
+    """It once read as a query that DuckDB cannot parse, which aborted the transaction."""
+    found = rows(
+        con,
+        "SELECT count(*) FROM (SELECT LLM('x', 1) AS a) s, LATERAL (SELECT 0 AS a, s.a AS b FROM "
+        "(SELECT * FROM questions ORDER BY ALL LIMIT 2)) t JOIN (SELECT rank AS a FROM "
+        "llm_search('passages', 'body', 'ducks', k := 1)) u USING (a)",
+    )
+    assert found == [(0,)]
+
+
 def test_a_relation_reads_it_too(con: Connection, fake: FakeProvider) -> None:
     relation = con.sql("SELECT id FROM llm_search('passages', 'body', 'ducks', k := 3)")
     assert fake.calls == 0
